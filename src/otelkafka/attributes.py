@@ -1,0 +1,144 @@
+"""Pure functions from a client, a record or an error to attributes.
+
+Source: semantic conventions v1.44, messaging spans and the Kafka page.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from kafka.errors import BrokerResponseError
+from opentelemetry.util.types import AttributeValue
+
+from otelkafka import semconv
+from otelkafka.client import ClientFacts, Record, Server
+from otelkafka.options import KeyFormat
+
+Attributes: TypeAlias = dict[str, AttributeValue]
+
+NANOSECONDS = 1_000_000_000
+
+
+def of_operation(name: str, kind: str) -> Attributes:
+    """Return what names an operation: `send` of type `send`, `commit` of type `settle`."""
+    return {
+        semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA,
+        semconv.MESSAGING_OPERATION_NAME: name,
+        semconv.MESSAGING_OPERATION_TYPE: kind,
+    }
+
+
+def of_destination(topic: str, template: str | None) -> Attributes:
+    """Return what names a topic, and the template that stands for it."""
+    if template is None:
+        return {semconv.MESSAGING_DESTINATION_NAME: topic}
+    return {semconv.MESSAGING_DESTINATION_NAME: topic, semconv.MESSAGING_DESTINATION_TEMPLATE: template}
+
+
+def of_client(facts: ClientFacts) -> Attributes:
+    """Return what a client is: its id, its group and its cluster's id, each where it is known."""
+    known = {
+        semconv.MESSAGING_CLIENT_ID: facts.client_id,
+        semconv.MESSAGING_CONSUMER_GROUP_NAME: facts.group,
+        semconv.MESSAGING_KAFKA_CLUSTER_ID: facts.cluster_id,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def of_server(server: Server | None) -> Attributes:
+    """Return where the broker listens."""
+    if server is None:
+        return {}
+    if server.port is None:
+        return {semconv.SERVER_ADDRESS: server.address}
+    return {semconv.SERVER_ADDRESS: server.address, semconv.SERVER_PORT: server.port}
+
+
+def of_partition(partition: int | None) -> Attributes:
+    """Return the partition, which the conventions want as a string."""
+    return {} if partition is None else {semconv.MESSAGING_DESTINATION_PARTITION_ID: str(partition)}
+
+
+def of_offset(offset: int | None) -> Attributes:
+    """Return the offset; a producer with `acks=0` is told -1, which is none."""
+    return {} if offset is None or offset < 0 else {semconv.MESSAGING_KAFKA_OFFSET: offset}
+
+
+def of_position(record: Record) -> Attributes:
+    """Return where a record stands in the log."""
+    return {**of_partition(record.partition), **of_offset(record.offset)}
+
+
+def of_lag(offset: int, highwater: int | None) -> Attributes:
+    """Return how many records lay behind this one in its partition; transaction markers count as such."""
+    return {} if highwater is None else {semconv.CONSUMER_LAG: max(0, highwater - offset - 1)}
+
+
+def of_key(key: object, key_format: KeyFormat) -> Attributes:
+    """Return the key in its canonical string form; nothing where it has none."""
+    if key is None or key_format is False:
+        return {}
+    text = _canonical(key) if key_format is True else key_format(key)  # type: ignore[operator]
+    if text is not None and not isinstance(text, str):
+        msg = f"capture_key returned {type(text).__name__}: return a str or None"
+        raise TypeError(msg)
+    return {} if text is None else {semconv.MESSAGING_KAFKA_MESSAGE_KEY: text}
+
+
+def of_tombstone(*, tombstone: bool) -> Attributes:
+    """Return that a record deletes its key; said only where it does."""
+    return {semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE: True} if tombstone else {}
+
+
+def is_tombstone(record: Any) -> bool:
+    """Tell whether the broker holds no value for a consumed record, whatever a deserializer made of that."""
+    size = getattr(record, "serialized_value_size", None)
+    return size == -1 if isinstance(size, int) else record.value is None
+
+
+def of_headers(headers: object, wanted: Sequence[str]) -> Attributes:
+    """Return the headers whose key fits a name or wildcard in `wanted`: each as the list of its UTF-8 values."""
+    if not wanted or not isinstance(headers, Iterable):
+        return {}
+    found: dict[str, list[str]] = {}
+    for key, value in headers:
+        if isinstance(value, bytes) and any(fnmatchcase(key, pattern) for pattern in wanted):
+            text = _utf8(value)
+            if text is not None:
+                found.setdefault(semconv.HEADER_PREFIX + key, []).append(text)
+    return dict(found)
+
+
+def of_error(error: BaseException) -> Attributes:
+    """Return Kafka's name of the code for a broker's error, `UNKNOWN_TOPIC_OR_PARTITION` say, else the class name."""
+    if isinstance(error, BrokerResponseError) and isinstance(error.message, str):
+        return {semconv.ERROR_TYPE: error.message}
+    return {semconv.ERROR_TYPE: type(error).__name__}
+
+
+def of_link(kind: str, more: Mapping[str, AttributeValue] | None = None) -> Attributes:
+    """Return why a span has a link: `creation`, `predecessor` or `ambient`, and what that link tells besides."""
+    return {semconv.LINK_TYPE: kind, **(more or {})}
+
+
+def seconds(nanoseconds: int) -> float:
+    """Return a duration in the unit of the conventions."""
+    return nanoseconds / NANOSECONDS
+
+
+def _canonical(key: object) -> str | None:
+    if isinstance(key, str):
+        return key
+    if isinstance(key, bytes | bytearray | memoryview):
+        return _utf8(bytes(key))
+    if isinstance(key, int | float | UUID):
+        return str(key)
+    return None
+
+
+def _utf8(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None

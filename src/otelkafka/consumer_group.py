@@ -1,0 +1,270 @@
+"""Explicit processing: handlers, one record, a batch; and the listener that hears of rebalances."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from time import time_ns
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+import kafka
+import wrapt
+from kafka import ConsumerRebalanceListener
+from opentelemetry.trace import Span
+
+from otelkafka.client import Record
+from otelkafka.current import OpenSpan, open_spans
+from otelkafka.dispatcher import PolledRecords
+from otelkafka.options import ConsumerOptions, Options, for_consumer
+from otelkafka.processing import Processing
+from otelkafka.wait import WaitHistory
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+def process(record: Record, options: Options | None = None) -> "ProcessSpan":
+    """Make a process span for a record that no wrapped consumer is at hand for.
+
+    Args:
+        record: a consumed record.
+        options: `ConsumerOptions`, or `Options`; None for the defaults.
+
+    Returns:
+        A context manager that yields the span, makes it current and records the exception of its body. On a record
+        whose span is open already it yields that one, and records the exception there.
+
+    Raises:
+        TypeError: `record` is no consumed record, or `options` are not those of a consumer.
+    """
+    return process_with(_shared_processing(options), record)
+
+
+def process_batch(
+    records: Iterable[Record] | Mapping[Any, Sequence[Record]], options: Options | None = None
+) -> "ProcessSpan":
+    """Make one process span for a batch of records that no wrapped consumer is at hand for.
+
+    Args:
+        records: consumed records, or what `poll()` returned; an empty batch gets no span.
+        options: `ConsumerOptions`, or `Options`; None for the defaults.
+
+    Returns:
+        A context manager that yields the span, makes it current and records the exception of its body. Lists that
+        came from `poll()` make no spans of their own any more.
+
+    Raises:
+        TypeError: `records` has something in it that is no consumed record, or `options` are not those of a consumer.
+    """
+    return process_batch_with(_shared_processing(options), records)
+
+
+@overload
+def wrap_handler(handler: Handler, options: Options | None = None) -> Handler: ...
+
+
+@overload
+def wrap_handler(handler: None = None, options: Options | None = None) -> Callable[[Handler], Handler]: ...
+
+
+def wrap_handler(handler: Any = None, options: Options | None = None) -> Any:
+    """Run a handler of records inside a process span, which records what it raises.
+
+    Args:
+        handler: a function or method, sync or async, one of whose arguments is a record, a list of records, or what
+            `poll()` returned. Left out, a decorator is returned: `@wrap_handler(options=...)`.
+        options: `ConsumerOptions`, or `Options`; None for the defaults.
+
+    Returns:
+        A handler that is called in the same way.
+
+    Raises:
+        TypeError: `handler` cannot be called, or `options` are not those of a consumer.
+    """
+    processing = _shared_processing(options)
+    if handler is None:
+        return lambda decorated: wrap_handler(decorated, options)
+    if isinstance(handler, _TracedHandler):
+        handler = handler.__wrapped__
+    if not callable(handler) and not isinstance(handler, staticmethod | classmethod):
+        msg = f"wrap_handler({handler!r}): give a function or method that takes a record or a list of them"
+        raise TypeError(msg)
+
+    def call(wrapped: Callable[..., Any], _: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        span = _span_for_arguments(processing, args, kwargs)
+        if span is None:
+            return wrapped(*args, **kwargs)
+        if _is_async(wrapped):
+            return _await_inside(span, wrapped, args, kwargs)
+        with span:
+            return wrapped(*args, **kwargs)
+
+    return _TracedHandler(handler, call)
+
+
+class ProcessSpan:
+    """A context manager around the processing of a record or a batch; yields its span.
+
+    Args:
+        open_span: opens it.
+        find_open: finds the span that is open for the record already, whose end is somebody else's.
+    """
+
+    __slots__ = ("_find_open", "_joined", "_open", "_open_span")
+
+    def __init__(self, open_span: Callable[[], OpenSpan], find_open: Callable[[], OpenSpan | None]) -> None:
+        self._open_span = open_span
+        self._find_open = find_open
+
+    def __enter__(self) -> Span:
+        """Open the span, make it current and return it."""
+        self._joined = self._find_open()
+        self._open = self._joined or self._open_span()
+        return self._open.span
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the span, with the error if there is one, which goes on."""
+        failure = None if isinstance(error, GeneratorExit) else error
+        if self._joined is None:
+            self._open.end(failure)
+        elif failure is not None:
+            self._joined.fail(failure)
+
+
+def process_with(processing: Processing, record: Record) -> ProcessSpan:
+    """Return what `process()` returns, with the processing of a consumer that is known."""
+    if not _is_record(record):
+        msg = f"process({record!r}): give one record as the consumer handed it over"
+        raise TypeError(msg)
+
+    def find_open() -> OpenSpan | None:
+        return next((each for each in open_spans() if each.record is record), None)
+
+    return ProcessSpan(lambda: processing.open(record), find_open)
+
+
+def process_batch_with(processing: Processing, records: Any) -> ProcessSpan:
+    """Return what `process_batch()` returns, with the processing of a consumer that is known."""
+    batch = _flat(records) if isinstance(records, Iterable) else None
+    if batch is None or not all(map(_is_record, batch)):
+        msg = f"process_batch({records!r}): give a list of records, or what poll() returned"
+        raise TypeError(msg)
+    return ProcessSpan(lambda: processing.open_batch(batch), lambda: None)
+
+
+class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Notes which partitions a consumer has been assigned, and calls the user's listener.
+
+    Args:
+        history: of the consumer.
+        listener: the user's; None for none.
+    """
+
+    def __init__(self, history: WaitHistory, listener: Any = None) -> None:
+        self.history = history
+        self.listener = listener
+
+    def on_partitions_assigned(self, assigned: Iterable[Any]) -> Any:
+        """Note the assignment, and tell the user's listener."""
+        self.history.assign(_pairs(assigned), time_ns())
+        return None if self.listener is None else self.listener.on_partitions_assigned(assigned)
+
+    def on_partitions_revoked(self, revoked: Iterable[Any]) -> Any:
+        """Note the revocation, and tell the user's listener."""
+        self.history.revoke(_pairs(revoked))
+        return None if self.listener is None else self.listener.on_partitions_revoked(revoked)
+
+    def on_partitions_lost(self, lost: Iterable[Any]) -> Any:
+        """Note the loss, and tell the user's listener."""
+        self.history.revoke(_pairs(lost))
+        return None if self.listener is None else self.listener.on_partitions_lost(lost)
+
+
+class AsyncRebalanceListener(RebalanceListener):
+    """The same for a user's listener with async methods, which kafka-python awaits since 3.0."""
+
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        """Note the assignment, and tell the user's listener."""
+        await _awaited(super().on_partitions_assigned(assigned))
+
+    async def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
+        """Note the revocation, and tell the user's listener."""
+        await _awaited(super().on_partitions_revoked(revoked))
+
+    async def on_partitions_lost(self, lost: Iterable[Any]) -> None:
+        """Note the loss, and tell the user's listener."""
+        await _awaited(super().on_partitions_lost(lost))
+
+
+def listen(history: WaitHistory, listener: object) -> Any:
+    """Return a listener that notes assignments and calls the user's; what is no listener, for Kafka to refuse."""
+    known = (ConsumerRebalanceListener, getattr(kafka, "AsyncConsumerRebalanceListener", ConsumerRebalanceListener))
+    if listener is not None and not isinstance(listener, known):
+        return listener
+    is_async = known[1] is not known[0] and any(
+        inspect.iscoroutinefunction(getattr(listener, name, None))
+        for name in ("on_partitions_assigned", "on_partitions_revoked", "on_partitions_lost")
+    )
+    return AsyncRebalanceListener(history, listener) if is_async else RebalanceListener(history, listener)
+
+
+async def _awaited(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result
+
+
+class _TracedHandler(wrapt.FunctionWrapper):  # type: ignore[misc]
+    """A handler that was wrapped, to be recognized when it is wrapped again."""
+
+
+@lru_cache(maxsize=64)
+def _cached_processing(options: ConsumerOptions) -> Processing:
+    return Processing(None, options, None)
+
+
+def _shared_processing(options: Options | None) -> Processing:
+    checked = for_consumer(options)
+    try:
+        return _cached_processing(checked)
+    except TypeError:  # a propagator or provider of the user's that cannot be hashed
+        return Processing(None, checked, None)
+
+
+async def _await_inside(span: ProcessSpan, handler: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    with span:
+        return await handler(*args, **kwargs)
+
+
+def _is_async(handler: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+
+
+def _span_for_arguments(processing: Processing, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ProcessSpan | None:
+    for argument in (*args, *kwargs.values()):
+        if _is_record(argument):
+            return process_with(processing, argument)
+        if _is_batch(argument):
+            return process_batch_with(processing, argument)
+    return None
+
+
+def _is_record(value: object) -> bool:
+    return all(hasattr(value, name) for name in ("topic", "partition", "offset", "headers", "timestamp"))
+
+
+def _is_batch(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return bool(value) and all(map(_is_batch, value.values()))
+    return isinstance(value, list | tuple) and bool(value) and _is_record(value[0])
+
+
+def _flat(records: Iterable[Any]) -> list[Any]:
+    if isinstance(records, Mapping):
+        return [record for each in records.values() for record in _flat(each)]
+    if isinstance(records, PolledRecords):
+        records.spend()
+    return list(records)
+
+
+def _pairs(partitions: Iterable[Any]) -> set[tuple[str, int]]:
+    return {(each.topic, each.partition) for each in partitions}

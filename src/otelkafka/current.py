@@ -1,0 +1,118 @@
+"""Spans that are current while the application's code runs, and how they give way again."""
+
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar, Token
+from typing import Any
+
+from opentelemetry import context as context_api
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, Span
+
+from otelkafka.telemetry import Telemetry
+
+
+class OpenSpan:
+    """A process span from its start to its end, which may be current in one `contextvars.Context`.
+
+    Args:
+        telemetry: of the client whose span it is.
+        span: the span; by default one that records nothing and becomes current nowhere.
+        record: the record that is processed; None for a batch.
+        owner: the dispatcher that ends it; None where a context manager does.
+        on_end: called when it ends.
+    """
+
+    __slots__ = ("_failure", "_mark", "_on_end", "_telemetry", "_token", "ended", "outer", "owner", "record", "span")
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        span: Span = INVALID_SPAN,
+        record: Any = None,
+        owner: object = None,
+        on_end: Callable[[], None] | None = None,
+    ) -> None:
+        self._telemetry = telemetry
+        self.span = span
+        self.record = record
+        self.owner = owner
+        self.ended = False
+        self.outer: OpenSpan | None = None
+        self._on_end = on_end
+        self._failure: BaseException | None = None
+        self._mark: Token[OpenSpan | None] | None = None
+        self._token: Any = None
+
+    def attach(self, context: Context) -> None:
+        """Make `context` current, and this the innermost of the open spans here."""
+        self.outer = _live(_innermost.get())
+        self._mark = _innermost.set(self)
+        self._token = context_api.attach(context)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the span, once, and restore the context where it was attached; with no effect on any other."""
+        self.leave()
+        self._finish(error)
+
+    def end_here(self) -> None:
+        """End the span if it was attached in this very context; one that this context inherited goes on."""
+        if self.leave():
+            self._finish(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Record an error of the processing, once, also where it passes through more than one that would record it."""
+        if error is not self._failure:
+            self._failure = error
+            self._telemetry.fail_span(self.span, error)
+
+    def leave(self) -> bool:
+        """Restore the context to what it was before this span; False where it was not attached, or elsewhere."""
+        if self._mark is None or all(each is not self for each in _spans_here()):
+            return False
+        try:
+            _innermost.reset(self._mark)
+        except ValueError:  # attached in another contextvars.Context, of which this one may be a copy
+            return False
+        context_api.detach(self._token)
+        self._mark = None
+        return True
+
+    def _finish(self, error: BaseException | None) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        if error is not None:
+            self.fail(error)
+        self.record = self._failure = None
+        self._telemetry.end_span(self.span)
+        if self._on_end is not None:
+            self._on_end()
+
+
+_innermost: ContextVar[OpenSpan | None] = ContextVar("otelkafka_innermost_span", default=None)
+
+
+def open_spans() -> Iterator[OpenSpan]:
+    """Yield the spans that are open here, the innermost first."""
+    return (each for each in _spans_here() if not each.ended)
+
+
+def leave_ended_spans() -> None:
+    """Restore the context from spans that were ended elsewhere, by an iterator that was dropped in another thread say."""
+    while (innermost := _innermost.get()) is not None and innermost.ended and innermost.leave():
+        pass
+
+
+def _spans_here() -> Iterator[OpenSpan]:
+    each = _innermost.get()
+    while each is not None:
+        # Ended ones are let go of here, so that a chain of tasks that each start the next does not grow.
+        each.outer = _live(each.outer)
+        yield each
+        each = each.outer
+
+
+def _live(span: OpenSpan | None) -> OpenSpan | None:
+    while span is not None and span.ended:
+        span = span.outer
+    return span

@@ -1,0 +1,221 @@
+"""The life of a process span around records that are handed over one by one, by iteration or in polled lists."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from time import time_ns
+from typing import Any
+
+from opentelemetry import context as context_api
+from opentelemetry.trace import Span, SpanKind
+
+from otelkafka import attributes, client, semconv
+from otelkafka.current import OpenSpan, open_spans
+from otelkafka.links import add_creation_links
+from otelkafka.options import ConsumerOptions
+from otelkafka.processing import Processing
+from otelkafka.telemetry import is_suppressed
+from otelkafka.wait import Handover, WaitHistory
+
+
+class Dispatcher:
+    """Hands over the records of one consumer, each in its process span where the options want that.
+
+    Args:
+        consumer: whose configuration is asked; it is not kept.
+        options: its options.
+        history: where its time went.
+    """
+
+    def __init__(self, consumer: object, options: ConsumerOptions, history: WaitHistory) -> None:
+        self.processing = Processing(consumer, options, history)
+        self.history = history
+        self._telemetry = self.processing.telemetry
+        self._options = options
+        self._iterated: OpenSpan | None = None
+
+    def poll(self, consumer: Any, poll: Callable[[], Any]) -> Any:
+        """Call `poll`, and return its lists so that iterating them dispatches."""
+        self.end_open()
+        started = time_ns()
+        records = self._fetch(consumer, poll, started)
+        return self._telemetry.guard.call("poll", records, self._hand_over_lists, consumer, records, started)
+
+    def next(self, consumer: Any, advance: Callable[[], Any]) -> tuple[Any, OpenSpan | None]:
+        """Call `advance` for the next record, and open its process span; None where it gets none."""
+        self.end_open()
+        record = self._fetch(consumer, advance, time_ns())
+        self._iterated = self._telemetry.guard.call("next", None, self._hand_over, consumer, record)
+        return record, self._iterated
+
+    def open_listed(self, record: Any, handover: Handover) -> OpenSpan:
+        """Open the process span of a record from a polled list."""
+        self._end_open_here()
+        return self.processing.open(record, handover, self)
+
+    def end_open(self) -> None:
+        """End the span that iteration left open, wherever it is, and one of a list that was left in this context."""
+        if self._iterated is not None:
+            iterated, self._iterated = self._iterated, None
+            iterated.end()
+        self._end_open_here()
+
+    def _end_open_here(self) -> None:
+        for each in open_spans():
+            if each.owner is self:
+                each.end_here()
+
+    def _fetch(self, consumer: Any, call: Callable[[], Any], started: int) -> Any:
+        self.history.enter(started)
+        try:
+            return call()
+        except StopIteration:
+            raise
+        except Exception as error:
+            self._telemetry.guard.call("poll", None, self._tell_failure, consumer, started, error)
+            raise
+        finally:
+            self.history.leave(time_ns())
+            if not self.history.told:
+                self.history.update(client.assignment(consumer), started)
+
+    def _hand_over(self, consumer: Any, record: Any) -> OpenSpan | None:
+        highwater = client.highwater(consumer, record.topic, record.partition)
+        handover = Handover(time_ns(), highwater)
+        if self._options.process != "manual":
+            return self.processing.open(record, handover, self)
+        self.history.note_handover(record.topic, record.partition, record.offset, record.offset, handover)
+        return None
+
+    def _hand_over_lists(self, consumer: Any, polled: Any, started: int) -> Any:
+        if not polled or not isinstance(polled, Mapping):
+            return polled
+        now = time_ns()
+        handed_over = {}
+        for partition, records in polled.items():
+            highwater = client.highwater(consumer, partition.topic, partition.partition)
+            handover = Handover(now, highwater)
+            first, last = records[0].offset, records[-1].offset
+            self.history.note_handover(partition.topic, partition.partition, first, last, handover)
+            handed_over[partition] = PolledRecords(records, self, handover)
+        if self._options.poll_spans:
+            self._telemetry.guard.call("poll", None, self._tell_poll, polled, started)
+        return handed_over if self._options.process == "auto" else polled
+
+    def _tell_poll(self, polled: Mapping[Any, list[Any]], started: int) -> None:
+        records = [record for each in polled.values() for record in each]
+        traced = [record for record in records if self._telemetry.destination(record.topic).traced]
+        if not traced:
+            return
+        span = self._start_poll_span({record.topic for record in traced}, started, len(traced))
+        if span is not None and span.is_recording():
+            room = self._options.max_links
+            add_creation_links(self._telemetry, span, traced, room, attributes.of_position)
+        if span is not None:
+            self._telemetry.end_span(span)
+
+    def _tell_failure(self, consumer: Any, started: int, error: BaseException) -> None:
+        span = self._start_poll_span(client.topics(consumer) or set(), started)
+        if span is not None:
+            self._telemetry.end_span(span, error)
+
+    def _start_poll_span(self, topics: set[str], started: int, count: int | None = None) -> Span | None:
+        if is_suppressed():
+            return None
+        processing, telemetry = self.processing, self._telemetry
+        topic = next(iter(topics)) if len(topics) == 1 else None
+        known = {
+            **attributes.of_operation("poll", semconv.TYPE_RECEIVE),
+            **(telemetry.destination(topic).attributes if topic else {}),
+            **attributes.of_client(processing.facts),
+            **attributes.of_server(processing.facts.bootstrap),
+            **({} if count is None else {semconv.MESSAGING_BATCH_MESSAGE_COUNT: count}),
+        }
+        name = telemetry.span_name("poll", telemetry.destination(topic).name if topic else "")
+        return telemetry.start_span(name, SpanKind.CLIENT, context_api.get_current(), known, (), started)
+
+
+class RecordIterator(Iterator[Any]):
+    """Iterates the records of a consumer, the body of the loop inside each record's process span.
+
+    Unlike a generator it goes on after a StopIteration or an error, as the consumer itself does.
+
+    Args:
+        dispatcher: of the consumer.
+        consumer: the bare one.
+    """
+
+    __slots__ = ("_consumer", "_dispatcher", "_open", "_records")
+
+    def __init__(self, dispatcher: Dispatcher, consumer: Any) -> None:
+        dispatcher.end_open()
+        self._dispatcher = dispatcher
+        self._consumer = consumer
+        self._records = iter(consumer)
+        self._open: OpenSpan | None = None
+
+    def __next__(self) -> Any:
+        """Return the next record, whose process span is current until the one after is asked for."""
+        record, self._open = self._dispatcher.next(self._consumer, self._records.__next__)
+        return record
+
+    def __del__(self) -> None:
+        """End the span of the last record where the loop was left."""
+        _end_dropped(self)
+
+
+class PolledRecords(list[Any]):
+    """A list of records whose first iteration runs the body of its loop inside each record's process span.
+
+    Any other use of it is a list's; copied or pickled it is a plain list.
+    """
+
+    __slots__ = ("_dispatch",)
+
+    def __init__(self, records: list[Any], dispatcher: Dispatcher, handover: Handover) -> None:
+        super().__init__(records)
+        self._dispatch: tuple[Dispatcher, Handover] | None = (dispatcher, handover)
+
+    def spend(self) -> tuple[Dispatcher, Handover] | None:
+        """Take the one dispatching iteration away; None where it was had already."""
+        dispatch, self._dispatch = self._dispatch, None
+        return dispatch
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate as a list does, and dispatch the first time."""
+        dispatch = self.spend()
+        return super().__iter__() if dispatch is None else ListIterator(*dispatch, super().__iter__())
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Copy and pickle as a plain list."""
+        return list, (self[:],)
+
+
+class ListIterator(Iterator[Any]):
+    """Iterates a polled list, the body of the loop inside each record's process span."""
+
+    __slots__ = ("_dispatcher", "_handover", "_open", "_records")
+
+    def __init__(self, dispatcher: Dispatcher, handover: Handover, records: Iterator[Any]) -> None:
+        self._dispatcher = dispatcher
+        self._handover = handover
+        self._records = records
+        self._open: OpenSpan | None = None
+
+    def __next__(self) -> Any:
+        """Return the next record, whose process span is current until the one after is asked for."""
+        if self._open is not None:
+            self._open.end()
+            self._open = None
+        record = next(self._records)
+        self._open = self._dispatcher.open_listed(record, self._handover)
+        return record
+
+    def __del__(self) -> None:
+        """End the span of the last record where the loop was left."""
+        _end_dropped(self)
+
+
+def _end_dropped(iterator: Any) -> None:
+    with suppress(Exception):  # at the end of the interpreter anything may be gone
+        if iterator._open is not None:
+            iterator._open.end()

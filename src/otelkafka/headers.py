@@ -1,0 +1,129 @@
+"""The header carrier: how a propagator reads and writes the headers of a Kafka record."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeAlias
+
+from opentelemetry.propagators.textmap import Getter, Setter
+
+Headers: TypeAlias = list[tuple[str, bytes]]
+"""Headers as `KafkaProducer.send()` takes them."""
+
+
+class Carrier(Protocol):
+    """What a class must offer to serve as the option `carrier`; `HeaderCarrier` is the one used by default.
+
+    It is constructed with the headers of a record (a list, a tuple or None), which it must leave unchanged.
+    """
+
+    def __init__(self, headers: Iterable[Any] | None = None) -> None: ...
+
+    @property
+    def headers(self) -> Headers:
+        """The resulting headers, as a list for `send()`."""
+
+    def set(self, key: str, value: str) -> None:
+        """Write `value` under `key`, in place of what was there."""
+
+    def get(self, key: str) -> str | None:
+        """Return the value under `key`, None where there is none."""
+
+    def keys(self) -> list[str]:
+        """Return the keys, each once."""
+
+
+class HeaderCarrier:
+    """Carries a context in the headers of a Kafka record, as UTF-8 under the propagator's own keys.
+
+    It works on a copy: the list it was given is never changed.
+
+    Args:
+        headers: the headers of a record: a list or tuple of `(key, value)`, or None for no headers.
+    """
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, headers: Iterable[Any] | None = None) -> None:
+        self._headers: list[Any] = [] if headers is None else list(headers)
+
+    @property
+    def headers(self) -> Headers:
+        """The resulting headers; those that were not set keep their order, duplicates and bytes."""
+        return self._headers
+
+    def set(self, key: str, value: str) -> None:
+        """Replace every header of exactly this key by one at the end."""
+        encoded = value.encode()
+        if self._headers:
+            self._headers = [header for header in self._headers if not _is_of(header, key)]
+        self._headers.append((key, encoded))
+
+    def get(self, key: str) -> str | None:
+        """Return the last value of this key: Kafka's `lastHeader`, what the innermost hop wrote.
+
+        A value that is None, that is not UTF-8 or that is malformed counts as absent.
+        """
+        for header in reversed(self._headers):
+            if _is_of(header, key):
+                text = _text(header[1])
+                if text is not None:
+                    return text
+        return None
+
+    def keys(self) -> list[str]:
+        """Return the keys, each once, in the order of their first header."""
+        return list(dict.fromkeys(header[0] for header in self._headers if _is_header(header)))
+
+
+class CarrierGetter(Getter[Carrier]):
+    """Lets a propagator read from a carrier, and remembers which keys it asked for."""
+
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+
+    def get(self, carrier: Carrier, key: str) -> list[str] | None:
+        """Return the value of `key` as the list that propagators expect."""
+        self.asked.add(key)
+        value = carrier.get(key)
+        return None if value is None else [value]
+
+    def keys(self, carrier: Carrier) -> list[str]:
+        """Return the carrier's keys."""
+        return carrier.keys()
+
+
+class CarrierSetter(Setter[Carrier]):
+    """Lets a propagator write to a carrier."""
+
+    def set(self, carrier: Carrier, key: str, value: str) -> None:
+        """Write `value` under `key`."""
+        carrier.set(key, value)
+
+
+def are_sendable(headers: object) -> bool:
+    """Tell whether `send()` takes these headers: None, or a list of (str, bytes) tuples."""
+    if headers is None:
+        return True
+    return isinstance(headers, list) and all(
+        isinstance(header, tuple)
+        and len(header) == 2  # noqa: PLR2004 (key and value)
+        and isinstance(header[0], str)
+        and isinstance(header[1], bytes)
+        for header in headers
+    )
+
+
+def _is_of(header: object, key: str) -> bool:
+    return _is_header(header) and header[0] == key  # type: ignore[index]
+
+
+def _is_header(header: object) -> bool:
+    return isinstance(header, tuple) and len(header) == 2 and isinstance(header[0], str)  # noqa: PLR2004
+
+
+def _text(value: object) -> str | None:
+    if not isinstance(value, bytes | bytearray | memoryview):
+        return None
+    try:
+        return bytes(value).decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,54 @@
+"""The links of a span: creation contexts under a limit, and the predecessor."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from opentelemetry import trace
+from opentelemetry.trace import Link, Span, SpanContext
+
+from otelkafka import attributes, semconv
+from otelkafka.attributes import Attributes
+from otelkafka.propagation import read
+from otelkafka.telemetry import Telemetry
+from otelkafka.wait import PREDECESSOR_AFTER, Wait
+
+
+class Predecessor(NamedTuple):
+    """The process span before: what a record had to wait for while its consumer was busy."""
+
+    context: SpanContext
+    told: Attributes
+
+    def kept_busy(self, wait: Wait | None) -> bool:
+        """Tell whether the consumer was busy for so long that its name is worth a link."""
+        return self.context.is_valid and wait is not None and (wait.busy or 0) > PREDECESSOR_AFTER
+
+    def link(self, span: Span) -> None:
+        """Link `span` to it."""
+        span.add_link(self.context, attributes.of_link(semconv.LINK_PREDECESSOR, self.told))
+
+
+def link_to(context: SpanContext, kind: str) -> list[Link]:
+    """Return one link, or none where the context is not valid."""
+    return [Link(context, attributes.of_link(kind))] if context.is_valid else []
+
+
+def add_creation_links(
+    telemetry: Telemetry, span: Span, records: Sequence[Any], room: int, tell: Callable[[Any], Attributes]
+) -> None:
+    """Link a recording span to the creation contexts of its records, sampled ones first where there are too many.
+
+    Args:
+        telemetry: whose propagator reads the contexts.
+        span: the span of a batch.
+        records: its records.
+        room: how many links there may be; how many are left out, the span says.
+        tell: what a link tells of its record.
+    """
+    created = [(trace.get_current_span(read(telemetry, each.headers)).get_span_context(), each) for each in records]
+    valid = [each for each in created if each[0].is_valid]
+    if len(valid) > room:
+        span.set_attribute(semconv.LINKS_DROPPED, len(valid) - max(0, room))
+        valid = sorted(valid, key=lambda each: not each[0].trace_flags.sampled)[: max(0, room)]
+    for context, record in valid:
+        span.add_link(context, attributes.of_link(semconv.LINK_CREATION, tell(record)))

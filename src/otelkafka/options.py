@@ -1,0 +1,207 @@
+"""The options: frozen objects, checked when they are made."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeAlias
+
+from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry.trace import Span, TracerProvider
+
+from otelkafka.headers import Carrier, HeaderCarrier
+
+SpanName: TypeAlias = str | Callable[[str, str], str]
+KeyFormat: TypeAlias = bool | Callable[[Any], str | None]
+Check: TypeAlias = Callable[[object], None]
+
+
+def _checked(default: Any, check: Check) -> Any:
+    return field(default=default, metadata={"check": check})
+
+
+def _is_boolean(value: object) -> None:
+    if not isinstance(value, bool):
+        msg = "give True or False"
+        raise TypeError(msg)
+
+
+def _is_function(value: object) -> None:
+    if value is not None and not callable(value):
+        msg = "give a function, or None for none"
+        raise TypeError(msg)
+
+
+def _is_key_format(value: object) -> None:
+    if not isinstance(value, bool) and not callable(value):
+        msg = "give True, False or a function from a key to a str or None"
+        raise TypeError(msg)
+
+
+def _is_count(value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        msg = "give a whole number"
+        raise TypeError(msg)
+    if value < 0:
+        msg = "give 0 or more"
+        raise ValueError(msg)
+
+
+def _offers(*methods: str) -> Check:
+    def check(value: object) -> None:
+        if value is not None and not all(callable(getattr(value, name, None)) for name in methods):
+            msg = f"give an object with {' and '.join(methods)}(), or None for the global one"
+            raise TypeError(msg)
+
+    return check
+
+
+def _is_one_of(*choices: str) -> Check:
+    def check(value: object) -> None:
+        if not isinstance(value, str):
+            msg = f"give one of {', '.join(map(repr, choices))}"
+            raise TypeError(msg)
+        if value not in choices:
+            msg = f"give one of {', '.join(map(repr, choices))}"
+            raise ValueError(msg)
+
+    return check
+
+
+def _is_carrier(value: object) -> None:
+    if not isinstance(value, type) or not all(hasattr(value, name) for name in ("set", "get", "keys", "headers")):
+        msg = "give a class with set(), get(), keys() and headers, HeaderCarrier or one of its subclasses, say"
+        raise TypeError(msg)
+
+
+def _is_span_name(value: object) -> None:
+    if callable(value):
+        return
+    if not isinstance(value, str):
+        msg = "give a template such as '{operation} {destination}', or a function of both"
+        raise TypeError(msg)
+    try:
+        named = value.format(operation="send", destination="topic")
+    except (LookupError, ValueError, AttributeError) as error:
+        msg = "use no other fields than {operation} and {destination} in the template"
+        raise ValueError(msg) from error
+    if not named.strip():
+        msg = "give a template that is not empty"
+        raise ValueError(msg)
+
+
+def _are_header_names(value: object) -> None:
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(name, str) for name in value):
+        msg = "give a tuple of header names, ('x-tenant', 'x-request-*') say"
+        raise TypeError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What producers and consumers have in common; accepted by both.
+
+    Args:
+        tracer_provider: makes the spans; None for the global one, bound late.
+        propagator: writes and reads the context; None for the global one, bound late.
+        carrier: the class through which a propagator sees the headers of a record.
+        span_name: a template of `{operation}` and `{destination}`, or a function of both that returns the name;
+            where there is no one destination it gets an empty string.
+        destination_template: from a topic to the low-cardinality name that stands for it in span names and as
+            `messaging.destination.template`, or None for none: for topics made per tenant or per run.
+        trace_topic: from a topic to whether its records get spans; where they do not, the context still propagates.
+        capture_key: whether keys are recorded, or a function from a key to the str to record (to hash it, say), or to
+            None for nothing.
+        record_exceptions: False leaves messages and stack traces of exceptions out: `error.type` and status only.
+        capture_headers: names or wildcards of headers to record as `messaging.header.<name>`.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: an argument has a value that is not possible.
+
+    """
+
+    tracer_provider: TracerProvider | None = _checked(None, _offers("get_tracer"))
+    propagator: TextMapPropagator | None = _checked(None, _offers("inject", "extract"))
+    carrier: type[Carrier] = _checked(HeaderCarrier, _is_carrier)
+    span_name: SpanName = _checked("{operation} {destination}", _is_span_name)
+    destination_template: Callable[[str], str | None] | None = _checked(None, _is_function)
+    trace_topic: Callable[[str], bool] | None = _checked(None, _is_function)
+    capture_key: KeyFormat = _checked(True, _is_key_format)
+    record_exceptions: bool = _checked(True, _is_boolean)
+    capture_headers: Sequence[str] = _checked((), _are_header_names)
+
+    def __post_init__(self) -> None:
+        """Check each field by the check that stands beside it."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            try:
+                each.metadata["check"](value)
+            except (TypeError, ValueError) as error:
+                msg = f"{type(self).__name__}({each.name}={value!r}): {error}"
+                raise type(error)(msg) from None
+        object.__setattr__(self, "capture_headers", tuple(self.capture_headers))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProducerOptions(Options):
+    """The options of a producer, on top of those of `Options`.
+
+    Args:
+        on_send: called with the span and the `Message` before the record is sent.
+        on_ack: called with the span and the `RecordMetadata` when the broker has acknowledged the record, on the
+            producer's own thread.
+        max_in_flight: how many spans may wait for their acknowledgement; beyond it a span ends when `send()` returns.
+    """
+
+    on_send: Callable[[Span, Any], None] | None = _checked(None, _is_function)
+    on_ack: Callable[[Span, Any], None] | None = _checked(None, _is_function)
+    max_in_flight: int = _checked(100_000, _is_count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerOptions(Options):
+    """The options of a consumer, on top of those of `Options`.
+
+    Args:
+        relation: how a process span relates to the context in its record: "parent" makes it its child, one trace a
+            message; "link" links to it and leaves the process span in the trace of the code around it.
+        process: which records get a process span of their own accord: "auto", those iterated from the consumer or
+            from polled lists; "iterate", from the consumer only; "manual", none: only `process()`, `process_batch()`
+            and `wrap_handler()` make them.
+        poll_spans: whether a `poll()` that returns records gets a span; one that raises always does.
+        max_links: how many links a span may have; what is left out, it says in `otelkafka.links.dropped`.
+        on_process: called with the span and the record before the record is processed.
+    """
+
+    relation: Literal["parent", "link"] = _checked("parent", _is_one_of("parent", "link"))
+    process: Literal["auto", "iterate", "manual"] = _checked("auto", _is_one_of("auto", "iterate", "manual"))
+    poll_spans: bool = _checked(False, _is_boolean)
+    max_links: int = _checked(128, _is_count)
+    on_process: Callable[[Span, Any], None] | None = _checked(None, _is_function)
+
+
+def for_producer(options: Options | None) -> ProducerOptions:
+    """Return the options of a producer.
+
+    Raises:
+        TypeError: `options` are those of a consumer, or none at all.
+    """
+    return _for_side(options, ProducerOptions)
+
+
+def for_consumer(options: Options | None) -> ConsumerOptions:
+    """Return the options of a consumer.
+
+    Raises:
+        TypeError: `options` are those of a producer, or none at all.
+    """
+    return _for_side(options, ConsumerOptions)
+
+
+def _for_side(options: Options | None, side: type[Any]) -> Any:
+    if options is None:
+        return side()
+    if isinstance(options, side):
+        return options
+    if type(options) is Options:
+        return side(**{each.name: getattr(options, each.name) for each in fields(Options)})
+    msg = f"options={options!r}: give {side.__name__}, or Options, which both sides accept"
+    raise TypeError(msg)

@@ -1,0 +1,178 @@
+"""The process span of a record or of a batch: its parent, its links and what it tells of the wait."""
+
+from collections.abc import Sequence
+from time import time_ns
+from typing import Any
+
+from opentelemetry import context as context_api
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind
+
+from otelkafka import attributes, semconv
+from otelkafka.attributes import Attributes
+from otelkafka.client import ClientFacts
+from otelkafka.current import OpenSpan, leave_ended_spans
+from otelkafka.links import Predecessor, add_creation_links, link_to
+from otelkafka.options import ConsumerOptions
+from otelkafka.propagation import merge, read
+from otelkafka.telemetry import Telemetry, is_suppressed
+from otelkafka.wait import Handover, Wait, WaitHistory, wait_of
+
+
+class Processing:
+    """Makes the process spans of one consumer.
+
+    Args:
+        consumer: whose configuration is asked, and which is not kept; None for records of an unknown one.
+        options: its options.
+        history: where its time went; None where that is not known.
+    """
+
+    def __init__(self, consumer: object, options: ConsumerOptions, history: WaitHistory | None) -> None:
+        self.options = options
+        self.facts = ClientFacts(consumer)
+        self.telemetry = Telemetry(options)
+        self.history = history
+        self._predecessor: Predecessor | None = None
+
+    def open(self, record: Any, handover: Handover | None = None, owner: object = None) -> OpenSpan:
+        """Start the process span of a record, and make it current.
+
+        Args:
+            record: the consumed record.
+            handover: when it came out of its client; None to look that up.
+            owner: the dispatcher that will end it; None where a context manager will.
+
+        Returns:
+            An open span, which does nothing where telemetry is suppressed or fails.
+        """
+        idle = OpenSpan(self.telemetry, record=record, owner=owner)
+        if is_suppressed():
+            return idle
+        return self.telemetry.guard.call("process", idle, self._open, idle, handover)
+
+    def open_batch(self, records: Sequence[Any]) -> OpenSpan:
+        """Start the process span of a batch, and make it current; it carries no record's baggage."""
+        idle = OpenSpan(self.telemetry)
+        if is_suppressed():
+            return idle
+        return self.telemetry.guard.call("process_batch", idle, self._open_batch, idle, records)
+
+    def _open(self, idle: OpenSpan, handover: Handover | None) -> OpenSpan:
+        record = idle.record
+        leave_ended_spans()
+        ambient = context_api.get_current()
+        creation = read(self.telemetry, record.headers)
+        context = merge(creation, under=ambient)
+        destination = self.telemetry.destination(record.topic)
+        told = {**destination.attributes, **attributes.of_position(record)}
+        start = time_ns()
+        if not destination.traced:
+            return self._opened(idle, INVALID_SPAN, told, start, context)
+        parent, links = self._relate(ambient, creation, context)
+        known = self._known({(record.topic, record.partition)})
+        name = self.telemetry.span_name("process", destination.name)
+        span = self.telemetry.start_span(name, SpanKind.CONSUMER, parent, known, links[: self.options.max_links], start)
+        if span is None:
+            return idle
+        if span.is_recording():
+            room = self.options.max_links - len(links)
+            self.telemetry.guard.call("process", None, self._tell, span, record, handover, start, room)
+        self.telemetry.call_hook("on_process", self.options.on_process, span, record)
+        return self._opened(idle, span, told, start, trace.set_span_in_context(span, context))
+
+    def _opened(self, idle: OpenSpan, span: Span, told: Attributes, start: int, context: Context) -> OpenSpan:
+        def note_as_predecessor() -> None:
+            duration = {semconv.PROCESS_DURATION: attributes.seconds(time_ns() - start)}
+            current = trace.get_current_span(context).get_span_context()
+            self._predecessor = Predecessor(current, {**told, **duration})
+
+        opened = OpenSpan(self.telemetry, span, idle.record, idle.owner, note_as_predecessor)
+        opened.attach(context)
+        return opened
+
+    def _relate(self, ambient: Context, creation: Context, merged: Context) -> tuple[Context, list[Link]]:
+        """Return the context that holds the parent, and the links that the relation asks for."""
+        around, created = trace.get_current_span(ambient), trace.get_current_span(creation).get_span_context()
+        if created.is_valid and self.options.relation == "parent":
+            return merged, link_to(around.get_span_context(), semconv.LINK_AMBIENT)
+        return trace.set_span_in_context(around, merged), link_to(created, semconv.LINK_CREATION)
+
+    def _known(self, partitions: set[tuple[str, int]]) -> Attributes:
+        """Return what a sampler may want to know: of the one topic and the one partition, where there is but one."""
+        topic, partition = next(iter(partitions))
+        one_topic = len({topic for topic, _ in partitions}) == 1
+        one_partition = partition if len(partitions) == 1 else None
+        return {
+            **attributes.of_operation("process", semconv.TYPE_PROCESS),
+            **(self.telemetry.destination(topic).attributes if one_topic else {}),
+            **attributes.of_client(self.facts),
+            **attributes.of_server(self.facts.server(topic, one_partition)),
+            **attributes.of_partition(one_partition),
+        }
+
+    def _tell(self, span: Span, record: Any, handover: Handover | None, start: int, room: int) -> None:
+        handover = handover or self._handover_of(record, start)
+        wait = wait_of(record, start, handover.time, self.history)
+        span.set_attributes(
+            {
+                **attributes.of_offset(record.offset),
+                **self.telemetry.key_attributes(record.key),
+                **attributes.of_tombstone(tombstone=attributes.is_tombstone(record)),
+                **attributes.of_headers(record.headers, self.options.capture_headers),
+                **attributes.of_lag(record.offset, handover.highwater),
+                **(wait.attributes() if wait else {}),
+            }
+        )
+        if room > 0:
+            self._link_predecessor(span, wait)
+
+    def _handover_of(self, record: Any, start: int) -> Handover:
+        noted = None if self.history is None else self.history.handover_of(record)
+        return noted or Handover(start, None)
+
+    def _link_predecessor(self, span: Span, wait: Wait | None) -> bool:
+        predecessor = self._predecessor
+        if predecessor is None or not predecessor.kept_busy(wait):
+            return False
+        predecessor.link(span)
+        return True
+
+    def _open_batch(self, idle: OpenSpan, records: Sequence[Any]) -> OpenSpan:
+        traced = [record for record in records if self.telemetry.destination(record.topic).traced]
+        if not traced:
+            return idle
+        leave_ended_spans()
+        ambient = context_api.get_current()
+        known = self._known({(record.topic, record.partition) for record in traced})
+        known[semconv.MESSAGING_BATCH_MESSAGE_COUNT] = len(traced)
+        name = self.telemetry.span_name("process", self.telemetry.destination_name(traced))
+        start = time_ns()
+        span = self.telemetry.start_span(name, SpanKind.CONSUMER, ambient, known, (), start)
+        if span is None:
+            return idle
+        if span.is_recording():
+            self.telemetry.guard.call("process_batch", None, self._tell_batch, span, traced, start)
+        return self._opened(idle, span, known, start, trace.set_span_in_context(span, ambient))
+
+    def _tell_batch(self, span: Span, records: Sequence[Any], start: int) -> None:
+        def wait(record: Any) -> Wait | None:
+            return wait_of(record, start, self._handover_of(record, start).time, self.history)
+
+        def tell(record: Any) -> Attributes:
+            waited = wait(record)
+            return {
+                **attributes.of_position(record),
+                **self.telemetry.key_attributes(record.key),
+                **attributes.of_lag(record.offset, self._handover_of(record, start).highwater),
+                **(waited.attributes() if waited else {}),
+            }
+
+        longest = max(filter(None, map(wait, records)), key=lambda each: each.queue, default=None)
+        if longest is not None:
+            span.set_attributes(longest.attributes())
+        room = self.options.max_links
+        if room > 0 and self._link_predecessor(span, longest):
+            room -= 1
+        add_creation_links(self.telemetry, span, records, room, tell)

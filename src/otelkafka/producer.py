@@ -1,0 +1,302 @@
+"""The traced producer: a span for each send, which ends when the broker has acknowledged the record."""
+
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any, NamedTuple
+
+from kafka.errors import MessageSizeTooLargeError
+from opentelemetry import context as context_api
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind
+
+from otelkafka import attributes, semconv
+from otelkafka.attributes import Attributes
+from otelkafka.client import ClientFacts
+from otelkafka.headers import Headers, are_sendable
+from otelkafka.options import Options, ProducerOptions, for_producer
+from otelkafka.propagation import merge, put, take
+from otelkafka.proxy import TracedClient
+from otelkafka.telemetry import Telemetry, is_suppressed
+
+
+class Message(NamedTuple):
+    """The arguments of `send()` as the caller gave them; handed to the hook `on_send`."""
+
+    topic: str
+    value: Any = None
+    key: Any = None
+    headers: Headers | None = None
+    partition: int | None = None
+    timestamp_ms: int | None = None
+
+
+def wrap_producer(producer: Any, options: Options | None = None) -> "TracedProducer":
+    """Trace what a producer sends.
+
+    Args:
+        producer: a `KafkaProducer`, or anything with its `send()`; one that is wrapped already is not wrapped twice.
+        options: `ProducerOptions`, or `Options`; None for the defaults.
+
+    Returns:
+        A proxy that is used as the producer itself, and passes `isinstance` as one.
+
+    Raises:
+        TypeError: `producer` is no producer, or `options` are not those of one.
+    """
+    checked = for_producer(options)
+    if isinstance(producer, TracedProducer):
+        return TracedProducer(producer.__wrapped__, checked, producer._self_in_flight)
+    if isinstance(producer, type) or not callable(getattr(producer, "send", None)):
+        msg = f"wrap_producer({producer!r}): give a KafkaProducer, or an object with its send()"
+        raise TypeError(msg)
+    return TracedProducer(producer, checked, InFlight())
+
+
+class TracedProducer(TracedClient):
+    """A `KafkaProducer` whose sends are traced; made by `wrap_producer`."""
+
+    def __init__(self, producer: Any, options: ProducerOptions, in_flight: "InFlight") -> None:
+        super().__init__(producer, options, wrap_producer)
+        self._self_in_flight = in_flight
+        self._self_sender = Sender(producer, options, in_flight)
+
+    def send(self, *args: Any, **kwargs: Any) -> Any:
+        """Send a record inside a span, as `KafkaProducer.send` does, and return its future."""
+        return self._self_sender.send(self.__wrapped__.send, args, kwargs)
+
+    def _self_end_spans(self) -> None:
+        self._self_in_flight.end_all()
+
+
+class Sender:
+    """The one traced `send()`, behind the wrapper and behind a patched class.
+
+    Args:
+        producer: whose configuration is asked; it is not kept.
+        options: its options.
+        in_flight: the spans that wait for their acknowledgement.
+    """
+
+    def __init__(self, producer: object, options: ProducerOptions, in_flight: "InFlight") -> None:
+        self._options = options
+        self._facts = ClientFacts(producer)
+        self._telemetry = Telemetry(options)
+        self._in_flight = in_flight
+
+    def send(self, send: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call `send` inside a span, with headers that carry it.
+
+        What `send` returns and raises passes through unchanged. A record that only our header made too large is sent
+        once more as the caller gave it, so that its serializers run again.
+        """
+        contained = self._telemetry.guard.call
+        sending = None if is_suppressed() else contained("send", None, self._start, args, kwargs)
+        if sending is None:
+            return send(*args, **kwargs)
+        started = perf_counter_ns()
+        token = contained("attach", None, context_api.attach, sending.context)
+        try:
+            future = self._deliver(send, sending)
+        except BaseException as error:
+            contained("send", None, self._end, sending, perf_counter_ns() - started, error)
+            raise
+        finally:
+            if token is not None:
+                context_api.detach(token)
+        contained("send", None, self._follow, sending, perf_counter_ns() - started, future)
+        return future
+
+    def _start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "_Sending | None":
+        message = _message(args, kwargs)
+        if message is None:
+            return None
+        sendable = self._facts.takes_headers and are_sendable(message.headers)
+        given = message.headers if sendable and message.headers else []
+        taken = take(self._telemetry, given)
+        if taken is None:
+            return None
+        incoming, rest = taken
+        ambient = context_api.get_current()
+        context = merge(ambient, under=incoming)
+        span = self._start_span(message, context, _links_between(ambient, incoming))
+        if span is not None:
+            context = trace.set_span_in_context(span, context)
+        elif self._telemetry.destination(message.topic).traced:
+            return None
+        headers = put(self._telemetry, rest, context) if sendable else None
+        return _Sending(message, args, kwargs, None if headers == given else headers, context, span)
+
+    def _start_span(self, message: Message, context: Context, links: list[Link]) -> Span | None:
+        destination = self._telemetry.destination(message.topic)
+        if not destination.traced:
+            return None
+        known = {
+            **attributes.of_operation("send", semconv.TYPE_SEND),
+            **destination.attributes,
+            **attributes.of_client(self._facts),
+            **attributes.of_server(self._facts.server(message.topic, message.partition)),
+            **attributes.of_partition(message.partition),
+        }
+        name = self._telemetry.span_name("send", destination.name)
+        span = self._telemetry.start_span(name, SpanKind.PRODUCER, context, known, links)
+        if span is not None:
+            self._telemetry.tell(span, lambda: self._message_attributes(message))
+            self._telemetry.call_hook("on_send", self._options.on_send, span, message)
+        return span
+
+    def _message_attributes(self, message: Message) -> Attributes:
+        return {
+            **self._telemetry.key_attributes(message.key),
+            **attributes.of_tombstone(tombstone=message.value is None),
+            **attributes.of_headers(message.headers, self._options.capture_headers),
+        }
+
+    def _deliver(self, send: Callable[..., Any], sending: "_Sending") -> Any:
+        if sending.headers is None:
+            return send(*sending.args, **sending.kwargs)
+        args, kwargs = _with_headers(sending)
+        try:
+            future = send(*args, **kwargs)
+        except MessageSizeTooLargeError:
+            pass
+        else:
+            if not _is_too_large(future):
+                return future
+        if sending.span is not None:
+            self._telemetry.tell(sending.span, lambda: {semconv.SEND_WITHOUT_CONTEXT: True})
+        return send(*sending.args, **sending.kwargs)
+
+    def _end(self, sending: "_Sending", blocked: int, error: BaseException | None) -> None:
+        if sending.span is not None:
+            self._tell_blocked(sending.span, blocked)
+            self._telemetry.end_span(sending.span, error)
+
+    def _follow(self, sending: "_Sending", blocked: int, future: Any) -> None:
+        """See to it that the span ends when the future does."""
+        span = sending.span
+        if span is None:
+            return
+        pending = _Pending(self, span, sending.message.topic)
+        heard = span.is_recording() or self._options.on_ack is not None
+        if not heard or not self._in_flight.add(pending, self._options.max_in_flight):
+            self._end(sending, blocked, None)
+            return
+        self._tell_blocked(span, blocked)
+        try:
+            future.add_callback(pending.acknowledged)
+            future.add_errback(pending.failed)
+        except Exception:
+            self.fail(pending, None)
+            raise
+
+    def _tell_blocked(self, span: Span, blocked: int) -> None:
+        self._telemetry.tell(span, lambda: {semconv.SEND_BLOCKED_DURATION: attributes.seconds(blocked)})
+
+    def acknowledge(self, pending: "_Pending", metadata: Any) -> None:
+        """End a span that is still in flight, with what the broker's acknowledgement says."""
+        if not self._in_flight.remove(pending):
+            return
+        span, topic = pending.span, pending.topic
+        self._telemetry.tell(
+            span,
+            lambda: {
+                **attributes.of_partition(metadata.partition),
+                **attributes.of_offset(metadata.offset),
+                **attributes.of_server(self._facts.server(topic, metadata.partition)),
+                **attributes.of_client(self._facts),
+            },
+        )
+        self._telemetry.call_hook("on_ack", self._options.on_ack, span, metadata)
+        self._telemetry.end_span(span)
+
+    def fail(self, pending: "_Pending", error: BaseException | None) -> None:
+        """End a span that is still in flight with an error, or unset where it can be followed no further."""
+        if self._in_flight.remove(pending):
+            self._telemetry.end_span(pending.span, error)
+
+
+class InFlight:
+    """The spans of one producer that wait for their acknowledgement."""
+
+    def __init__(self) -> None:
+        self._pending: dict[_Pending, None] = {}
+
+    def add(self, pending: "_Pending", limit: int) -> bool:
+        """Add one; False where there are `limit` already."""
+        if len(self._pending) >= limit:
+            return False
+        self._pending[pending] = None
+        return True
+
+    def remove(self, pending: "_Pending") -> bool:
+        """Remove one; False where another thread was first, so that each ends once."""
+        return self._pending.pop(pending, self) is None
+
+    def end_all(self) -> None:
+        """End what no future will end any more."""
+        msg = "the producer was closed before the broker acknowledged the record"
+        for pending in list(self._pending):
+            pending.failed(NotAcknowledgedError(msg))
+
+
+class NotAcknowledgedError(Exception):
+    """What a send span records whose future was never resolved; it is not raised."""
+
+
+class _Sending(NamedTuple):
+    """One call of `send()`: its `headers` are those to send in place of the caller's, None to leave them."""
+
+    message: Message
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    headers: Headers | None
+    context: Context
+    span: Span | None
+
+
+class _Pending:
+    """A span in flight, without the record, so that waiting holds no memory of the caller's."""
+
+    __slots__ = ("sender", "span", "topic")
+
+    def __init__(self, sender: Sender, span: Span, topic: str) -> None:
+        self.sender = sender
+        self.span = span
+        self.topic = topic
+
+    def acknowledged(self, metadata: Any) -> None:
+        self.sender.acknowledge(self, metadata)
+
+    def failed(self, error: BaseException) -> None:
+        self.sender.fail(self, error)
+
+
+def _message(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message | None:
+    """Return the arguments by name; None where `send()` will refuse them."""
+    try:
+        message = Message(*args, **{name: kwargs[name] for name in kwargs if name in Message._fields})
+    except TypeError:
+        return None
+    return message if isinstance(message.topic, str) else None
+
+
+def _with_headers(sending: _Sending) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    place = Message._fields.index("headers")
+    if len(sending.args) > place:
+        return (*sending.args[:place], sending.headers, *sending.args[place + 1 :]), sending.kwargs
+    return sending.args, {**sending.kwargs, "headers": sending.headers}
+
+
+def _links_between(ambient: Context, incoming: Context) -> list[Link]:
+    """Return a link to the context that came in the headers, where it is of another trace than the ambient span."""
+    here = trace.get_current_span(ambient).get_span_context()
+    there = trace.get_current_span(incoming).get_span_context()
+    if here.is_valid and there.is_valid and here.trace_id != there.trace_id:
+        return [Link(there, attributes.of_link(semconv.LINK_CREATION))]
+    return []
+
+
+def _is_too_large(future: Any) -> bool:
+    """Tell whether the client itself refused the record for its size, which releases before 3.0 say by the future."""
+    return getattr(future, "is_done", False) is True and isinstance(future.exception, MessageSizeTooLargeError)

@@ -1,0 +1,126 @@
+"""Contexts into headers and out of them."""
+
+from collections.abc import Iterable, Set as AbstractSet
+from typing import Any
+
+from opentelemetry import baggage
+from opentelemetry import context as context_api
+from opentelemetry.context import Context
+
+from otelkafka.client import Record
+from otelkafka.headers import Carrier, CarrierGetter, CarrierSetter, Headers
+from otelkafka.options import Options
+from otelkafka.telemetry import Telemetry, shared_telemetry
+
+_SETTER = CarrierSetter()
+
+
+def inject(headers: Headers | None = None, context: Context | None = None, options: Options | None = None) -> Headers:
+    """Return headers that carry a context, for a producer that is not wrapped.
+
+    Args:
+        headers: the headers of the record, which stay as they are.
+        context: the context to carry; None for the current one. Baggage in the headers that it lacks is kept.
+        options: which propagator and carrier to use.
+
+    Returns:
+        A new list: the headers without the context that was in them, and with the given one; as they were where the
+        propagator fails.
+
+    Raises:
+        TypeError: `headers` are no list or tuple.
+    """
+    _check_headers(headers)
+    telemetry = shared_telemetry(options or Options())
+    given = list(headers or ())
+    current = context_api.get_current() if context is None else context
+    taken = take(telemetry, given)
+    if taken is None:
+        return given
+    incoming, rest = taken
+    injected = put(telemetry, rest, merge(current, under=incoming))
+    return given if injected is None else injected
+
+
+def extract(record_or_headers: Record | Iterable[Any] | None, options: Options | None = None) -> Context:
+    """Return the context that a record carries, on top of nothing: never the caller's own.
+
+    Args:
+        record_or_headers: a consumed record, or its headers.
+        options: which propagator and carrier to use.
+
+    Returns:
+        The context; empty where the record carries none, or a broken one.
+
+    Raises:
+        TypeError: it has no headers and is no list or tuple of them.
+    """
+    headers = getattr(record_or_headers, "headers", record_or_headers)
+    _check_headers(headers)
+    return read(shared_telemetry(options or Options()), headers)
+
+
+def read(telemetry: Telemetry, headers: object) -> Context:
+    """Return the context in `headers`; empty where they hold none, or the propagator fails."""
+    if not headers:
+        return Context()
+    taken = telemetry.guard.call("extract", None, _read, telemetry, headers)
+    return Context() if taken is None else taken[0]
+
+
+def take(telemetry: Telemetry, headers: Headers) -> tuple[Context, Headers] | None:
+    """Return the context in `headers`, and the headers without it; None where the propagator fails."""
+    if not headers:
+        return Context(), headers
+    return telemetry.guard.call("extract", None, _take, telemetry, headers)
+
+
+def put(telemetry: Telemetry, headers: Headers, context: Context) -> Headers | None:
+    """Return `headers` with `context`; None where the propagator fails."""
+    return telemetry.guard.call("inject", None, _put, telemetry, headers, context)
+
+
+def merge(over: Context, *, under: Context) -> Context:
+    """Return everything that is in either context, baggage entry by entry; where both have it, what is in `over`."""
+    if not under:
+        return over
+    merged = Context({**under, **over})
+    ours = baggage.get_all(over)
+    for name, value in baggage.get_all(under).items():
+        if ours and name not in ours:
+            merged = baggage.set_baggage(name, value, merged)
+    return merged
+
+
+def _read(telemetry: Telemetry, headers: Any) -> tuple[Context, AbstractSet[str]]:
+    getter = CarrierGetter()
+    carrier = telemetry.options.carrier(headers)
+    context = telemetry.propagator.extract(carrier, Context(), getter)
+    return (context if isinstance(context, Context) else Context()), getter.asked
+
+
+def _take(telemetry: Telemetry, headers: Headers) -> tuple[Context, Headers]:
+    context, asked = _read(telemetry, headers)
+    # Not only the fields that will be written: a header that any reader would take for the context must not go stale.
+    names = _header_names(telemetry.options.carrier, asked | telemetry.propagator.fields)
+    return context, [header for header in headers if not (isinstance(header, tuple) and header and header[0] in names)]
+
+
+def _header_names(carrier: type[Carrier], keys: AbstractSet[str]) -> set[str]:
+    """Return under which names a carrier writes `keys`: one of the user's may add a prefix, say."""
+    probe = carrier()
+    for key in keys:
+        probe.set(key, "-")
+    return {name for name, _ in probe.headers}
+
+
+def _put(telemetry: Telemetry, headers: Headers, context: Context) -> Headers:
+    carrier = telemetry.options.carrier(headers)
+    telemetry.propagator.inject(carrier, context, _SETTER)
+    return carrier.headers
+
+
+def _check_headers(headers: object) -> None:
+    if headers is not None and not isinstance(headers, list | tuple):
+        msg = f"headers={headers!r}: give a list of (str, bytes) tuples, or a record that has them"
+        raise TypeError(msg)

@@ -1,0 +1,52 @@
+"""The names of attributes, and the schema they belong to.
+
+Source: OpenTelemetry semantic conventions v1.44, messaging and Kafka pages (status: Development). The messaging names
+stand here and are not imported: the package keeps them under a private path, where they move from release to release,
+and its oldest supported release lacks some. A test holds them against the newest release.
+"""
+
+from typing import Final
+
+from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
+from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
+
+__all__ = ["ERROR_TYPE", "SERVER_ADDRESS", "SERVER_PORT"]
+
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+
+MESSAGING_SYSTEM: Final = "messaging.system"
+MESSAGING_OPERATION_NAME: Final = "messaging.operation.name"
+MESSAGING_OPERATION_TYPE: Final = "messaging.operation.type"
+MESSAGING_DESTINATION_NAME: Final = "messaging.destination.name"
+MESSAGING_DESTINATION_TEMPLATE: Final = "messaging.destination.template"
+MESSAGING_DESTINATION_PARTITION_ID: Final = "messaging.destination.partition.id"
+MESSAGING_CONSUMER_GROUP_NAME: Final = "messaging.consumer.group.name"
+MESSAGING_CLIENT_ID: Final = "messaging.client.id"
+MESSAGING_BATCH_MESSAGE_COUNT: Final = "messaging.batch.message_count"
+MESSAGING_KAFKA_CLUSTER_ID: Final = "messaging.kafka.cluster.id"
+MESSAGING_KAFKA_MESSAGE_KEY: Final = "messaging.kafka.message.key"
+MESSAGING_KAFKA_MESSAGE_TOMBSTONE: Final = "messaging.kafka.message.tombstone"
+MESSAGING_KAFKA_OFFSET: Final = "messaging.kafka.offset"
+
+SYSTEM_KAFKA: Final = "kafka"
+TYPE_SEND: Final = "send"
+TYPE_RECEIVE: Final = "receive"
+TYPE_PROCESS: Final = "process"
+
+# Ours: what the conventions have no name for.
+HEADER_PREFIX: Final = "messaging.header."
+QUEUE_DURATION: Final = "otelkafka.queue.duration"
+QUEUE_BUSY_DURATION: Final = "otelkafka.queue.busy_duration"
+QUEUE_FETCH_DURATION: Final = "otelkafka.queue.fetch_duration"
+QUEUE_TIMESTAMP_TYPE: Final = "otelkafka.queue.timestamp_type"
+QUEUE_CLOCK_SKEW: Final = "otelkafka.queue.clock_skew"
+CONSUMER_LAG: Final = "otelkafka.consumer.lag"
+PROCESS_DURATION: Final = "otelkafka.process.duration"
+SEND_BLOCKED_DURATION: Final = "otelkafka.send.blocked_duration"
+SEND_WITHOUT_CONTEXT: Final = "otelkafka.send.without_context"
+LINK_TYPE: Final = "otelkafka.link.type"
+LINKS_DROPPED: Final = "otelkafka.links.dropped"
+
+LINK_CREATION: Final = "creation"
+LINK_PREDECESSOR: Final = "predecessor"
+LINK_AMBIENT: Final = "ambient"

@@ -1,0 +1,229 @@
+"""Options resolved into tracer and propagator, and the guard that keeps failures of telemetry from the application."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final, ParamSpec, TypeVar
+
+from opentelemetry import context as context_api
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
+
+from otelkafka import attributes, semconv
+from otelkafka.attributes import Attributes
+from otelkafka.client import Record
+from otelkafka.options import Options
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_logger = logging.getLogger("otelkafka")
+
+_MOST_CACHED = 1000
+_MOST_KINDS = 100
+
+
+def _version() -> str:
+    try:
+        return version("otelkafka")
+    except PackageNotFoundError:  # the source is on the path without being installed
+        return "0"
+
+
+VERSION: Final = _version()
+
+
+class Guard:
+    """Contains what telemetry raises: each kind is logged once, with its traceback, and the Kafka call goes on."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[str, str]] = set()
+
+    def call(self, name: str, default: T, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `function` returns, or `default` where it raises."""
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
+            self.contain(name, error)
+            return default
+
+    def contain(self, name: str, error: Exception) -> None:
+        """Log `error`, which came out of the call `name`, if it is the first of its kind."""
+        kind = (name, type(error).__name__)
+        if kind in self._seen or len(self._seen) >= _MOST_KINDS:
+            return
+        self._seen.add(kind)
+        _logger.warning(
+            "%s failed; the Kafka call goes on without it. Further %s there are not logged.",
+            *kind,
+            exc_info=error,
+        )
+
+
+class Destination:
+    """What the options say of one topic: whether it is traced, and what it is called.
+
+    Args:
+        topic: the topic's name.
+        template: the low-cardinality name that stands for it, if there is one.
+        traced: whether its records get spans.
+    """
+
+    __slots__ = ("attributes", "name", "topic", "traced")
+
+    def __init__(self, topic: str, template: str | None, *, traced: bool) -> None:
+        self.topic = topic
+        self.traced = traced
+        self.name = topic if template is None else template
+        self.attributes = attributes.of_destination(topic, template)
+
+
+class Telemetry:
+    """Options, resolved.
+
+    Args:
+        options: of a client, or of calls without one.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.guard = Guard()
+        self._destinations: dict[str, Destination] = {}
+        self._names: dict[tuple[str, str], str] = {}
+        self._tracer = self.guard.call("get_tracer", trace.NoOpTracer(), self._get_tracer)
+
+    def _get_tracer(self) -> trace.Tracer:
+        return trace.get_tracer("otelkafka", VERSION, self.options.tracer_provider, semconv.SCHEMA_URL)
+
+    @property
+    def propagator(self) -> TextMapPropagator:
+        """The propagator of the options, else the global one of this moment."""
+        return self.options.propagator or propagate.get_global_textmap()
+
+    def destination(self, topic: str) -> Destination:
+        """Return what the options say of `topic`."""
+        found = self._destinations.get(topic)
+        if found is None:
+            found = self._resolve(topic)
+            _remember(self._destinations, topic, found)
+        return found
+
+    def _resolve(self, topic: str) -> Destination:
+        template, traced = self.options.destination_template, self.options.trace_topic
+        name = self.guard.call("destination_template", None, template, topic) if template else None
+        if name is not None and not isinstance(name, str):
+            self.guard.contain("destination_template", TypeError(f"returned {name!r}: return a str or None"))
+            name = None
+        return Destination(topic, name, traced=bool(self.guard.call("trace_topic", True, traced, topic)) if traced else True)
+
+    def destination_name(self, records: Iterable[Record]) -> str:
+        """Return the one name that the destinations of `records` share; empty where there is none."""
+        names = {self.destination(record.topic).name for record in records}
+        return names.pop() if len(names) == 1 else ""
+
+    def span_name(self, operation: str, destination: str) -> str:
+        """Return the name of a span; `destination` is empty where there is no one destination."""
+        name = self._names.get((operation, destination))
+        if name is None:
+            name = self._name(operation, destination)
+            _remember(self._names, (operation, destination), name)
+        return name
+
+    def _name(self, operation: str, destination: str) -> str:
+        plain, template = f"{operation} {destination}".strip(), self.options.span_name
+        if isinstance(template, str):
+            return template.format(operation=operation, destination=destination).strip()
+        name = self.guard.call("span_name", plain, template, operation, destination)
+        if isinstance(name, str) and name:
+            return name
+        self.guard.contain("span_name", TypeError(f"returned {name!r}: return a str"))
+        return plain
+
+    def start_span(
+        self,
+        name: str,
+        kind: SpanKind,
+        context: Context,
+        told: Attributes,
+        links: Sequence[Link] = (),
+        start_time: int | None = None,
+    ) -> Span | None:
+        """Start a span; None where the provider failed."""
+        start = self._tracer.start_span
+        span = self.guard.call("start_span", None, start, name, context, kind, told, links, start_time)
+        if isinstance(span, Span):
+            return span
+        if span is not None:
+            self.guard.contain("start_span", TypeError(f"returned {span!r}, which is no Span"))
+        return None
+
+    def tell(self, span: Span, told: Callable[[], Attributes]) -> None:
+        """Set on a recording span what `told` returns; for others it is not even called."""
+        try:
+            if span.is_recording():
+                span.set_attributes(told())
+        except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
+            self.guard.contain("set_attributes", error)
+
+    def end_span(self, span: Span, error: BaseException | None = None) -> None:
+        """End a span: its status is unset after success, else the error."""
+        if error is not None:
+            self.fail_span(span, error)
+        self.guard.call("end_span", None, span.end)
+
+    def fail_span(self, span: Span, error: BaseException) -> None:
+        """Record an error on a span, which goes on."""
+        self.guard.call("record_exception", None, self._fail, span, error)
+
+    def _fail(self, span: Span, error: BaseException) -> None:
+        if not span.is_recording():
+            return
+        span.set_attributes(attributes.of_error(error))
+        told = self.options.record_exceptions
+        span.set_status(Status(StatusCode.ERROR, str(error) if told else None))
+        if told:
+            span.record_exception(error)
+
+    def key_attributes(self, key: object) -> Attributes:
+        """Return the key of a record, in the form that the options want."""
+        return self.guard.call("capture_key", {}, attributes.of_key, key, self.options.capture_key)
+
+    def call_hook(self, name: str, hook: Callable[[Span, Any], None] | None, span: Span, argument: object) -> None:
+        """Call a hook of the user's, if there is one."""
+        if hook is not None:
+            self.guard.call(name, None, hook, span, argument)
+
+
+def shared_telemetry(options: Options) -> Telemetry:
+    """Return the telemetry for calls without a client."""
+    try:
+        return _cached_telemetry(options)
+    except TypeError:  # a propagator or provider of the user's that cannot be hashed
+        return Telemetry(options)
+
+
+@lru_cache(maxsize=64)
+def _cached_telemetry(options: Options) -> Telemetry:
+    return Telemetry(options)
+
+
+def is_suppressed() -> bool:
+    """Tell whether OpenTelemetry's `suppress_instrumentation()` is in force here."""
+    current = context_api.get_current()
+    return bool(current) and any(current.get(key) for key in _SUPPRESSION_KEYS)
+
+
+_SUPPRESSION_KEYS = tuple(
+    key
+    for key in ("suppress_instrumentation", getattr(context_api, "_SUPPRESS_INSTRUMENTATION_KEY", None))
+    if key is not None
+)
+
+
+def _remember(cache: dict[Any, Any], key: object, value: object) -> None:
+    if len(cache) >= _MOST_CACHED:
+        cache.clear()
+    cache[key] = value

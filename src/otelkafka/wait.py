@@ -1,0 +1,173 @@
+"""Where a record's wait went: how long its consumer was busy, and how long it was fetching."""
+
+from bisect import bisect_right
+from collections import deque
+from typing import Any, NamedTuple
+
+from otelkafka import semconv
+from otelkafka.attributes import Attributes, seconds
+
+MILLISECOND = 1_000_000
+"""In nanoseconds, the unit of every time in this module; as Unix times where they are moments."""
+
+PREDECESSOR_AFTER = MILLISECOND
+"""A consumer that was busy for longer is worth naming what kept it so."""
+
+TIMESTAMP_TYPES = {0: "create", 1: "log_append"}
+
+_MOST_MARKS = 4096
+_MOST_HANDOVERS = 256
+
+
+class Handover(NamedTuple):
+    """When a record came out of its client, and how far its partition reached then."""
+
+    time: int
+    highwater: int | None
+
+
+class Wait(NamedTuple):
+    """A record's wait, in nanoseconds: what is neither busy nor fetch lies before there was somebody to fetch it."""
+
+    queue: int
+    busy: int | None
+    fetch: int | None
+    timestamp_type: str | None
+    clock_skew: bool
+
+    def attributes(self) -> Attributes:
+        """Return the wait as attributes, in seconds."""
+        told: Attributes = {semconv.QUEUE_DURATION: seconds(self.queue)}
+        if self.busy is not None and self.fetch is not None:
+            told[semconv.QUEUE_BUSY_DURATION] = seconds(self.busy)
+            told[semconv.QUEUE_FETCH_DURATION] = seconds(self.fetch)
+        if self.timestamp_type is not None:
+            told[semconv.QUEUE_TIMESTAMP_TYPE] = self.timestamp_type
+        if self.clock_skew:
+            told[semconv.QUEUE_CLOCK_SKEW] = True
+        return told
+
+
+def wait_of(record: Any, start: int, handover: int, history: "WaitHistory | None") -> Wait | None:
+    """Return the wait of `record`, whose process span starts at `start`.
+
+    Args:
+        record: the consumed record.
+        start: when its process span starts.
+        handover: when it came out of its client.
+        history: of the consumer that handed it over; None where that is not known, and then there is no split.
+
+    Returns:
+        None where the record has no timestamp.
+    """
+    timestamp = record.timestamp
+    if timestamp is None or timestamp < 0:
+        return None
+    created = timestamp * MILLISECOND
+    queue = max(0, start - created)
+    busy = fetch = None
+    if history is not None:
+        since = max(created, history.attended_since(record.topic, record.partition))
+        fetch = history.fetched(since, handover)
+        busy = max(0, start - since) - fetch
+    kind = TIMESTAMP_TYPES.get(getattr(record, "timestamp_type", -1))
+    return Wait(queue, busy, fetch, kind, created > start)
+
+
+class WaitHistory:
+    """The time that one consumer spent inside `poll()` and `next()`, as a running total with marks.
+
+    Between two marks the total is taken to grow evenly; marks are a millisecond apart or more, and older ones are
+    thinned out, so that the history is bounded and the further back it is asked, the coarser it answers.
+
+    Args:
+        now: when the consumer was wrapped.
+
+    Attributes:
+        told: whether a listener tells of assignments; where none does, they are compared after each fetch.
+    """
+
+    def __init__(self, now: int) -> None:
+        self.told = True
+        self._since = now
+        self._assigned: dict[tuple[str, int], int] = {}
+        self._handovers: dict[tuple[str, int], deque[tuple[int, int, Handover]]] = {}
+        self._marks = [(now, 0)]
+        self._fetched = 0
+        self._entered: int | None = None
+
+    def enter(self, now: int) -> None:
+        """Note that the consumer starts to fetch."""
+        self._mark(now)
+        self._entered = now
+
+    def leave(self, now: int) -> None:
+        """Note that the consumer hands over what it fetched, or an error."""
+        if self._entered is not None:
+            self._fetched += max(0, now - self._entered)
+            self._entered = None
+        self._mark(now)
+
+    def assign(self, partitions: set[tuple[str, int]], now: int) -> None:
+        """Note the partitions that the consumer has been assigned in addition."""
+        for partition in partitions:
+            self._assigned[partition] = now
+
+    def revoke(self, partitions: set[tuple[str, int]]) -> None:
+        """Forget partitions that the consumer has no more."""
+        for partition in partitions:
+            self._assigned.pop(partition, None)
+            self._handovers.pop(partition, None)
+
+    def update(self, partitions: set[tuple[str, int]] | None, now: int) -> None:
+        """Note what the consumer is assigned now, if that is known, by comparing it with what was noted."""
+        if partitions is not None:
+            noted = set(self._assigned)
+            self.revoke(noted - partitions)
+            self.assign(partitions - noted, now)
+
+    def attended_since(self, topic: str, partition: int) -> int:
+        """Return since when there is somebody to fetch the partition's records."""
+        return max(self._since, self._assigned.get((topic, partition), 0))
+
+    def fetched(self, start: int, end: int) -> int:
+        """Return how much of the time from `start` to `end` was spent fetching."""
+        return max(0, min(self._total(end) - self._total(start), end - start)) if start < end else 0
+
+    def note_handover(self, topic: str, partition: int, first: int, last: int, handover: Handover) -> None:
+        """Note when the records from offset `first` to `last` were handed over, for who processes them later."""
+        noted = self._handovers.get((topic, partition))
+        if noted is None:
+            noted = self._handovers[topic, partition] = deque(maxlen=_MOST_HANDOVERS)
+        if noted and noted[-1][1] < first and handover.time - noted[-1][2].time < MILLISECOND:
+            first, _, handover = noted.pop()
+        noted.append((first, last, handover))
+
+    def handover_of(self, record: Any) -> Handover | None:
+        """Return when a record was handed over, if that was noted and is not too long ago."""
+        for first, last, handover in reversed(self._handovers.get((record.topic, record.partition), ())):
+            if first <= record.offset <= last:
+                return handover
+        return None
+
+    def _mark(self, now: int) -> None:
+        if now - self._marks[-1][0] < MILLISECOND:
+            return
+        self._marks.append((now, self._fetched))
+        if len(self._marks) > _MOST_MARKS:
+            half = _MOST_MARKS // 2
+            self._marks = self._marks[:half:2] + self._marks[half:]
+
+    def _total(self, moment: int) -> int:
+        """Return the time spent fetching up to `moment`."""
+        marks = [*self._marks[-2:], (max(moment, self._marks[-1][0]), self._fetched)]
+        if moment < marks[0][0]:
+            marks = self._marks
+        after = bisect_right(marks, moment, key=lambda mark: mark[0])
+        if after == 0:
+            return 0
+        if after == len(marks):
+            return marks[-1][1]
+        (start, low), (end, high) = marks[after - 1], marks[after]
+        return low + (high - low) * (moment - start) // (end - start)
+
