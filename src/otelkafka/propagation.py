@@ -1,6 +1,7 @@
 """Contexts into headers and out of them."""
 
-from collections.abc import Iterable, Set as AbstractSet
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from opentelemetry import baggage

@@ -117,7 +117,9 @@ class Telemetry:
         if name is not None and not isinstance(name, str):
             self.guard.contain("destination_template", TypeError(f"returned {name!r}: return a str or None"))
             name = None
-        return Destination(topic, name, traced=bool(self.guard.call("trace_topic", True, traced, topic)) if traced else True)
+        return Destination(
+            topic, name, traced=bool(self.guard.call("trace_topic", True, traced, topic)) if traced else True
+        )
 
     def destination_name(self, records: Iterable[Record]) -> str:
         """Return the one name that the destinations of `records` share; empty where there is none."""

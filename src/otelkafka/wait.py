@@ -170,4 +170,3 @@ class WaitHistory:
             return marks[-1][1]
         (start, low), (end, high) = marks[after - 1], marks[after]
         return low + (high - low) * (moment - start) // (end - start)
-

@@ -1,0 +1,171 @@
+"""Apache Kafka's jars: downloaded once by jgo, a Maven resolver in Python, then found without it and without a network."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import threading
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brokers.broker import BrokerUnavailable
+from brokers.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CACHE_VARIABLE = "OTELKAFKA_CACHE"
+REPOSITORY_VARIABLE = "OTELKAFKA_MAVEN_REPOSITORY"
+OLDEST = (3, 7, 0)
+MANIFEST = "jars.txt"
+REACH_TIMEOUT = 5.0
+DOWNLOADS_AT_ONCE = 8
+
+
+class KafkaNotInstallable(BrokerUnavailable):
+    """What Apache Kafka needs to run here cannot be had."""
+
+
+def kafka_jars(version: str) -> Path:
+    """Return the directory with all jars of a release of Apache Kafka, downloading them if they are not there.
+
+    They are kept in `OTELKAFKA_CACHE`, else in `otelkafka` in the user's cache directory, and come from the Maven
+    repository at `OTELKAFKA_MAVEN_REPOSITORY`, else from jgo's own default.
+
+    Raises:
+        KafkaNotInstallable: they are not there and cannot be downloaded.
+        ValueError: no such version can run here.
+
+    """
+    _check_version(version)
+    jars = _cache() / f"kafka-{version}"
+    if not _complete(jars):
+        _download(version, jars)
+    return jars
+
+
+def _check_version(version: str) -> None:
+    if not re.fullmatch(r"\d+\.\d+\.\d+", version) or tuple(map(int, version.split("."))) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        msg = f'no Apache Kafka {version!r}: the version must be a release such as "4.1.1", {oldest} at least'
+        raise ValueError(msg)
+
+
+def _cache() -> Path:
+    if os.environ.get(CACHE_VARIABLE):
+        return Path(os.environ[CACHE_VARIABLE])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "otelkafka"
+
+
+def _complete(jars: Path) -> bool:
+    manifest = jars / MANIFEST
+    return manifest.exists() and all((jars / name).exists() for name in manifest.read_text().splitlines())
+
+
+def _download(version: str, jars: Path) -> None:
+    repository = _repository()
+    _check_reachable(repository, version)
+    jars.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="download-", dir=jars.parent) as staging:
+        downloaded = Path(staging) / "jars"
+        downloaded.mkdir()
+        try:
+            _fetch(version, repository, Path(staging) / "repository", downloaded)
+        except Exception as error:  # jgo lets through what requests, its XML parser and its own checks raise
+            reason = (
+                f"Apache Kafka {version} could not be downloaded from {repository} ({type(error).__name__}: {error})"
+            )
+            raise _not_installable(reason) from error
+        _put_in_place(downloaded, jars)
+
+
+def _repository() -> str:
+    try:
+        from jgo.constants import MAVEN_CENTRAL_URL  # needed for the first download only
+    except ImportError as error:
+        raise KafkaNotInstallable(
+            "the package jgo, which downloads Apache Kafka, is not installed", "Install it: pip install 'jgo>=3'."
+        ) from error
+    return (os.environ.get(REPOSITORY_VARIABLE) or str(MAVEN_CENTRAL_URL)).rstrip("/")
+
+
+def _check_reachable(repository: str, version: str) -> None:
+    """Find out in seconds what jgo would find out in minutes."""
+    answers: list[Any] = []
+    # A thread, because no timeout of requests bounds the look-up of the host's name.
+    thread = threading.Thread(target=lambda: answers.append(_probe(repository, version)), daemon=True)
+    thread.start()
+    thread.join(REACH_TIMEOUT + 1)
+    problem = answers[0] if answers else "no answer"
+    if problem:
+        raise _not_installable(f"Apache Kafka {version} is not cached and cannot be had from {repository} ({problem})")
+
+
+def _probe(repository: str, version: str) -> str | None:
+    import requests  # it comes with jgo
+
+    url = f"{repository}/org/apache/kafka/kafka_2.13/{version}/kafka_2.13-{version}.pom"
+    try:
+        status = requests.get(url, timeout=REACH_TIMEOUT).status_code
+    except (OSError, ValueError) as error:
+        return type(error).__name__
+    return None if status == requests.codes.ok else f"HTTP status {status}"
+
+
+def _not_installable(reason: str) -> KafkaNotInstallable:
+    return KafkaNotInstallable(
+        reason,
+        f"Connect to the network, set {REPOSITORY_VARIABLE} to the URL of a mirror, KAFKA_BOOTSTRAP_SERVERS to a broker "
+        "that runs already, or OTELKAFKA_BROKER=embedded.",
+    )
+
+
+def _fetch(version: str, repository: str, local_repository: Path, target: Path) -> None:
+    from jgo.maven import MavenContext, PythonResolver  # needed for the first download only
+
+    with Progress(f"Apache Kafka {version} from {repository}, once") as progress:
+        resolver = PythonResolver(progress_callback=progress.file)
+        context = MavenContext(resolver, local_repository, remote_repos={"repository": repository})
+        artifacts = _artifacts(context, version)
+        progress.expect(len(artifacts))
+        with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
+            for jar in pool.map(lambda artifact: artifact.resolve(), artifacts):
+                _check_jar(jar)
+                shutil.move(jar, target)
+
+
+def _artifacts(context: Any, version: str) -> list[Any]:  # jgo is imported late
+    kafka = _dependency(context, f"org.apache.kafka:kafka_2.13:{version}")
+    inputs, transitive = context.resolver.resolve([kafka])
+    found = [dependency.artifact for dependency in (*inputs, *transitive)]
+    return [*found, *_logging(context, found)]
+
+
+def _logging(context: Any, artifacts: Iterable[Any]) -> list[Any]:
+    """Add what prints Kafka's log: without it a node that fails to start says nothing."""
+    versions = {artifact.artifactId: artifact.version for artifact in artifacts}
+    return [_dependency(context, f"org.slf4j:slf4j-simple:{versions['slf4j-api']}").artifact]
+
+
+def _dependency(context: Any, coordinate: str) -> Any:
+    from jgo.parse import Coordinate  # needed for the first download only
+
+    return context.create_dependency(Coordinate.parse(coordinate))
+
+
+def _check_jar(jar: Path) -> None:
+    if not zipfile.is_zipfile(jar):
+        msg = f"{jar.name} came damaged"
+        raise ValueError(msg)
+
+
+def _put_in_place(downloaded: Path, jars: Path) -> None:
+    (downloaded / MANIFEST).write_text("\n".join(sorted(path.name for path in downloaded.iterdir())))
+    if _complete(jars):
+        return  # another process was faster
+    shutil.rmtree(jars, ignore_errors=True)
+    downloaded.replace(jars)

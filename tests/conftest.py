@@ -1,0 +1,66 @@
+"""The broker that all tests share, and clients on it."""
+
+import uuid
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from brokers import start_broker
+from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
+from otelkafka.testing import SpanRecorder
+
+
+@pytest.fixture(scope="session")
+def broker():
+    with start_broker() as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def _needs_real_kafka(request):
+    if request.node.get_closest_marker("real_kafka") and "broker" in request.fixturenames:
+        kind = request.getfixturevalue("broker").kind
+        if kind == "embedded":
+            pytest.skip("the embedded broker has no working groups")
+
+
+@pytest.fixture
+def recorder():
+    return SpanRecorder()
+
+
+@pytest.fixture
+def topic(broker):
+    name = f"t-{uuid.uuid4().hex}"
+    broker.create_topic(name)
+    return name
+
+
+@pytest.fixture
+def make_producer(broker, recorder):
+    made = []
+
+    def make(config=None, **options):
+        bare = KafkaProducer(**broker.client_options, **(config or {}))
+        made.append(bare)
+        return wrap_producer(bare, ProducerOptions(tracer_provider=recorder.tracer_provider, **options))
+
+    yield make
+    for bare in made:
+        bare.close()
+
+
+@pytest.fixture
+def make_consumer(broker, recorder, topic):
+    made = []
+
+    def make(config=None, **options):
+        settings = {"auto_offset_reset": "earliest", "consumer_timeout_ms": 10_000, **broker.client_options}
+        bare = KafkaConsumer(**{**settings, **(config or {})})
+        made.append(bare)
+        bare.assign([TopicPartition(topic, 0)])
+        return wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider, **options))
+
+    yield make
+    for bare in made:
+        bare.close()
