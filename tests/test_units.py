@@ -26,7 +26,26 @@ from otelkafka import (
 from otelkafka.testing import SpanRecorder
 
 TRACEPARENT = ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-ORDER = ["semconv", "headers", "options", "client", "attributes", "wait", "telemetry", "propagation", "proxy", "links", "current", "processing", "producer", "dispatcher", "consumer_group", "consumer", "__init__", "testing"]
+ORDER = [
+    "semconv",
+    "headers",
+    "options",
+    "client",
+    "attributes",
+    "wait",
+    "telemetry",
+    "propagation",
+    "proxy",
+    "links",
+    "current",
+    "processing",
+    "producer",
+    "dispatcher",
+    "consumer_group",
+    "consumer",
+    "__init__",
+    "testing",
+]
 
 
 def test_modules_import_only_from_those_before_them():

@@ -6,7 +6,7 @@ from otelkafka.headers import Carrier, HeaderCarrier
 from otelkafka.options import ConsumerOptions, Options, ProducerOptions
 from otelkafka.producer import Message, TracedProducer, wrap_producer
 from otelkafka.propagation import extract, inject
-from otelkafka.telemetry import VERSION as __version__
+from otelkafka.telemetry import VERSION as __version__  # noqa: N811 (the name that packages use)
 
 __all__ = [
     "Carrier",

@@ -79,7 +79,7 @@ def of_key(key: object, key_format: KeyFormat) -> Attributes:
     """Return the key in its canonical string form; nothing where it has none."""
     if key is None or key_format is False:
         return {}
-    text = _canonical(key) if key_format is True else key_format(key)  # type: ignore[operator]
+    text = _canonical(key) if key_format is True else key_format(key)
     if text is not None and not isinstance(text, str):
         msg = f"capture_key returned {type(text).__name__}: return a str or None"
         raise TypeError(msg)

@@ -19,13 +19,20 @@ class Record(Protocol):
     """What is needed of kafka-python's `ConsumerRecord`, whose fields differ by release."""
 
     @property
-    def topic(self) -> str: ...
+    def topic(self) -> str:
+        """As kafka-python has it."""
+
     @property
-    def partition(self) -> int: ...
+    def partition(self) -> int:
+        """As kafka-python has it."""
+
     @property
-    def offset(self) -> int: ...
+    def offset(self) -> int:
+        """As kafka-python has it."""
+
     @property
-    def headers(self) -> Iterable[Any]: ...
+    def headers(self) -> Iterable[Any]:
+        """As kafka-python has it."""
 
 
 class Server(NamedTuple):

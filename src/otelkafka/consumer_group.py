@@ -213,7 +213,7 @@ async def _awaited(result: Any) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
-class _TracedHandler(wrapt.FunctionWrapper):  # type: ignore[misc]
+class _TracedHandler(wrapt.FunctionWrapper):  # type: ignore[misc,type-arg,unused-ignore]
     """A handler that was wrapped, to be recognized when it is wrapped again."""
 
 

@@ -98,7 +98,7 @@ def open_spans() -> Iterator[OpenSpan]:
 
 
 def leave_ended_spans() -> None:
-    """Restore the context from spans that were ended elsewhere, by an iterator that was dropped in another thread say."""
+    """Restore the context from spans that ended elsewhere: an iterator dropped in another thread, say."""
     while (innermost := _innermost.get()) is not None and innermost.ended and innermost.leave():
         pass
 

@@ -184,7 +184,8 @@ def for_producer(options: Options | None) -> ProducerOptions:
     Raises:
         TypeError: `options` are those of a consumer, or none at all.
     """
-    return _for_side(options, ProducerOptions)
+    checked: ProducerOptions = _for_side(options, ProducerOptions)
+    return checked
 
 
 def for_consumer(options: Options | None) -> ConsumerOptions:
@@ -193,7 +194,8 @@ def for_consumer(options: Options | None) -> ConsumerOptions:
     Raises:
         TypeError: `options` are those of a producer, or none at all.
     """
-    return _for_side(options, ConsumerOptions)
+    checked: ConsumerOptions = _for_side(options, ConsumerOptions)
+    return checked
 
 
 def _for_side(options: Options | None, side: type[Any]) -> Any:

@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 import wrapt
 
-Self = TypeVar("Self", bound="TracedClient")
+Client = TypeVar("Client", bound="TracedClient")
 
 
-class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc]
+class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
     """A proxy that is used as the client itself: what is not traced passes through.
 
     Args:
@@ -34,7 +34,7 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc]
         finally:
             self._self_end_spans()
 
-    def __enter__(self: Self) -> Self:
+    def __enter__(self: Client) -> Client:
         """Return the traced client, not the bare one; also where the bare one is no context manager."""
         enter = getattr(self.__wrapped__, "__enter__", None)
         if enter is not None:
@@ -53,14 +53,14 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc]
         """Return the client's own representation, and that it is traced."""
         return f"<{type(self).__name__} of {self.__wrapped__!r}>"
 
-    def __copy__(self: Self) -> Self:
+    def __copy__(self: Client) -> Client:
         """Copy the client as it copies itself, and trace the copy."""
-        traced: Self = self._self_wrap(copy.copy(self.__wrapped__), self._self_options)
+        traced: Client = self._self_wrap(copy.copy(self.__wrapped__), self._self_options)
         return traced
 
-    def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self: Client, memo: dict[int, Any]) -> Client:
         """Copy the client as it copies itself, and trace the copy; a client of kafka-python cannot be copied so."""
-        traced: Self = self._self_wrap(copy.deepcopy(self.__wrapped__, memo), self._self_options)
+        traced: Client = self._self_wrap(copy.deepcopy(self.__wrapped__, memo), self._self_options)
         return traced
 
     def __reduce_ex__(self, protocol: Any) -> Any:

@@ -47,7 +47,8 @@ class SpanRecorder:
         until = monotonic() + timeout
         while len(found := self.named(name)) < count:
             if monotonic() > until:
-                msg = f"{len(found)} of {count} spans {name!r} ended within {timeout} s; there are:\n{span_tree(self.spans)}"
+                there = span_tree(self.spans)
+                msg = f"{len(found)} of {count} spans {name!r} ended within {timeout} s; there are:\n{there}"
                 raise AssertionError(msg)
             sleep(_POLL_SECONDS)
         return found
