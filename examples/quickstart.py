@@ -45,7 +45,7 @@ def main() -> None:
         told = span.attributes or {}
         print(
             f"offset {told['messaging.kafka.offset']} waited {told['otelkafka.queue.duration']:.3f} s,"
-            f" of it {told['otelkafka.queue.busy_duration']:.3f} s because the consumer was busy with another record"
+            f" of it {told['otelkafka.queue.busy_duration']:.3f} s while the consumer ran its own code"
         )
 
 
