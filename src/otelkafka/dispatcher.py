@@ -109,7 +109,7 @@ class Dispatcher:
         span = self._start_poll_span({record.topic for record in traced}, started, len(traced))
         if span is not None and span.is_recording():
             room = self._options.max_links
-            add_creation_links(self._telemetry, span, traced, room, attributes.of_position)
+            add_creation_links(self._telemetry, span, traced, room, lambda at: attributes.of_position(traced[at]))
         if span is not None:
             self._telemetry.end_span(span)
 

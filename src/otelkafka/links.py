@@ -34,7 +34,7 @@ def link_to(context: SpanContext, kind: str) -> list[Link]:
 
 
 def add_creation_links(
-    telemetry: Telemetry, span: Span, records: Sequence[Any], room: int, tell: Callable[[Any], Attributes]
+    telemetry: Telemetry, span: Span, records: Sequence[Any], room: int, tell: Callable[[int], Attributes]
 ) -> None:
     """Link a recording span to the creation contexts of its records, sampled ones first where there are too many.
 
@@ -43,12 +43,15 @@ def add_creation_links(
         span: the span of a batch.
         records: its records.
         room: how many links there may be; how many are left out, the span says.
-        tell: what a link tells of its record.
+        tell: what the link of the record at an index tells of it.
     """
-    created = [(trace.get_current_span(read(telemetry, each.headers)).get_span_context(), each) for each in records]
+    created = [
+        (trace.get_current_span(read(telemetry, record.headers)).get_span_context(), index)
+        for index, record in enumerate(records)
+    ]
     valid = [each for each in created if each[0].is_valid]
     if len(valid) > room:
         span.set_attribute(semconv.LINKS_DROPPED, len(valid) - max(0, room))
         valid = sorted(valid, key=lambda each: not each[0].trace_flags.sampled)[: max(0, room)]
-    for context, record in valid:
-        span.add_link(context, attributes.of_link(semconv.LINK_CREATION, tell(record)))
+    for context, index in valid:
+        span.add_link(context, attributes.of_link(semconv.LINK_CREATION, tell(index)))

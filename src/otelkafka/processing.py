@@ -157,19 +157,22 @@ class Processing:
         return self._opened(idle, span, known, start, trace.set_span_in_context(span, ambient))
 
     def _tell_batch(self, span: Span, records: Sequence[Any], start: int) -> None:
-        def wait(record: Any) -> Wait | None:
-            return wait_of(record, start, self._handover_of(record, start).time, self.history)
+        handovers = [self._handover_of(record, start) for record in records]
+        waits = [
+            wait_of(record, start, handover.time, self.history)
+            for record, handover in zip(records, handovers, strict=True)
+        ]
 
-        def tell(record: Any) -> Attributes:
-            waited = wait(record)
+        def tell(index: int) -> Attributes:
+            record, wait = records[index], waits[index]
             return {
                 **attributes.of_position(record),
                 **self.telemetry.key_attributes(record.key),
-                **attributes.of_lag(record.offset, self._handover_of(record, start).highwater),
-                **(waited.attributes() if waited else {}),
+                **attributes.of_lag(record.offset, handovers[index].highwater),
+                **(wait.attributes() if wait else {}),
             }
 
-        longest = max(filter(None, map(wait, records)), key=lambda each: each.queue, default=None)
+        longest = max(filter(None, waits), key=lambda wait: wait.queue, default=None)
         if longest is not None:
             span.set_attributes(longest.attributes())
         room = self.options.max_links
