@@ -22,7 +22,7 @@ CONFIGURATION = {"test.mock.num.brokers": "1", "log_level": "0"}
 
 
 class EmbeddedBroker(Broker):
-    """A mock cluster of one node. Topics that do not exist come into being with 4 partitions when they are asked for."""
+    """A mock cluster of one node. A topic that does not exist is made, with 4 partitions, when it is asked for."""
 
     kind = "embedded"
 
@@ -68,10 +68,8 @@ def _client(library: ctypes.CDLL) -> ctypes.c_void_p:
     client = library.rd_kafka_new(PRODUCER, configuration, error, len(error))
     if client:
         return ctypes.c_void_p(client)
-    raise BrokerUnavailable(
-        f"confluent-kafka has no embedded broker ({error.value.decode()})",
-        "Install a newer one: pip install -U confluent-kafka.",
-    )
+    reason = f"confluent-kafka has no embedded broker ({error.value.decode()})"
+    raise BrokerUnavailable(reason, "Install a newer one: pip install -U confluent-kafka.")
 
 
 def _load() -> ctypes.CDLL:
@@ -82,10 +80,9 @@ def _load() -> ctypes.CDLL:
         # Python face starts the mock cluster too, but cannot say how many partitions a topic has.
         return _declare(ctypes.CDLL(cimpl.__file__))
     except (ImportError, AttributeError, OSError) as error:
-        raise BrokerUnavailable(
-            f"the embedded broker is not available ({error})",
-            "Install it: pip install confluent-kafka; or ask for another kind of broker.",
-        ) from error
+        reason = f"the embedded broker is not available ({error})"
+        remedy = "Install it: pip install confluent-kafka; or ask for another kind of broker."
+        raise BrokerUnavailable(reason, remedy) from error
 
 
 def _declare(library: ctypes.CDLL) -> ctypes.CDLL:

@@ -36,16 +36,14 @@ def _servers() -> str:
     servers = os.environ.get(SERVERS_VARIABLE, "").strip()
     if servers:
         return servers
-    raise BrokerUnavailable(
-        "no broker is given", f"Set {SERVERS_VARIABLE} to its host:port, or ask for another kind of broker."
-    )
+    reason = "no broker is given"
+    raise BrokerUnavailable(reason, f"Set {SERVERS_VARIABLE} to its host:port, or ask for another kind of broker.")
 
 
 def _check(servers: str) -> None:
     try:
         wire.metadata(servers)
     except (OSError, ValueError) as error:
-        raise BrokerUnavailable(
-            f"no Kafka broker answers at {servers} ({error})",
-            f"Start it, correct {SERVERS_VARIABLE}, or unset it to have a broker of our own.",
-        ) from error
+        reason = f"no Kafka broker answers at {servers} ({error})"
+        remedy = f"Start it, correct {SERVERS_VARIABLE}, or unset it to have a broker of our own."
+        raise BrokerUnavailable(reason, remedy) from error

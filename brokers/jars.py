@@ -1,4 +1,4 @@
-"""Apache Kafka's jars: downloaded once by jgo, a Maven resolver in Python, then found without it and without a network."""
+"""Apache Kafka's jars: downloaded once by jgo, a Maven resolver in Python, then found without it and the network."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 import threading
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,8 @@ CACHE_VARIABLE = "OTELKAFKA_CACHE"
 REPOSITORY_VARIABLE = "OTELKAFKA_MAVEN_REPOSITORY"
 OLDEST = (3, 7, 0)
 MANIFEST = "jars.txt"
+STAGING = "download-"
+ABANDONED_AFTER = 3600.0
 REACH_TIMEOUT = 5.0
 DOWNLOADS_AT_ONCE = 8
 
@@ -70,26 +73,32 @@ def _download(version: str, jars: Path) -> None:
     repository = _repository()
     _check_reachable(repository, version)
     jars.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="download-", dir=jars.parent) as staging:
+    _sweep(jars.parent)
+    with tempfile.TemporaryDirectory(prefix=STAGING, dir=jars.parent) as staging:
         downloaded = Path(staging) / "jars"
         downloaded.mkdir()
         try:
             _fetch(version, repository, Path(staging) / "repository", downloaded)
         except Exception as error:  # jgo lets through what requests, its XML parser and its own checks raise
-            reason = (
-                f"Apache Kafka {version} could not be downloaded from {repository} ({type(error).__name__}: {error})"
-            )
+            problem = f"{type(error).__name__}: {error}"
+            reason = f"Apache Kafka {version} could not be downloaded from {repository} ({problem})"
             raise _not_installable(reason) from error
         _put_in_place(downloaded, jars)
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what downloads that were killed have left."""
+    for leftover in cache.glob(f"{STAGING}*"):
+        if time.time() - leftover.stat().st_mtime > ABANDONED_AFTER:
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _repository() -> str:
     try:
         from jgo.constants import MAVEN_CENTRAL_URL  # needed for the first download only
     except ImportError as error:
-        raise KafkaNotInstallable(
-            "the package jgo, which downloads Apache Kafka, is not installed", "Install it: pip install 'jgo>=3'."
-        ) from error
+        reason = "the package jgo, which downloads Apache Kafka, is not installed"
+        raise KafkaNotInstallable(reason, "Install it: pip install 'jgo>=3'.") from error
     return (os.environ.get(REPOSITORY_VARIABLE) or str(MAVEN_CENTRAL_URL)).rstrip("/")
 
 
@@ -102,7 +111,8 @@ def _check_reachable(repository: str, version: str) -> None:
     thread.join(REACH_TIMEOUT + 1)
     problem = answers[0] if answers else "no answer"
     if problem:
-        raise _not_installable(f"Apache Kafka {version} is not cached and cannot be had from {repository} ({problem})")
+        reason = f"Apache Kafka {version} is not cached and cannot be had from {repository} ({problem})"
+        raise _not_installable(reason)
 
 
 def _probe(repository: str, version: str) -> str | None:
@@ -117,11 +127,11 @@ def _probe(repository: str, version: str) -> str | None:
 
 
 def _not_installable(reason: str) -> KafkaNotInstallable:
-    return KafkaNotInstallable(
-        reason,
-        f"Connect to the network, set {REPOSITORY_VARIABLE} to the URL of a mirror, KAFKA_BOOTSTRAP_SERVERS to a broker "
-        "that runs already, or OTELKAFKA_BROKER=embedded.",
+    remedy = (
+        f"Connect to the network, set {REPOSITORY_VARIABLE} to the URL of a mirror, "
+        "KAFKA_BOOTSTRAP_SERVERS to a broker that runs already, or OTELKAFKA_BROKER=embedded."
     )
+    return KafkaNotInstallable(reason, remedy)
 
 
 def _fetch(version: str, repository: str, local_repository: Path, target: Path) -> None:

@@ -27,7 +27,8 @@ JVM_OPTIONS = (
     "-Djava.awt.headless=true",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 )
-# One node: nothing can be replicated. Few partitions of the internal topics: they are made when first used, each takes time.
+# One node: nothing can be replicated. Few partitions of the internal topics, each of which takes time at the first use.
+# A short session: after a kill the node's former self keeps its place in the cluster until the session's end.
 PROPERTIES = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -38,6 +39,8 @@ PROPERTIES = {
     "transaction.state.log.min.isr": "1",
     "transaction.state.log.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
 }
 
 
@@ -65,10 +68,8 @@ def start_kafka(version: str, properties: Mapping[str, str]) -> KafkaBroker:
             raise
         else:
             return broker
-    raise BrokerUnavailable(
-        f"{ATTEMPTS} times in a row somebody else took the port chosen for Apache Kafka",
-        "Try again on a quieter machine.",
-    )
+    reason = f"{ATTEMPTS} times in a row somebody else took the port chosen for Apache Kafka"
+    raise BrokerUnavailable(reason, "Try again when less is going on.")
 
 
 class KafkaBroker(Broker):
@@ -105,9 +106,8 @@ class KafkaBroker(Broker):
         try:
             self._run_until_ready("kafka.Kafka", str(self._properties_file))
         except PortTaken as error:
-            raise BrokerUnavailable(
-                f"somebody else took {self.bootstrap_servers} while the node was down", "Start another: start_broker()."
-            ) from error
+            reason = f"somebody else took {self.bootstrap_servers} while the node was down"
+            raise BrokerUnavailable(reason, "Start another: start_broker().") from error
 
     def stop(self) -> None:
         """End the node and remove its data; a second call does nothing."""

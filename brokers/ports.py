@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import socket
 
-# Below the ports that operating systems give to outgoing connections: one of those, made while the broker is down, would
-# take its port away, and a client that retries can even connect to itself.
+# Below the ports that operating systems give to outgoing connections: one of those, made while the broker is down,
+# would take its port away, and a client that retries can even connect to itself.
 FIRST, LAST = 20_000, 32_000
 TRIES = 100
 

@@ -8,8 +8,9 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from brokers import supervisor
 
@@ -35,6 +36,8 @@ class SupervisedProcess:
             text=True,
             start_new_session=True,
         )
+        self._stdin = cast("IO[str]", self._supervisor.stdin)
+        self._stdout = cast("IO[str]", self._supervisor.stdout)
         self.directory = Path(self._read())
         atexit.register(self.stop)
 
@@ -66,23 +69,31 @@ class SupervisedProcess:
         if self._owner != os.getpid():
             return
         atexit.unregister(self.stop)
-        for pipe in (self._supervisor.stdin, self._supervisor.stdout):
-            if pipe:
-                pipe.close()
+        if self._stdin.closed:
+            return
+        # Closing the pipe would not do while a forked child holds it open too. A supervisor that is gone breaks it.
+        with suppress(BrokenPipeError):
+            self._send({"stop": None})
+        with suppress(BrokenPipeError):
+            self._stdin.close()
         self._supervisor.wait()
+        self._stdout.close()
 
     def _command(self, command: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
-            if self._supervisor.stdin is None or self._supervisor.stdin.closed:
+            if self._stdin.closed:
                 msg = "this broker is stopped: start another with start_broker()"
                 raise RuntimeError(msg)
-            self._supervisor.stdin.write(json.dumps(command) + "\n")
-            self._supervisor.stdin.flush()
+            self._send(command)
             answer: dict[str, Any] = self._read()
             return answer
 
+    def _send(self, command: dict[str, Any]) -> None:
+        self._stdin.write(json.dumps(command) + "\n")
+        self._stdin.flush()
+
     def _read(self) -> Any:  # whatever JSON holds
-        line = self._supervisor.stdout.readline() if self._supervisor.stdout else ""
+        line = self._stdout.readline()
         if not line:
             msg = "the broker's supervisor is gone, and the broker with it: start another with start_broker()"
             raise RuntimeError(msg)

@@ -1,10 +1,12 @@
-"""The process between the one that started a broker and the broker's JVM. It is run by its path, with the standard library only.
+"""The process between the one that started a broker and the broker's JVM.
 
-It owns the JVM and the directory with its data, and ends both as soon as its stdin ends, which the operating system
-sees to however the starter goes. It sits in a session of its own, so that Ctrl-C in a terminal reaches the starter only.
+It is run by its path, with the standard library only. It owns the JVM and the directory with its data, and ends both as
+soon as its stdin ends, which the operating system sees to however the starter goes. It sits in a session of its own, so
+that Ctrl-C in a terminal reaches the starter only.
 
-Each line of stdin is a command, in JSON: {"start": [arguments]}, {"kill": null} or {"poll": null}. Each gets a line:
-{"returncode": number or null, "pid": number or null}. The first line of all is the directory.
+Each line of stdin is a command, in JSON: {"start": [arguments]}, {"kill": null}, {"poll": null} or {"stop": null}. Each
+but the last is answered by a line: {"returncode": number or null, "pid": number or null}. The first line of all is the
+directory.
 """
 
 from __future__ import annotations
@@ -72,6 +74,8 @@ def _obey(child: Child, directory: Path) -> None:
     _reply(str(directory))
     for line in sys.stdin:
         command = json.loads(line)
+        if "stop" in command:
+            return
         if "start" in command:
             child.start(command["start"])
         elif "kill" in command:

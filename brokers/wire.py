@@ -78,7 +78,7 @@ def wait_for_leaders(servers: str, topic: str, partitions: int, timeout: float =
         if len(leaders) == partitions and min(leaders) >= 0:
             return
         if time.monotonic() > deadline:
-            msg = f"topic {topic!r} should have {partitions} partitions with a leader each after {timeout} s, has {leaders}"
+            msg = f"after {timeout:.0f} s topic {topic!r} should have leaders of {partitions} partitions, it has {leaders}"
             raise RuntimeError(msg)
         time.sleep(0.05)
 
