@@ -29,11 +29,10 @@ def of_operation(name: str, kind: str) -> Attributes:
     }
 
 
-def of_destination(topic: str, template: str | None) -> Attributes:
+def of_destination(topic: str | None, template: str | None) -> Attributes:
     """Return what names a topic, and the template that stands for it."""
-    if template is None:
-        return {semconv.MESSAGING_DESTINATION_NAME: topic}
-    return {semconv.MESSAGING_DESTINATION_NAME: topic, semconv.MESSAGING_DESTINATION_TEMPLATE: template}
+    known = {semconv.MESSAGING_DESTINATION_NAME: topic, semconv.MESSAGING_DESTINATION_TEMPLATE: template}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def of_client(facts: ClientFacts) -> Attributes:

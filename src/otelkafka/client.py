@@ -68,7 +68,7 @@ class ClientFacts:
         self._cluster = _cluster_of_producer(client) or _cluster_of_consumer(client)
         self.client_id: str | None = _text(self._config.get("client_id"))
         self.group: str | None = _text(self._config.get("group_id"))
-        self.bootstrap: Server | None = _bootstrap(self._config)
+        self._bootstrap: Server | None = _bootstrap(self._config)
 
     @property
     def takes_headers(self) -> bool:
@@ -81,10 +81,11 @@ class ClientFacts:
         """The cluster's id, which kafka-python knows since 2.1."""
         return _text(getattr(self._cluster, "cluster_id", None))
 
-    def server(self, topic: str, partition: int | None) -> Server | None:
+    def server(self, topic: str | None, partition: int | None) -> Server | None:
         """Return the leader of the partition if it is known, else the first bootstrap server."""
-        leader = None if partition is None or self._cluster is None else _leader(self._cluster, topic, partition)
-        return leader or self.bootstrap
+        if topic is None or partition is None or self._cluster is None:
+            return self._bootstrap
+        return _leader(self._cluster, topic, partition) or self._bootstrap
 
 
 @_fact

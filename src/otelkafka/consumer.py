@@ -8,10 +8,11 @@ from typing import Any
 
 from otelkafka import client
 from otelkafka.client import Record
-from otelkafka.consumer_group import ProcessSpan, listen, process_batch_with, process_with
+from otelkafka.consumer_group import ProcessSpan, process_batch_with, process_with
 from otelkafka.dispatcher import Dispatcher, RecordIterator
 from otelkafka.options import ConsumerOptions, Options, for_consumer
 from otelkafka.proxy import TracedClient
+from otelkafka.rebalance import listen
 from otelkafka.wait import WaitHistory
 
 _LISTENER = 2  # where `subscribe()` has it among its positional arguments

@@ -1,15 +1,12 @@
-"""Explicit processing: handlers, one record, a batch; and the listener that hears of rebalances."""
+"""Explicit processing: handlers, one record, a batch."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from time import time_ns
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-import kafka
 import wrapt
-from kafka import ConsumerRebalanceListener
 from opentelemetry.trace import Span
 
 from otelkafka.client import Record
@@ -17,7 +14,6 @@ from otelkafka.current import OpenSpan, open_spans
 from otelkafka.dispatcher import PolledRecords
 from otelkafka.options import ConsumerOptions, Options, for_consumer
 from otelkafka.processing import Processing
-from otelkafka.wait import WaitHistory
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -153,66 +149,6 @@ def process_batch_with(processing: Processing, records: Any) -> ProcessSpan:
     return ProcessSpan(lambda: processing.open_batch(batch), lambda: None)
 
 
-class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Notes which partitions a consumer has been assigned, and calls the user's listener.
-
-    Args:
-        history: of the consumer.
-        listener: the user's; None for none.
-    """
-
-    def __init__(self, history: WaitHistory, listener: Any = None) -> None:
-        self.history = history
-        self.listener = listener
-
-    def on_partitions_assigned(self, assigned: Iterable[Any]) -> Any:
-        """Note the assignment, and tell the user's listener."""
-        self.history.assign(_pairs(assigned), time_ns())
-        return None if self.listener is None else self.listener.on_partitions_assigned(assigned)
-
-    def on_partitions_revoked(self, revoked: Iterable[Any]) -> Any:
-        """Note the revocation, and tell the user's listener."""
-        self.history.revoke(_pairs(revoked))
-        return None if self.listener is None else self.listener.on_partitions_revoked(revoked)
-
-    def on_partitions_lost(self, lost: Iterable[Any]) -> Any:
-        """Note the loss, and tell the user's listener."""
-        self.history.revoke(_pairs(lost))
-        return None if self.listener is None else self.listener.on_partitions_lost(lost)
-
-
-class AsyncRebalanceListener(RebalanceListener):
-    """The same for a user's listener with async methods, which kafka-python awaits since 3.0."""
-
-    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        """Note the assignment, and tell the user's listener."""
-        await _awaited(super().on_partitions_assigned(assigned))
-
-    async def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
-        """Note the revocation, and tell the user's listener."""
-        await _awaited(super().on_partitions_revoked(revoked))
-
-    async def on_partitions_lost(self, lost: Iterable[Any]) -> None:
-        """Note the loss, and tell the user's listener."""
-        await _awaited(super().on_partitions_lost(lost))
-
-
-def listen(history: WaitHistory, listener: object) -> Any:
-    """Return a listener that notes assignments and calls the user's; what is no listener, for Kafka to refuse."""
-    known = (ConsumerRebalanceListener, getattr(kafka, "AsyncConsumerRebalanceListener", ConsumerRebalanceListener))
-    if listener is not None and not isinstance(listener, known):
-        return listener
-    is_async = known[1] is not known[0] and any(
-        inspect.iscoroutinefunction(getattr(listener, name, None))
-        for name in ("on_partitions_assigned", "on_partitions_revoked", "on_partitions_lost")
-    )
-    return AsyncRebalanceListener(history, listener) if is_async else RebalanceListener(history, listener)
-
-
-async def _awaited(result: Any) -> Any:
-    return await result if inspect.isawaitable(result) else result
-
-
 class _TracedHandler(wrapt.FunctionWrapper):  # type: ignore[misc,type-arg,unused-ignore]
     """A handler that was wrapped, to be recognized when it is wrapped again."""
 
@@ -264,7 +200,3 @@ def _flat(records: Iterable[Any]) -> list[Any]:
     if isinstance(records, PolledRecords):
         records.spend()
     return list(records)
-
-
-def _pairs(partitions: Iterable[Any]) -> set[tuple[str, int]]:
-    return {(each.topic, each.partition) for each in partitions}

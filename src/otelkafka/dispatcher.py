@@ -11,6 +11,7 @@ from opentelemetry.trace import Span, SpanKind
 from otelkafka import attributes, client, semconv
 from otelkafka.current import OpenSpan, open_spans
 from otelkafka.links import add_creation_links
+from otelkafka.operation import Operation
 from otelkafka.options import ConsumerOptions
 from otelkafka.processing import Processing
 from otelkafka.telemetry import is_suppressed
@@ -30,6 +31,9 @@ class Dispatcher:
         self.processing = Processing(consumer, options, history)
         self.history = history
         self._telemetry = self.processing.telemetry
+        self._operation = Operation(
+            self._telemetry, self.processing.facts, "poll", semconv.TYPE_RECEIVE, SpanKind.CLIENT
+        )
         self._options = options
         self._iterated: OpenSpan | None = None
 
@@ -121,17 +125,9 @@ class Dispatcher:
     def _start_poll_span(self, topics: set[str], started: int, count: int | None = None) -> Span | None:
         if is_suppressed():
             return None
-        processing, telemetry = self.processing, self._telemetry
-        topic = next(iter(topics)) if len(topics) == 1 else None
-        known = {
-            **attributes.of_operation("poll", semconv.TYPE_RECEIVE),
-            **(telemetry.destination(topic).attributes if topic else {}),
-            **attributes.of_client(processing.facts),
-            **attributes.of_server(processing.facts.bootstrap),
-            **({} if count is None else {semconv.MESSAGING_BATCH_MESSAGE_COUNT: count}),
-        }
-        name = telemetry.span_name("poll", telemetry.destination(topic).name if topic else "")
-        return telemetry.start_span(name, SpanKind.CLIENT, context_api.get_current(), known, (), started)
+        destination = self._telemetry.destination_of(topics)
+        ambient = context_api.get_current()
+        return self._operation.start(ambient, destination, start_time=started, message_count=count)
 
 
 class RecordIterator(Iterator[Any]):

@@ -14,6 +14,7 @@ from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
 from otelkafka.current import OpenSpan, leave_ended_spans
 from otelkafka.links import Predecessor, add_creation_links, link_to
+from otelkafka.operation import Operation
 from otelkafka.options import ConsumerOptions
 from otelkafka.propagation import merge, read
 from otelkafka.telemetry import Telemetry, is_suppressed
@@ -34,6 +35,7 @@ class Processing:
         self.facts = ClientFacts(consumer)
         self.telemetry = Telemetry(options)
         self.history = history
+        self._operation = Operation(self.telemetry, self.facts, "process", semconv.TYPE_PROCESS, SpanKind.CONSUMER)
         self._predecessor: Predecessor | None = None
 
     def open(self, record: Any, handover: Handover | None = None, owner: object = None) -> OpenSpan:
@@ -71,9 +73,8 @@ class Processing:
         if not destination.traced:
             return self._opened(idle, INVALID_SPAN, told, start, context)
         parent, links = self._relate(ambient, creation, context)
-        known = self._known({(record.topic, record.partition)})
-        name = self.telemetry.span_name("process", destination.name)
-        span = self.telemetry.start_span(name, SpanKind.CONSUMER, parent, known, links[: self.options.max_links], start)
+        links = links[: self.options.max_links]
+        span = self._operation.start(parent, destination, record.partition, links=links, start_time=start)
         if span is None:
             return idle
         if span.is_recording():
@@ -98,19 +99,6 @@ class Processing:
         if created.is_valid and self.options.relation == "parent":
             return merged, link_to(around.get_span_context(), semconv.LINK_AMBIENT)
         return trace.set_span_in_context(around, merged), link_to(created, semconv.LINK_CREATION)
-
-    def _known(self, partitions: set[tuple[str, int]]) -> Attributes:
-        """Return what a sampler may want to know: of the one topic and the one partition, where there is but one."""
-        topic, partition = next(iter(partitions))
-        one_topic = len({topic for topic, _ in partitions}) == 1
-        one_partition = partition if len(partitions) == 1 else None
-        return {
-            **attributes.of_operation("process", semconv.TYPE_PROCESS),
-            **(self.telemetry.destination(topic).attributes if one_topic else {}),
-            **attributes.of_client(self.facts),
-            **attributes.of_server(self.facts.server(topic, one_partition)),
-            **attributes.of_partition(one_partition),
-        }
 
     def _tell(self, span: Span, record: Any, handover: Handover | None, start: int, room: int) -> None:
         handover = handover or self._handover_of(record, start)
@@ -145,16 +133,21 @@ class Processing:
             return idle
         leave_ended_spans()
         ambient = context_api.get_current()
-        known = self._known({(record.topic, record.partition) for record in traced})
-        known[semconv.MESSAGING_BATCH_MESSAGE_COUNT] = len(traced)
-        name = self.telemetry.span_name("process", self.telemetry.destination_name(traced))
+        destination = self.telemetry.destination_of({record.topic for record in traced})
+        partitions = {(record.topic, record.partition) for record in traced}
+        partition = traced[0].partition if len(partitions) == 1 else None
         start = time_ns()
-        span = self.telemetry.start_span(name, SpanKind.CONSUMER, ambient, known, (), start)
+        span = self._operation.start(ambient, destination, partition, start_time=start, message_count=len(traced))
         if span is None:
             return idle
         if span.is_recording():
             self.telemetry.guard.call("process_batch", None, self._tell_batch, span, traced, start)
-        return self._opened(idle, span, known, start, trace.set_span_in_context(span, ambient))
+        told = {
+            **destination.attributes,
+            **attributes.of_partition(partition),
+            semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(traced),
+        }
+        return self._opened(idle, span, told, start, trace.set_span_in_context(span, ambient))
 
     def _tell_batch(self, span: Span, records: Sequence[Any], start: int) -> None:
         handovers = [self._handover_of(record, start) for record in records]

@@ -14,6 +14,8 @@ from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
 from otelkafka.headers import Headers, are_sendable
+from otelkafka.in_flight import InFlight, Pending
+from otelkafka.operation import Operation
 from otelkafka.options import Options, ProducerOptions, for_producer
 from otelkafka.propagation import merge, put, take
 from otelkafka.proxy import TracedClient
@@ -56,7 +58,7 @@ def wrap_producer(producer: Any, options: Options | None = None) -> "TracedProdu
 class TracedProducer(TracedClient):
     """A `KafkaProducer` whose sends are traced; made by `wrap_producer`."""
 
-    def __init__(self, producer: Any, options: ProducerOptions, in_flight: "InFlight") -> None:
+    def __init__(self, producer: Any, options: ProducerOptions, in_flight: InFlight) -> None:
         super().__init__(producer, options, wrap_producer)
         self._self_in_flight = in_flight
         self._self_sender = Sender(producer, options, in_flight)
@@ -78,10 +80,11 @@ class Sender:
         in_flight: the spans that wait for their acknowledgement.
     """
 
-    def __init__(self, producer: object, options: ProducerOptions, in_flight: "InFlight") -> None:
+    def __init__(self, producer: object, options: ProducerOptions, in_flight: InFlight) -> None:
         self._options = options
         self._facts = ClientFacts(producer)
         self._telemetry = Telemetry(options)
+        self._operation = Operation(self._telemetry, self._facts, "send", semconv.TYPE_SEND, SpanKind.PRODUCER)
         self._in_flight = in_flight
 
     def send(self, send: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -131,15 +134,7 @@ class Sender:
         destination = self._telemetry.destination(message.topic)
         if not destination.traced:
             return None
-        known = {
-            **attributes.of_operation("send", semconv.TYPE_SEND),
-            **destination.attributes,
-            **attributes.of_client(self._facts),
-            **attributes.of_server(self._facts.server(message.topic, message.partition)),
-            **attributes.of_partition(message.partition),
-        }
-        name = self._telemetry.span_name("send", destination.name)
-        span = self._telemetry.start_span(name, SpanKind.PRODUCER, context, known, links)
+        span = self._operation.start(context, destination, message.partition, links=links)
         if span is not None:
             self._telemetry.tell(span, lambda: self._message_attributes(message))
             self._telemetry.call_hook("on_send", self._options.on_send, span, message)
@@ -177,7 +172,7 @@ class Sender:
         span = sending.span
         if span is None:
             return
-        pending = _Pending(self, span, sending.message.topic)
+        pending = Pending(self._in_flight, span, sending.message.topic, self._finish)
         heard = span.is_recording() or self._options.on_ack is not None
         if not heard or not self._in_flight.add(pending, self._options.max_in_flight):
             self._end(sending, blocked, None)
@@ -187,61 +182,27 @@ class Sender:
             future.add_callback(pending.acknowledged)
             future.add_errback(pending.failed)
         except Exception:
-            self.fail(pending, None)
+            pending.failed(None)
             raise
 
     def _tell_blocked(self, span: Span, blocked: int) -> None:
         self._telemetry.tell(span, lambda: {semconv.SEND_BLOCKED_DURATION: attributes.seconds(blocked)})
 
-    def acknowledge(self, pending: "_Pending", metadata: Any) -> None:
-        """End a span that is still in flight, with what the broker's acknowledgement says."""
-        if not self._in_flight.remove(pending):
-            return
+    def _finish(self, pending: Pending, metadata: Any, error: BaseException | None) -> None:
+        """End the span of a record that the broker has acknowledged, or that failed."""
         span, topic = pending.span, pending.topic
-        self._telemetry.tell(
-            span,
-            lambda: {
-                **attributes.of_partition(metadata.partition),
-                **attributes.of_offset(metadata.offset),
-                **attributes.of_server(self._facts.server(topic, metadata.partition)),
-                **attributes.of_client(self._facts),
-            },
-        )
-        self._telemetry.call_hook("on_ack", self._options.on_ack, span, metadata)
-        self._telemetry.end_span(span)
-
-    def fail(self, pending: "_Pending", error: BaseException | None) -> None:
-        """End a span that is still in flight with an error, or unset where it can be followed no further."""
-        if self._in_flight.remove(pending):
-            self._telemetry.end_span(pending.span, error)
-
-
-class InFlight:
-    """The spans of one producer that wait for their acknowledgement."""
-
-    def __init__(self) -> None:
-        self._pending: dict[_Pending, None] = {}
-
-    def add(self, pending: "_Pending", limit: int) -> bool:
-        """Add one; False where there are `limit` already."""
-        if len(self._pending) >= limit:
-            return False
-        self._pending[pending] = None
-        return True
-
-    def remove(self, pending: "_Pending") -> bool:
-        """Remove one; False where another thread was first, so that each ends once."""
-        return self._pending.pop(pending, self) is None
-
-    def end_all(self) -> None:
-        """End what no future will end any more."""
-        msg = "the producer was closed before the broker acknowledged the record"
-        for pending in list(self._pending):
-            pending.failed(NotAcknowledgedError(msg))
-
-
-class NotAcknowledgedError(Exception):
-    """What a send span records whose future was never resolved; it is not raised."""
+        if metadata is not None:
+            self._telemetry.tell(
+                span,
+                lambda: {
+                    **attributes.of_partition(metadata.partition),
+                    **attributes.of_offset(metadata.offset),
+                    **attributes.of_server(self._facts.server(topic, metadata.partition)),
+                    **attributes.of_client(self._facts),
+                },
+            )
+            self._telemetry.call_hook("on_ack", self._options.on_ack, span, metadata)
+        self._telemetry.end_span(span, error)
 
 
 class _Sending(NamedTuple):
@@ -253,23 +214,6 @@ class _Sending(NamedTuple):
     headers: Headers | None
     context: Context
     span: Span | None
-
-
-class _Pending:
-    """A span in flight, without the record, so that waiting holds no memory of the caller's."""
-
-    __slots__ = ("sender", "span", "topic")
-
-    def __init__(self, sender: Sender, span: Span, topic: str) -> None:
-        self.sender = sender
-        self.span = span
-        self.topic = topic
-
-    def acknowledged(self, metadata: Any) -> None:
-        self.sender.acknowledge(self, metadata)
-
-    def failed(self, error: BaseException) -> None:
-        self.sender.fail(self, error)
 
 
 def _message(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message | None:

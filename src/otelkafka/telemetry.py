@@ -1,7 +1,7 @@
 """Options resolved into tracer and propagator, and the guard that keeps failures of telemetry from the application."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, ParamSpec, TypeVar
@@ -14,7 +14,6 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
-from otelkafka.client import Record
 from otelkafka.options import Options
 
 P = ParamSpec("P")
@@ -64,20 +63,20 @@ class Guard:
 
 
 class Destination:
-    """What the options say of one topic: whether it is traced, and what it is called.
+    """What the options say of a topic, or of several: whether they are traced, and what they are called.
 
     Args:
-        topic: the topic's name.
-        template: the low-cardinality name that stands for it, if there is one.
+        topic: the topic's name; None for several.
+        template: the low-cardinality name that stands for it, or for all of them, if there is one.
         traced: whether its records get spans.
     """
 
     __slots__ = ("attributes", "name", "topic", "traced")
 
-    def __init__(self, topic: str, template: str | None, *, traced: bool) -> None:
+    def __init__(self, topic: str | None, template: str | None, *, traced: bool = True) -> None:
         self.topic = topic
         self.traced = traced
-        self.name = topic if template is None else template
+        self.name = template or topic or ""
         self.attributes = attributes.of_destination(topic, template)
 
 
@@ -114,17 +113,19 @@ class Telemetry:
     def _resolve(self, topic: str) -> Destination:
         template, traced = self.options.destination_template, self.options.trace_topic
         name = self.guard.call("destination_template", None, template, topic) if template else None
-        if name is not None and not isinstance(name, str):
+        if name is not None and not (isinstance(name, str) and name):
             self.guard.contain("destination_template", TypeError(f"returned {name!r}: return a str or None"))
             name = None
         return Destination(
             topic, name, traced=bool(self.guard.call("trace_topic", True, traced, topic)) if traced else True
         )
 
-    def destination_name(self, records: Iterable[Record]) -> str:
-        """Return the one name that the destinations of `records` share; empty where there is none."""
-        names = {self.destination(record.topic).name for record in records}
-        return names.pop() if len(names) == 1 else ""
+    def destination_of(self, topics: set[str]) -> Destination:
+        """Return what there is to say of several topics in common: their template, where they share one."""
+        if len(topics) == 1:
+            return self.destination(next(iter(topics)))
+        names = {self.destination(topic).name for topic in topics}
+        return Destination(None, names.pop() if len(names) == 1 else None)
 
     def span_name(self, operation: str, destination: str) -> str:
         """Return the name of a span; `destination` is empty where there is no one destination."""
