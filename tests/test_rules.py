@@ -7,76 +7,14 @@ import time
 
 import pytest
 from kafka import TopicPartition
-from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaConnectionError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
+from kafka.errors import KafkaConnectionError, UnknownTopicOrPartitionError
 from opentelemetry import context, trace
 from opentelemetry.propagators.b3 import B3MultiFormat
 from opentelemetry.trace import StatusCode
 
 from otelkafka import ConsumerOptions, ProducerOptions, extract, wrap_consumer, wrap_producer
 from otelkafka.testing import SpanRecorder, span_tree
-
-TRACEPARENT = ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-
-
-def record(offset, **more):
-    known = {
-        "topic": "t",
-        "partition": 0,
-        "offset": offset,
-        "timestamp": int(time.time() * 1000),
-        "timestamp_type": 0,
-        "headers": [TRACEPARENT],
-        "serialized_value_size": -1,
-    }
-    return ConsumerRecord(**{**dict.fromkeys(ConsumerRecord._fields), **known, **more})
-
-
-class FakeConsumer:
-    config = {"group_id": "g", "bootstrap_servers": ["host:9092"]}
-
-    def __init__(self, *records):
-        self.records = list(records)
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        if not self.records:
-            raise StopIteration
-        found = self.records.pop(0)
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    def poll(self):
-        polled, self.records = self.records, []
-        if polled and isinstance(polled[0], Exception):
-            raise polled[0]
-        return {TopicPartition("t", 0): polled} if polled else {}
-
-    def close(self):
-        pass
-
-
-class FakeProducer:
-    def __init__(self, config=None, limit=None):
-        self.config = config or {}
-        self.limit = limit
-        self.sent = []
-        self.errbacks = []
-
-    def send(self, topic, value=None, key=None, headers=None, partition=None, timestamp_ms=None):
-        if self.limit is not None and headers:
-            raise MessageSizeTooLargeError
-        self.sent.append(headers)
-        return self
-
-    def add_callback(self, function):
-        pass
-
-    def add_errback(self, function):
-        self.errbacks.append(function)
+from tests.fakes import FakeConsumer, FakeProducer, record
 
 
 @pytest.fixture
@@ -188,10 +126,10 @@ def test_polled_list_is_a_plain_list_where_it_is_copied(recorder):
 
 def test_record_too_large_by_our_header_is_sent_as_given(recorder):
     """Only our header made it too large: it goes out without, and the span says so."""
-    bare = FakeProducer(limit=1)
+    bare = FakeProducer(too_large="raise")
     producer_of(recorder, bare).send("t", b"v")
-    bare.errbacks[0](UnknownTopicOrPartitionError("x"))
-    assert bare.sent == [None]
+    bare.futures[0].fail(UnknownTopicOrPartitionError("x"))
+    assert bare.headers == [None]
     (span,) = recorder.spans
     assert span.attributes["otelkafka.send.without_context"] is True
     assert span.attributes["error.type"] == "UNKNOWN_TOPIC_OR_PARTITION"
@@ -201,7 +139,7 @@ def test_no_headers_for_old_brokers_and_no_span_beyond_max_in_flight(recorder):
     """api_version below 0.11 gets no header; beyond max_in_flight a span ends when send() returns."""
     bare = FakeProducer({"api_version": (0, 10)})
     producer_of(recorder, bare, max_in_flight=0).send("t", b"v")
-    assert bare.sent == [None]
+    assert bare.headers == [None]
     assert [span.name for span in recorder.spans] == ["send t"]
 
 
@@ -213,7 +151,7 @@ def test_suppression_leaves_everything_alone(recorder):
     for _ in consumer_of(recorder, record(0)):
         assert is_nothing_current()
     context.detach(token)
-    assert (bare.sent, recorder.spans) == ([None], [])
+    assert (bare.headers, recorder.spans) == ([None], [])
 
 
 def test_headers_of_another_trace_are_linked_and_b3_works(recorder):
@@ -226,8 +164,8 @@ def test_headers_of_another_trace_are_linked_and_b3_works(recorder):
     sent, ambient = recorder.spans
     assert sent.parent.span_id == ambient.context.span_id
     assert [dict(link.attributes) for link in sent.links] == [{"otelkafka.link.type": "creation"}]
-    assert len(bare.sent[0]) == 3
-    carried = trace.get_current_span(extract(bare.sent[0], ProducerOptions(**options))).get_span_context()
+    assert len(bare.headers[0]) == 3
+    carried = trace.get_current_span(extract(bare.headers[0], ProducerOptions(**options))).get_span_context()
     assert carried.span_id == sent.context.span_id
     assert "  send t" in span_tree([sent, ambient])
 

@@ -9,7 +9,7 @@ from opentelemetry import context as context_api
 from opentelemetry.trace import Span, SpanKind
 
 from otelkafka import attributes, client, semconv
-from otelkafka.current import OpenSpan, open_spans
+from otelkafka.current import OpenSpan, leave_ended_spans, open_spans
 from otelkafka.links import add_creation_links
 from otelkafka.operation import Operation
 from otelkafka.options import ConsumerOptions
@@ -57,11 +57,15 @@ class Dispatcher:
         return self.processing.open(record, handover, self)
 
     def end_open(self) -> None:
-        """End the span that iteration left open, wherever it is, and one of a list that was left in this context."""
+        """End the span that iteration left open, wherever it is, and one of a list that was left in this context.
+
+        A span that ended in another context than this, where it is still current, is so no longer.
+        """
         if self._iterated is not None:
             iterated, self._iterated = self._iterated, None
             iterated.end()
         self._end_open_here()
+        leave_ended_spans()
 
     def _end_open_here(self) -> None:
         for each in open_spans():

@@ -1,0 +1,640 @@
+"""The contract, rule by rule, with clients that make on cue what a broker does now and then."""
+
+import asyncio
+import contextvars
+import gc
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from kafka import ConsumerRebalanceListener, TopicPartition
+from opentelemetry import baggage, context, trace
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, Sampler, SamplingResult
+from opentelemetry.trace import SpanKind, StatusCode
+
+from otelkafka import (
+    ConsumerOptions,
+    HeaderCarrier,
+    Message,
+    ProducerOptions,
+    extract,
+    inject,
+    process,
+    process_batch,
+    wrap_consumer,
+    wrap_handler,
+    wrap_producer,
+)
+from otelkafka.testing import SpanRecorder
+from tests.fakes import SPAN_ID, TRACE_ID, TRACEPARENT, FakeConsumer, FakeProducer, Metadata, record, traceparent
+
+
+@pytest.fixture
+def recorder():
+    return SpanRecorder()
+
+
+def consumer_of(recorder, *records, **options):
+    return wrap_consumer(FakeConsumer(*records), ConsumerOptions(tracer_provider=recorder.tracer_provider, **options))
+
+
+def producer_of(recorder, bare, **options):
+    return wrap_producer(bare, ProducerOptions(tracer_provider=recorder.tracer_provider, **options))
+
+
+def options_of(recorder, **options):
+    return ConsumerOptions(tracer_provider=recorder.tracer_provider, **options)
+
+
+def ambient_of(recorder, name="ambient"):
+    return recorder.tracer_provider.get_tracer("test").start_as_current_span(name)
+
+
+def current():
+    return trace.get_current_span().get_span_context()
+
+
+def kinds(span):
+    return [link.attributes["otelkafka.link.type"] for link in span.links]
+
+
+class Watching(Sampler):
+    """Keeps what it is asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def should_sample(self, parent_context, trace_id, name, kind=None, attributes=None, links=None, trace_state=None):
+        self.asked.append((name, kind, dict(attributes or {})))
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
+
+    def get_description(self):
+        return "watching"
+
+
+def test_sampler_is_told_at_the_start_what_it_may_want():
+    """System, operation, destination, template, partition, server, client and group are there at span start."""
+    sampler = Watching()
+    recorder = SpanRecorder(sampler)
+    named = {"destination_template": lambda topic: f"{topic}-*"}
+    bare = FakeProducer({"bootstrap_servers": "host:9092", "client_id": "p"})
+    producer_of(recorder, bare, **named).send("t", b"v", partition=3)
+    list(consumer_of(recorder, record(5), **named))
+    common = {"messaging.system": "kafka", "messaging.destination.name": "t", "messaging.destination.template": "t-*"}
+    server = {"server.address": "host", "server.port": 9092}
+    assert sampler.asked == [
+        (
+            "send t-*",
+            SpanKind.PRODUCER,
+            {
+                **common,
+                **server,
+                "messaging.operation.name": "send",
+                "messaging.operation.type": "send",
+                "messaging.client.id": "p",
+                "messaging.destination.partition.id": "3",
+            },
+        ),
+        (
+            "process t-*",
+            SpanKind.CONSUMER,
+            {
+                **common,
+                **server,
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.client.id": "c",
+                "messaging.consumer.group.name": "g",
+                "messaging.destination.partition.id": "0",
+            },
+        ),
+    ]
+
+
+def test_send_hears_its_acknowledgement_and_returns_the_very_future(recorder):
+    """The span ends at the ack, with what the ack says; hooks see the span, the message and the metadata."""
+    bare, heard = FakeProducer(), []
+    options = {
+        "on_send": lambda span, message: heard.append((span.is_recording(), message)),
+        "on_ack": lambda span, metadata: heard.append((span.is_recording(), metadata)),
+    }
+    future = producer_of(recorder, bare, **options).send("t", b"v", key=b"k")
+    assert future is bare.futures[0]
+    assert recorder.spans == []
+    future.acknowledge()
+    (span,) = recorder.spans
+    assert heard == [(True, Message("t", b"v", b"k")), (True, Metadata)]
+    assert span.attributes["messaging.destination.partition.id"] == "2"
+    assert span.attributes["messaging.kafka.offset"] == 7
+    future.acknowledge()
+    assert len(recorder.spans) == 1
+
+
+def test_send_without_acks_has_no_offset(recorder):
+    """acks=0 is told offset -1, which is none."""
+    bare = FakeProducer()
+    producer_of(recorder, bare).send("t", b"v").acknowledge(type("M", (), {"partition": 0, "offset": -1}))
+    assert "messaging.kafka.offset" not in recorder.spans[0].attributes
+
+
+def test_future_that_failed_for_our_header_is_sent_again(recorder):
+    """Where the client reports the size through the future, the second future is the one returned."""
+    bare = FakeProducer(too_large="future")
+    future = producer_of(recorder, bare).send("t", b"v")
+    assert future is bare.futures[1]
+    assert bare.headers == [None]
+    future.acknowledge()
+    (span,) = recorder.spans
+    assert span.attributes["otelkafka.send.without_context"] is True
+    assert span.status.status_code is StatusCode.UNSET
+
+
+def test_send_takes_its_parent_from_the_headers_where_nothing_is_ambient(recorder):
+    """No ambient span: child of the headers' context. One of the same trace: no link."""
+    bare = FakeProducer()
+    producer = producer_of(recorder, bare, max_in_flight=0)
+    producer.send("t", b"v", headers=[TRACEPARENT])
+    with trace.use_span(trace.NonRecordingSpan(trace.get_current_span(extract([TRACEPARENT])).get_span_context())):
+        producer.send("t", b"v", headers=[TRACEPARENT])
+    for span in recorder.spans:
+        assert f"{span.parent.span_id:016x}" == SPAN_ID
+        assert span.links == ()
+    assert [len(headers) for headers in bare.headers] == [1, 1]
+
+
+def test_arguments_that_are_refused_go_through_untouched(recorder):
+    """A tuple of headers, a value that is no bytes: the client gets the very objects of the caller."""
+    bare = FakeProducer()
+    producer = producer_of(recorder, bare)
+    for headers in ((("a", b"b"),), [("a", "b")], [("a", None)], "junk"):
+        producer.send("t", b"v", headers=headers)
+        assert bare.headers[-1] is headers
+
+
+def test_tracestate_and_baggage_travel(recorder):
+    """tracestate and baggage pass through a relay unharmed."""
+    incoming = [TRACEPARENT, ("tracestate", b"vendor=x"), ("baggage", b"tenant=a")]
+    bare = FakeProducer()
+    producer_of(recorder, bare).send("t", b"v", headers=incoming)
+    sent = dict(bare.headers[0])
+    assert (sent["tracestate"], sent["baggage"]) == (b"vendor=x", b"tenant=a")
+    assert sent["traceparent"].split(b"-")[1].decode() == TRACE_ID
+
+
+class Prefixed(HeaderCarrier):
+    """A carrier of the user's own."""
+
+    def set(self, key, value):
+        super().set(f"my-{key}", value)
+
+    def get(self, key):
+        return super().get(f"my-{key}")
+
+    def keys(self):
+        keys = super().keys()
+        return [key.removeprefix("my-") for key in keys]
+
+
+class BrokenCarrier(HeaderCarrier):
+    def set(self, key, value):
+        raise RuntimeError("set")
+
+    def get(self, key):
+        raise RuntimeError("get")
+
+
+def test_carrier_of_the_users_own(recorder):
+    """A carrier that adds a prefix is used on both sides, and a stale context of its own goes."""
+    bare = FakeProducer()
+    producer_of(recorder, bare, carrier=Prefixed, max_in_flight=0).send("t", b"v", headers=[("my-traceparent", b"old")])
+    (headers,) = bare.headers
+    assert [key for key, _ in headers] == ["my-traceparent"]
+    list(consumer_of(recorder, record(0, headers=headers), carrier=Prefixed))
+    sent, processed = recorder.spans
+    assert processed.parent.span_id == sent.context.span_id
+
+
+def test_broken_carrier_costs_nothing(recorder, caplog):
+    """A carrier that raises neither loses a record nor keeps one from being sent."""
+    bare = FakeProducer()
+    producer_of(recorder, bare, carrier=BrokenCarrier).send("t", b"v", headers=[("x", b"y")])
+    assert bare.headers == [[("x", b"y")]]
+    assert len(list(consumer_of(recorder, record(0), carrier=BrokenCarrier))) == 1
+    assert {each.args[0] for each in caplog.records} <= {"inject", "extract"}
+
+
+@pytest.mark.parametrize("style", ["iterate", "poll"])
+@pytest.mark.parametrize("mode", ["auto", "iterate", "manual"])
+def test_process_option_says_which_records_get_spans(recorder, style, mode):
+    """auto: iterated and polled; iterate: iterated only; manual: none."""
+    consumer = consumer_of(recorder, record(0), process=mode)
+    records = consumer if style == "iterate" else consumer.poll()[TopicPartition("t", 0)]
+    assert [each.offset for each in records] == [0]
+    expected = mode == "auto" or (mode == "iterate" and style == "iterate")
+    assert len(recorder.spans) == expected
+
+
+def test_exception_in_the_loop_body_leaves_the_span_unset(recorder):
+    """An iterator cannot see that the body raised; the exception itself passes."""
+    error = ValueError("boom")
+    with pytest.raises(ValueError) as raised:
+        for _ in consumer_of(recorder, record(0)):
+            raise error
+    assert raised.value is error
+    del raised
+    assert recorder.spans[0].status.status_code is StatusCode.UNSET
+
+
+@pytest.mark.parametrize("record_exceptions", [True, False])
+def test_error_of_a_body_is_told_as_the_options_want(recorder, record_exceptions):
+    """record_exceptions=False: error.type and status only, no message, no stack trace."""
+    consumer = consumer_of(recorder, process="manual", record_exceptions=record_exceptions)
+    with pytest.raises(ValueError), consumer.process(record(0)):
+        raise ValueError("secret")
+    (span,) = recorder.spans
+    assert (span.status.status_code, span.attributes["error.type"]) == (StatusCode.ERROR, "ValueError")
+    assert ("secret" in str(span.to_json())) is record_exceptions
+
+
+def test_batch_error_and_attributes(recorder):
+    """A batch tells what all share on the span, what differs on the links, and its body's exception."""
+    consumer = consumer_of(recorder, process="manual")
+    records = [record(at, headers=[traceparent(at)], key=b"k%d" % at, partition=at) for at in range(2)]
+    with pytest.raises(ValueError), consumer.process_batch(records) as span:
+        assert current() == span.get_span_context()
+        raise ValueError
+    (span,) = recorder.spans
+    assert (span.name, span.kind, span.parent) == ("process t", SpanKind.CONSUMER, None)
+    assert span.attributes["messaging.batch.message_count"] == 2
+    assert span.attributes["error.type"] == "ValueError"
+    assert "messaging.destination.partition.id" not in span.attributes
+    assert [
+        (link.attributes["messaging.destination.partition.id"], link.attributes["messaging.kafka.message.key"])
+        for link in span.links
+    ] == [("0", "k0"), ("1", "k1")]
+
+
+def test_batch_of_several_topics(recorder):
+    """Several topics: `process` alone, no destination; a template that they share names them."""
+    records = [record(0, topic="a"), record(1, topic="b")]
+    with process_batch(records, options_of(recorder)):
+        pass
+    with process_batch(records, options_of(recorder, destination_template=lambda _: "shared")):
+        pass
+    plain, templated = recorder.spans
+    assert plain.name == "process"
+    assert "messaging.destination.name" not in plain.attributes
+    assert templated.name == "process shared"
+    assert templated.attributes["messaging.destination.template"] == "shared"
+
+
+def test_links_prefer_sampled_contexts_and_say_what_they_drop(recorder):
+    """Beyond max_links the sampled creation contexts stay, and the span says how many were left out."""
+    records = [record(at, headers=[traceparent(at, sampled=at >= 3)]) for at in range(5)]
+    with process_batch(records, options_of(recorder, max_links=2)):
+        pass
+    (span,) = recorder.spans
+    assert [link.context.span_id for link in span.links] == [4, 5]
+    assert span.attributes["otelkafka.links.dropped"] == 3
+
+
+def test_batch_carries_no_records_baggage(recorder):
+    """A record's baggage is current in the body in both relations; a batch carries none."""
+    carried = record(0, headers=[TRACEPARENT, ("baggage", b"tenant=a")])
+    for relation in ("parent", "link"):
+        for _ in consumer_of(recorder, carried, relation=relation):
+            assert baggage.get_baggage("tenant") == "a"
+    with process_batch([carried], options_of(recorder)):
+        assert baggage.get_baggage("tenant") is None
+
+
+def test_record_without_context_is_the_ambient_spans_child_or_a_root(recorder):
+    """In both relations: without a valid context in the record, child of the ambient span, else a root."""
+    for relation in ("parent", "link"):
+        recorder.clear()
+        list(consumer_of(recorder, record(0, headers=[]), relation=relation))
+        with ambient_of(recorder) as ambient:
+            list(consumer_of(recorder, record(0, headers=[]), relation=relation))
+        root, child, _ = recorder.spans
+        assert root.parent is None
+        assert child.parent.span_id == ambient.get_span_context().span_id
+        assert root.links == child.links == ()
+
+
+def test_wait_adds_up_and_busy_names_the_predecessor(recorder):
+    """before + busy + fetch = queue.duration; a record older than its consumer has the rest before."""
+    wrapped = time.time_ns()
+    consumer = consumer_of(recorder)
+    old = int(time.time() * 1000) - 60_000
+    consumer.__wrapped__.records += [record(0, timestamp=old), record(1, timestamp=old)]
+    for _ in consumer:
+        time.sleep(0.02)
+    for span in recorder.spans:
+        told = span.attributes
+        attended = (span.start_time - wrapped) / 1e9
+        parts = told["otelkafka.queue.busy_duration"] + told["otelkafka.queue.fetch_duration"]
+        before = told["otelkafka.queue.duration"] - parts
+        assert before >= 59
+        assert parts <= attended
+        assert told["otelkafka.queue.duration"] == pytest.approx((span.start_time - old * 10**6) / 1e9)
+    assert kinds(recorder.spans[0]) == []
+    assert kinds(recorder.spans[1]) == ["predecessor"]
+    told = recorder.spans[1].links[0].attributes
+    assert (told["messaging.destination.name"], told["messaging.kafka.offset"]) == ("t", 0)
+    assert told["otelkafka.process.duration"] >= 0.02
+    assert recorder.spans[1].attributes["otelkafka.consumer.lag"] == 8
+
+
+def test_predecessor_is_named_where_it_was_not_sampled():
+    """The link carries the culprit's position although nothing of it was recorded."""
+    recorder = SpanRecorder(ParentBased(ALWAYS_OFF))
+    consumer = consumer_of(recorder)
+    consumer.__wrapped__.records += [record(0, headers=[traceparent(0, sampled=False)]), record(1)]
+    for _ in consumer:
+        time.sleep(0.01)
+    (span,) = recorder.spans
+    (link,) = span.links
+    assert link.attributes["messaging.kafka.offset"] == 0
+
+
+def test_next_leaves_its_span_current_until_the_next_call(recorder):
+    """next(): until the next call or close(); it works again after a StopIteration."""
+    consumer = consumer_of(recorder, record(0))
+    next(consumer)
+    assert current().is_valid
+    with pytest.raises(StopIteration):
+        next(consumer)
+    assert not current().is_valid
+    consumer.__wrapped__.records.append(record(1))
+    next(consumer)
+    consumer.close()
+    assert not current().is_valid
+    assert len(recorder.spans) == 2
+
+
+def test_nested_consumers_keep_to_their_own_spans(recorder):
+    """A consumer iterated inside another's loop ends its own spans only."""
+    outer, inner = consumer_of(recorder, record(0)), consumer_of(recorder, record(1, topic="u"))
+    for _ in outer:
+        around = current()
+        for _ in inner:
+            assert current() != around
+        assert current() == around
+    assert [span.name for span in recorder.spans] == ["process u", "process t"]
+    assert not current().is_valid
+
+
+def test_records_in_threads_and_tasks_have_spans_of_their_own(recorder):
+    """process="manual" and process(record) where the work is: each its own span, current there only."""
+    consumer = consumer_of(recorder, *(record(at) for at in range(4)), process="manual")
+    records = list(consumer)
+
+    def work(each):
+        with consumer.process(each) as span:
+            assert current() == span.get_span_context()
+        assert not current().is_valid
+
+    with ThreadPoolExecutor(2) as executor:
+        list(executor.map(work, records[:2]))
+
+    async def task(each):
+        with consumer.process(each) as span:
+            await asyncio.sleep(0.01)
+            assert current() == span.get_span_context()
+
+    async def main():
+        await asyncio.gather(*map(task, records[2:]))
+
+    asyncio.run(main())
+    assert sorted(span.attributes["messaging.kafka.offset"] for span in recorder.spans) == [0, 1, 2, 3]
+
+
+def test_iterator_that_ends_in_a_copied_context_logs_nothing(recorder, caplog):
+    """Attached in one contextvars.Context, ended in a copy of it: no detach is tried there, nothing is logged."""
+    consumer = consumer_of(recorder, record(0), record(1))
+    next(consumer)
+    contextvars.copy_context().run(next, consumer)
+    consumer.close()
+    assert not current().is_valid
+    assert len(recorder.spans) == 2
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("form", ["one", "list", "polled", "async", "keyword"])
+def test_handlers_of_every_form(recorder, form):
+    """One record, a list, what poll() returned; sync or async; by position or keyword: a span, with the exception."""
+    seen = []
+
+    def look(_):
+        seen.append(current())
+        raise ValueError("boom")
+
+    async def look_async(argument):
+        look(argument)
+
+    options = options_of(recorder)
+    handler = wrap_handler(wrap_handler(look_async if form == "async" else look, options), options)
+    consumer = consumer_of(recorder, record(0))
+    with pytest.raises(ValueError):
+        if form == "list":
+            handler([record(0), record(1)])
+        elif form == "polled":
+            handler(consumer.poll())
+        elif form == "keyword":
+            handler(_=record(0))
+        elif form == "async":
+            asyncio.run(handler(record(0)))
+        else:
+            handler(record(0))
+    (span,) = recorder.spans
+    assert seen == [span.context]
+    assert span.status.description == "boom"
+
+
+def test_handler_on_the_open_record_adds_no_span(recorder):
+    """A wrapped handler inside the loop records its exception on the open span."""
+    handler = wrap_handler(lambda _: 1 / 0, options_of(recorder))
+    for each in consumer_of(recorder, record(0)):
+        with pytest.raises(ZeroDivisionError):
+            handler(each)
+    (span,) = recorder.spans
+    assert span.attributes["error.type"] == "ZeroDivisionError"
+    assert len(span.events) == 1
+
+
+def test_handler_without_a_record_is_called_plainly(recorder):
+    """A call that has no record among its arguments has no span."""
+    assert wrap_handler(lambda number: number + 1, options_of(recorder))(1) == 2
+    assert recorder.spans == []
+
+
+def test_untraced_topic_is_consumed_with_the_records_context(recorder):
+    """trace_topic False: no span; the record's context is current in the body."""
+    for _ in consumer_of(recorder, record(0), trace_topic=lambda _: False):
+        assert f"{current().trace_id:032x}" == TRACE_ID
+    assert recorder.spans == []
+    assert not current().is_valid
+
+
+@pytest.mark.parametrize("name", ["{destination}: {operation}", lambda operation, topic: f"{topic}: {operation}"])
+def test_span_names_are_the_users(recorder, name):
+    """A template or a function names the spans."""
+    list(consumer_of(recorder, record(0), span_name=name))
+    assert recorder.spans[0].name == "t: process"
+
+
+def test_hook_of_the_consumer_sees_span_and_record(recorder):
+    """on_process is called with the span and the record; what it raises is contained."""
+    heard = []
+    one = record(0)
+    list(consumer_of(recorder, one, on_process=lambda span, each: heard.append((span.is_recording(), each))))
+    list(consumer_of(recorder, record(1), on_process=lambda *_: 1 / 0))
+    assert heard[0][0] is True
+    assert heard[0][1] is one
+    assert len(recorder.spans) == 2
+
+
+def test_wrapping_twice_is_one_layer_around_the_same_client(recorder):
+    """A wrapped client that is wrapped again is one layer, with the state that it had: one span a record."""
+    first = consumer_of(recorder, record(0))
+    second = wrap_consumer(first, options_of(recorder, relation="link"))
+    assert second.__wrapped__ is first.__wrapped__
+    list(second)
+    assert kinds(recorder.spans[0])[0] == "creation"
+    bare = FakeProducer()
+    again = producer_of(recorder, producer_of(recorder, bare))
+    again.send("t", b"v")
+    again.close()
+    assert len(recorder.named("send t")) == 1
+
+
+def test_wrapper_delays_no_end_of_its_client(recorder):
+    """No reference cycle: without a collection, the client goes when its wrapper does."""
+    gc.disable()
+    try:
+        for make in (lambda: consumer_of(recorder, record(0)), lambda: producer_of(recorder, FakeProducer())):
+            wrapped = make()
+            gone = weakref.ref(wrapped.__wrapped__)
+            if hasattr(wrapped, "poll"):
+                list(wrapped)
+            else:
+                wrapped.send("t", b"v").acknowledge()
+            wrapped = None
+            assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_without_an_sdk_everything_passes(monkeypatch):
+    """With the API alone nothing is recorded, and the context still propagates."""
+    api_only = trace.NoOpTracerProvider()
+    bare = FakeProducer()
+    wrap_producer(bare, ProducerOptions(tracer_provider=api_only)).send("t", b"v", headers=[TRACEPARENT])
+    assert bare.headers == [[TRACEPARENT]]
+    for _ in wrap_consumer(FakeConsumer(record(0)), ConsumerOptions(tracer_provider=api_only)):
+        assert f"{current().trace_id:032x}" == TRACE_ID
+
+
+class GroupConsumer(FakeConsumer):
+    """Takes a listener, and calls it as its group would."""
+
+    def subscribe(self, topics=(), pattern=None, listener=None):
+        self.listener = listener
+
+
+def test_listener_of_the_user_hears_and_raises(recorder):
+    """Ours tells the user's listener, and lets its exceptions through; without one ours stands alone."""
+
+    class Listener(ConsumerRebalanceListener):
+        def on_partitions_assigned(self, assigned):
+            raise ValueError("mine")
+
+        def on_partitions_revoked(self, revoked):
+            return list(revoked)
+
+        def on_partitions_lost(self, lost):
+            return list(lost)
+
+    consumer = wrap_consumer(GroupConsumer(), options_of(recorder))
+    partitions = [TopicPartition("t", 0)]
+    for subscribe in (
+        lambda: consumer.subscribe(["t"], listener=Listener()),
+        lambda: consumer.subscribe(["t"], None, Listener()),
+    ):
+        subscribe()
+        ours = consumer.__wrapped__.listener
+        with pytest.raises(ValueError, match="mine"):
+            ours.on_partitions_assigned(partitions)
+        assert ours.on_partitions_revoked(partitions) == ours.on_partitions_lost(partitions) == partitions
+    consumer.subscribe(["t"])
+    alone = consumer.__wrapped__.listener
+    assert isinstance(alone, ConsumerRebalanceListener)
+    assert alone.on_partitions_assigned(partitions) is None
+    junk = object()
+    consumer.subscribe(["t"], listener=junk)
+    assert consumer.__wrapped__.listener is junk
+
+
+def test_async_listener_is_awaited(recorder):
+    """A listener with async methods is composed with one of its kind."""
+    kafka = pytest.importorskip("kafka")
+    if not hasattr(kafka, "AsyncConsumerRebalanceListener"):
+        pytest.skip("this release of kafka-python has no async listeners")
+    heard = []
+
+    class Listener(kafka.AsyncConsumerRebalanceListener):
+        async def on_partitions_assigned(self, assigned):
+            heard.append(assigned)
+
+        async def on_partitions_revoked(self, revoked):
+            heard.append(revoked)
+
+        async def on_partitions_lost(self, lost):
+            heard.append(lost)
+
+    consumer = wrap_consumer(GroupConsumer(), options_of(recorder))
+    consumer.subscribe(["t"], listener=Listener())
+    ours, partitions = consumer.__wrapped__.listener, [TopicPartition("t", 0)]
+
+    async def rebalance():
+        await ours.on_partitions_assigned(partitions)
+        await ours.on_partitions_revoked(partitions)
+        await ours.on_partitions_lost(partitions)
+
+    asyncio.run(rebalance())
+    assert heard == [partitions] * 3
+
+
+def test_inject_and_extract_without_a_client(recorder):
+    """inject() takes the current or a given context; extract() starts from nothing."""
+    with ambient_of(recorder) as ambient:
+        headers = inject([("x", b"y")])
+        assert not trace.get_current_span(extract([])).get_span_context().is_valid
+    assert trace.get_current_span(extract(headers)).get_span_context().span_id == ambient.get_span_context().span_id
+    given = context.Context()
+    assert inject([("x", b"y")], given) == [("x", b"y")]
+
+
+def test_process_without_a_consumer(recorder):
+    """process(record) makes the same span without group and split, and is its body's current one."""
+    with process(record(0), options_of(recorder)) as span:
+        assert current() == span.get_span_context()
+    (ended,) = recorder.spans
+    assert ended.attributes["otelkafka.queue.duration"] >= 0
+    assert "otelkafka.queue.busy_duration" not in ended.attributes
+
+
+def test_sends_from_many_threads_each_end_once(recorder):
+    """A producer is used from many threads: every span ends once, also where close() races with acks."""
+    bare = FakeProducer()
+    producer = producer_of(recorder, bare)
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(lambda _: producer.send("t", b"v"), range(200)))
+    closing = threading.Thread(target=producer.close)
+    closing.start()
+    for future in bare.futures:
+        future.acknowledge()
+    closing.join()
+    assert len(recorder.spans) == 200
