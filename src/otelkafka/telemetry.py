@@ -158,7 +158,7 @@ class Telemetry:
         start = self._tracer.start_span
         span = self.guard.call("start_span", None, start, name, context, kind, told, links, start_time)
         if isinstance(span, Span):
-            return span
+            return span if span.get_span_context().is_valid else _stand_in(context)
         if span is not None:
             self.guard.contain("start_span", TypeError(f"returned {span!r}, which is no Span"))
         return None
@@ -217,6 +217,11 @@ def is_suppressed() -> bool:
     """Tell whether OpenTelemetry's `suppress_instrumentation()` is in force here."""
     current = context_api.get_current()
     return bool(current) and any(current.get(key) for key in _SUPPRESSION_KEYS)
+
+
+def _stand_in(context: Context) -> Span:
+    """Return what carries the parent's context on where there is no SDK, which the oldest API does not do itself."""
+    return trace.NonRecordingSpan(trace.get_current_span(context).get_span_context())
 
 
 _SUPPRESSION_KEYS = tuple(
