@@ -51,6 +51,10 @@ class EmbeddedBroker(Broker):
         self._library.rd_kafka_destroy(self._client)
 
     def _make_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
+        if self._owner != os.getpid():
+            # To ask librdkafka anyway would crash, or in a forked child wait for ever.
+            msg = "this broker is stopped, or another process's: start another with start_broker()"
+            raise RuntimeError(msg)
         if config:
             msg = 'the embedded broker takes no configuration of topics: use start_broker("kafka")'
             raise RuntimeError(msg)

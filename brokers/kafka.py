@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from brokers import wire
 from brokers.broker import Broker, BrokerUnavailable
 from brokers.jars import KafkaNotInstallable, kafka_jars
-from brokers.ports import free_port
+from brokers.ports import free_ports
 from brokers.supervised import SupervisedProcess
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ JVM_OPTIONS = (
     # For a broker that lives for seconds, a quick start counts more than the best code.
     "-XX:TieredStopAtLevel=1",
     "-XX:+UseSerialGC",
+    "-XX:-UsePerfData",  # a file outside our directory, which a killed JVM leaves behind
     "-Djava.awt.headless=true",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 )
@@ -79,13 +80,15 @@ class KafkaBroker(Broker):
 
     def __init__(self, java: Path, jars: Path, version: str, properties: Mapping[str, str]) -> None:
         """Prepare a node that is not running yet."""
-        port = free_port()
+        port, controller_port = free_ports(2)
         self.bootstrap_servers = f"127.0.0.1:{port}"
         self.description = f"Apache Kafka {version} on {self.bootstrap_servers}"
         self._process = SupervisedProcess()
         self._properties_file = self._process.directory / "server.properties"
-        self._command = [str(java), *JVM_OPTIONS, "-cp", f"{jars}/*"]
-        self._write_properties({**PROPERTIES, **self._places(port), **properties})
+        # Kafka unpacks native libraries of its codecs there.
+        temporary = f"-Djava.io.tmpdir={self._process.directory}"
+        self._command = [str(java), *JVM_OPTIONS, temporary, "-cp", f"{jars}/*"]
+        self._write_properties({**PROPERTIES, **self._places(port, controller_port), **properties})
 
     def start(self) -> None:
         """Format the storage and start the node."""
@@ -116,8 +119,8 @@ class KafkaBroker(Broker):
     def _make_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
         wire.create_topic(self.bootstrap_servers, name, partitions, config)
 
-    def _places(self, port: int) -> dict[str, str]:
-        controller = f"127.0.0.1:{free_port()}"
+    def _places(self, port: int, controller_port: int) -> dict[str, str]:
+        controller = f"127.0.0.1:{controller_port}"
         return {
             "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://{controller}",
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",

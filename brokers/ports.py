@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import random
 import socket
+from itertools import islice
 
 # Below the ports that operating systems give to outgoing connections: one of those, made while the broker is down,
 # would take its port away, and a client that retries can even connect to itself.
 FIRST, LAST = 20_000, 32_000
 TRIES = 100
+# Not the generator that tests seed: processes with one seed would choose the same ports.
+RANDOM = random.SystemRandom()
 
 
-def free_port() -> int:
-    """Return a port that was free a moment ago; whoever binds it must be ready to find it taken."""
-    for _ in range(TRIES):
-        port = random.randint(FIRST, LAST)  # no secret
-        if _is_free(port):
-            return port
-    msg = f"no free port of 127.0.0.1 between {FIRST} and {LAST}: end some of the processes that listen there"
+def free_ports(count: int) -> list[int]:
+    """Return different ports that were free a moment ago; whoever binds them must be ready to find them taken."""
+    ports = list(islice(filter(_is_free, RANDOM.sample(range(FIRST, LAST), TRIES)), count))
+    if len(ports) == count:
+        return ports
+    msg = f"no {count} free ports of 127.0.0.1 from {FIRST} to {LAST}: end some of the processes that listen there"
     raise RuntimeError(msg)
 
 

@@ -84,7 +84,8 @@ class SupervisedProcess:
             if self._stdin.closed:
                 msg = "this broker is stopped: start another with start_broker()"
                 raise RuntimeError(msg)
-            self._send(command)
+            with suppress(BrokenPipeError):  # the supervisor is gone: reading says so
+                self._send(command)
             answer: dict[str, Any] = self._read()
             return answer
 

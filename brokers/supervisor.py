@@ -26,17 +26,23 @@ LOG = "jvm.log"
 
 
 class Child:
-    """At most one child process, whose output goes to a file."""
+    """At most one child process, whose output goes to a file.
+
+    Attributes:
+        lock: who holds it knows that no process is being started.
+
+    """
 
     def __init__(self, directory: Path) -> None:
         """Begin without a process."""
+        self.lock = threading.RLock()
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, arguments: list[str]) -> None:
         """Run a program in place of the one before."""
         self.kill()
-        with (self._directory / LOG).open("ab") as log:
+        with self.lock, (self._directory / LOG).open("ab") as log:
             self._process = subprocess.Popen(  # the arguments are the starter's own
                 arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._directory
             )
@@ -92,8 +98,9 @@ def _watch_starter(starter: int, child: Child, directory: Path) -> None:
     """Notice the starter's end also when a child that it forked holds our stdin open."""
     while os.name == "nt" or os.getppid() == starter:
         time.sleep(0.5)
-    _clean(child, directory)
-    os._exit(0)
+    with child.lock:  # until the end, so that no process comes after the cleaning
+        _clean(child, directory)
+        os._exit(0)
 
 
 def _clean(child: Child, directory: Path) -> None:

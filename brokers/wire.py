@@ -21,6 +21,7 @@ METADATA = 3, 1
 CREATE_TOPICS = 19, 2
 CORRELATION_ID = 1
 TIMEOUT = 30.0
+LARGEST_PART = 65_536
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ def _ask(address: tuple[str, int], api: tuple[int, int], body: bytes, timeout: f
 def _receive(connection: socket.socket, size: int) -> bytes:
     content = b""
     while len(content) < size:
-        part = connection.recv(size - len(content))
+        # What is no Kafka broker can claim any size.
+        part = connection.recv(min(size - len(content), LARGEST_PART))
         if not part:
             msg = "the broker closed the connection"
             raise ConnectionError(msg)
