@@ -57,10 +57,10 @@ def make_consumer(broker, recorder, topic):
     def make(config=None, **options):
         settings = {"auto_offset_reset": "earliest", "consumer_timeout_ms": 10_000, **broker.client_options}
         bare = KafkaConsumer(**{**settings, **(config or {})})
-        made.append(bare)
         bare.assign([TopicPartition(topic, 0)])
-        return wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider, **options))
+        made.append(wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider, **options)))
+        return made[-1]
 
     yield make
-    for bare in made:
-        bare.close()
+    for consumer in made:
+        consumer.close()

@@ -166,7 +166,7 @@ def _bootstrap(config: dict[str, Any]) -> Server | None:
     servers = config["bootstrap_servers"]
     first = servers.split(",")[0] if isinstance(servers, str) else next(iter(servers))
     # A scheme or credentials in the URL must not get into the telemetry: only host and port are taken.
-    parts = urlsplit(first if "://" in first else f"//{first}")
+    parts = urlsplit("//" + first.rpartition("://")[2])
     return Server(parts.hostname or "", parts.port) if parts.hostname else None
 
 
