@@ -2,7 +2,9 @@
 
 import asyncio
 import contextvars
+import copy
 import gc
+import pickle
 import threading
 import time
 import weakref
@@ -27,7 +29,8 @@ from otelkafka import (
     wrap_handler,
     wrap_producer,
 )
-from otelkafka.testing import SpanRecorder
+from otelkafka.testing import SpanRecorder, span_tree
+from otelkafka.wait import Handover, WaitHistory
 from tests.fakes import SPAN_ID, TRACE_ID, TRACEPARENT, FakeConsumer, FakeProducer, Metadata, record, traceparent
 
 
@@ -638,3 +641,114 @@ def test_sends_from_many_threads_each_end_once(recorder):
         future.acknowledge()
     closing.join()
     assert len(recorder.spans) == 200
+
+
+def test_batch_of_a_consumer_is_the_same_batch(recorder):
+    """consumer.process_batch() knows the group and the split, and spends the lists that poll() returned."""
+    consumer = consumer_of(recorder, record(0), record(1, topic="u"))
+    polled = consumer.poll()
+    with consumer.process_batch(polled):
+        assert [each.offset for records in polled.values() for each in records] == [0, 1]
+    (span,) = recorder.spans
+    assert span.name == "process"
+    assert span.attributes["messaging.consumer.group.name"] == "g"
+    assert span.attributes["otelkafka.queue.busy_duration"] >= 0
+
+
+def test_batch_of_nothing_has_no_span(recorder):
+    """An empty batch, or one of topics left out, has no span, and its body runs."""
+    for records, options in (([], {}), ({}, {}), ([record(0)], {"trace_topic": lambda _: False})):
+        with process_batch(records, options_of(recorder, **options)) as span:
+            assert not span.is_recording()
+    assert recorder.spans == []
+
+
+def test_batch_is_left_alone_where_telemetry_is_suppressed(recorder):
+    """suppress_instrumentation(): no span of a batch, of a poll, or of one that failed."""
+    token = context.attach(context.set_value("suppress_instrumentation", True))
+    try:
+        with process_batch([record(0)], options_of(recorder)), process(record(0), options_of(recorder)):
+            pass
+        with pytest.raises(OSError):
+            next(consumer_of(recorder, OSError("gone")))
+    finally:
+        context.detach(token)
+    assert recorder.spans == []
+
+
+def test_poll_span_leaves_out_topics_that_are_not_traced(recorder):
+    """A poll of topics left out by trace_topic has no span; of others with them, one that speaks of the others."""
+    options = {"poll_spans": True, "process": "manual", "trace_topic": lambda topic: topic != "u"}
+    consumer = consumer_of(recorder, record(0, topic="u"), **options)
+    consumer.poll()
+    assert recorder.spans == []
+    consumer.__wrapped__.records = [record(0, topic="u"), record(1)]
+    consumer.poll()
+    (span,) = recorder.spans
+    assert (span.name, span.attributes["messaging.batch.message_count"]) == ("poll t", 1)
+
+
+@pytest.mark.parametrize("form", [copy.copy, copy.deepcopy, lambda client: pickle.loads(pickle.dumps(client))])
+def test_copies_are_traced_where_the_client_can_be_copied(recorder, form):
+    """A copy is what the client makes of itself, traced by the same options."""
+    consumer = wrap_consumer(FakeConsumer(record(0)))
+    made = form(consumer)
+    assert type(made) is type(consumer)
+    assert made.__wrapped__ is not consumer.__wrapped__
+    assert [each.offset for each in made] == [0]
+
+
+def test_client_that_is_no_context_manager_is_closed_all_the_same(recorder):
+    """`with` yields the wrapper and closes it, also on releases whose client has no __enter__."""
+    bare = FakeConsumer(record(0))
+    with wrap_consumer(bare, options_of(recorder)) as consumer:
+        next(consumer)
+    assert bare.closed == 1
+    assert len(recorder.spans) == 1
+
+
+def test_recorder_that_waits_in_vain_shows_what_there_is(recorder):
+    """wait_for() fails with the tree of the spans that have ended."""
+    with ambient_of(recorder, "other"):
+        pass
+    with pytest.raises(AssertionError, match=r"0 of 1 spans 'send t' ended within 0 s; there are:\n.* other"):
+        recorder.wait_for("send t", timeout=0)
+
+
+def test_tree_shows_parents_order_and_failures(recorder):
+    """A line a span, children below their parents in the order of their start, failures with their message."""
+    with pytest.raises(ValueError), ambient_of(recorder, "root"):
+        with ambient_of(recorder, "first"):
+            pass
+        with ambient_of(recorder, "second"):
+            raise ValueError("boom")
+    lines = [line.split("ms  ")[-1] for line in span_tree(recorder.spans).splitlines()]
+    assert lines == ["root  ERROR ValueError: boom", "  first", "  second  ERROR ValueError: boom"]
+
+
+def test_history_is_bounded_and_answers_coarsely_what_is_long_past():
+    """Marks are thinned out and hand-overs forgotten; the total never is."""
+    history = WaitHistory(0)
+    step = 2_000_000
+    for at in range(1, 10_001):
+        history.enter(at * step)
+        history.leave(at * step + step // 2)
+        history.note_handover("t", 0, at, at, Handover(at * step, None))
+    end = 10_001 * step
+    assert len(history._marks) <= 4097
+    assert history.fetched(0, end) == 10_000 * step // 2
+    assert history.fetched(end - 100 * step, end) == pytest.approx(50 * step, rel=0.05)
+    assert history.fetched(0, end // 2) == pytest.approx(end // 4, rel=0.01)
+    assert history.fetched(-5, 0) == history.fetched(5, 5) == 0
+    assert history.handover_of(record(10_000)).time == 10_000 * step
+    assert history.handover_of(record(1)) is None
+
+
+def test_history_counts_the_fetch_that_lasts():
+    """leave() without enter() changes nothing, and hand-overs close together are one."""
+    history = WaitHistory(0)
+    history.leave(5_000_000)
+    assert history.fetched(0, 5_000_000) == 0
+    history.note_handover("t", 0, 1, 1, Handover(10, None))
+    history.note_handover("t", 0, 2, 2, Handover(20, None))
+    assert history.handover_of(record(2)) == history.handover_of(record(1))

@@ -117,7 +117,9 @@ def test_no_failure_of_telemetry_reaches_a_send(options, caplog):
 @pytest.mark.parametrize("style", ["iterate", "next", "poll", "process"])
 def test_no_failure_of_telemetry_loses_a_record(options, style):
     """Whatever raises, every record is handed over, in every style."""
-    consumer = wrap_consumer(FakeConsumer(*map(record, range(3))), ConsumerOptions(poll_spans=True, **recorded(options)))
+    consumer = wrap_consumer(
+        FakeConsumer(*map(record, range(3))), ConsumerOptions(poll_spans=True, **recorded(options))
+    )
     if style == "iterate":
         offsets = [each.offset for each in consumer]
     elif style == "next":
@@ -229,7 +231,9 @@ def test_what_the_client_raises_passes_unchanged(error):
     assert span.attributes["error.type"] == type(error).__name__
 
 
-@pytest.mark.parametrize("arguments", [((), {}), ((5, b"v"), {}), (("t",), {"nonsense": 1}), (("t", 1, 2, 3, 4, 5, 6), {})])
+@pytest.mark.parametrize(
+    "arguments", [((), {}), ((5, b"v"), {}), (("t",), {"nonsense": 1}), (("t", 1, 2, 3, 4, 5, 6), {})]
+)
 def test_arguments_that_send_refuses_raise_its_own_error(arguments):
     """What is no call of send() goes through as it is."""
     args, kwargs = arguments
