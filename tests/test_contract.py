@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import copy
+import dataclasses
 import gc
 import pickle
 import threading
@@ -15,11 +16,13 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otelkafka import (
     ConsumerOptions,
     HeaderCarrier,
     Message,
+    Options,
     ProducerOptions,
     extract,
     inject,
@@ -29,8 +32,9 @@ from otelkafka import (
     wrap_handler,
     wrap_producer,
 )
+from otelkafka.links import Predecessor
 from otelkafka.testing import SpanRecorder, span_tree
-from otelkafka.wait import Handover, WaitHistory
+from otelkafka.wait import Handover, Wait, WaitHistory
 from tests.fakes import SPAN_ID, TRACE_ID, TRACEPARENT, FakeConsumer, FakeProducer, Metadata, record, traceparent
 
 
@@ -752,3 +756,227 @@ def test_history_counts_the_fetch_that_lasts():
     history.note_handover("t", 0, 1, 1, Handover(10, None))
     history.note_handover("t", 0, 2, 2, Handover(20, None))
     assert history.handover_of(record(2)) == history.handover_of(record(1))
+
+
+def test_serializers_run_inside_the_send_span(recorder):
+    """The span starts before serialization and is current in it, so that serializers may make child spans."""
+
+    class Serializing(FakeProducer):
+        def send(self, *args, **kwargs):
+            with ambient_of(recorder, "serialize"):
+                return super().send(*args, **kwargs)
+
+    with ambient_of(recorder) as ambient:
+        producer_of(recorder, Serializing(), max_in_flight=0).send("t", b"v")
+        assert current() == ambient.get_span_context()
+    serialize, send, _ = recorder.spans
+    assert serialize.parent.span_id == send.context.span_id
+
+
+def test_failed_send_tells_how_long_it_was_blocked(recorder):
+    """The time inside send() is told whether it returns or raises."""
+
+    class Blocking(FakeProducer):
+        def send(self, *args, **kwargs):
+            time.sleep(0.01)
+            if not self.config:
+                raise OSError
+            return super().send(*args, **kwargs)
+
+    blocking = Blocking({"client_id": "p"})
+    producer_of(recorder, blocking).send("t", b"v")
+    producer_of(recorder, Blocking({"client_id": "p"}), max_in_flight=0).send("t", b"v")
+    with pytest.raises(OSError):
+        producer_of(recorder, Blocking()).send("t", b"v")
+    for future in blocking.futures:
+        future.acknowledge()
+    assert len(recorder.spans) == 3
+    for span in recorder.spans:
+        assert 0.01 <= span.attributes["otelkafka.send.blocked_duration"] <= (span.end_time - span.start_time) / 1e9
+
+
+def test_header_that_a_reader_would_take_for_the_context_does_not_go_stale(recorder):
+    """What the propagator reads is taken away, also where it is not among the fields that it writes."""
+
+    class Old(TraceContextTextMapPropagator):
+        """Reads a name that it does not write any more."""
+
+        def extract(self, carrier, context=None, getter=None):
+            getter.get(carrier, "old-context")
+            return super().extract(carrier, context, getter)
+
+    bare = FakeProducer()
+    producer_of(recorder, bare, propagator=Old()).send("t", b"v", headers=[("old-context", b"1"), ("x", b"y")])
+    assert [key for key, _ in bare.headers[0]] == ["x", "traceparent"]
+
+
+def test_baggage_is_merged_entry_by_entry(recorder):
+    """Sent: the ambient entries over those of the headers. Consumed: the record's over the ambient ones."""
+    carried = [TRACEPARENT, ("baggage", b"both=record,record=1")]
+    token = context.attach(baggage.set_baggage("ambient", "1", baggage.set_baggage("both", "ambient")))
+    try:
+        bare = FakeProducer()
+        producer_of(recorder, bare).send("t", b"v", headers=carried)
+        assert baggage.get_all(extract(bare.headers[0])) == {"both": "ambient", "ambient": "1", "record": "1"}
+        for relation in ("parent", "link"):
+            for _ in consumer_of(recorder, record(0, headers=carried), relation=relation):
+                assert baggage.get_all() == {"both": "record", "ambient": "1", "record": "1"}
+    finally:
+        context.detach(token)
+
+
+def test_record_without_a_context_never_inherits_the_callers(recorder):
+    """extract() starts from nothing, whatever is current."""
+    with ambient_of(recorder):
+        token = context.attach(baggage.set_baggage("a", "1"))
+        found = extract([("x", b"y")])
+        context.detach(token)
+    assert baggage.get_all(found) == {}
+    assert not trace.get_current_span(found).get_span_context().is_valid
+
+
+def test_batch_tells_the_longest_wait_and_each_link_its_own(recorder):
+    """What differs from record to record is on its link; the longest wait is on the span."""
+    now = int(time.time() * 1000)
+    records = [record(at, headers=[traceparent(at)], timestamp=now - age) for at, age in enumerate((2000, 9000, 1000))]
+    with process_batch(records, options_of(recorder)):
+        pass
+    (span,) = recorder.spans
+    waits = [link.attributes["otelkafka.queue.duration"] for link in span.links]
+    assert span.attributes["otelkafka.queue.duration"] == max(waits) == waits[1]
+
+
+@pytest.mark.parametrize(("room", "expected"), [(0, []), (1, ["predecessor"]), (2, ["predecessor", "creation"])])
+def test_predecessor_counts_among_the_links(recorder, room, expected):
+    """One predecessor link, within max_links, in a batch."""
+    consumer = consumer_of(recorder, record(0), record(1), max_links=room, process="manual")
+    with consumer.process(next(consumer)):
+        time.sleep(0.005)
+    with consumer.process_batch([next(consumer), record(2)]):
+        pass
+    assert kinds(recorder.spans[1]) == expected
+
+
+def test_links_of_a_record_keep_to_max_links(recorder):
+    """max_links=0: neither an ambient nor a creation link."""
+    with ambient_of(recorder):
+        list(consumer_of(recorder, record(0), max_links=0))
+        list(consumer_of(recorder, record(0), max_links=0, relation="link"))
+    assert [span.links for span in recorder.spans[:2]] == [(), ()]
+
+
+def test_predecessor_is_not_named_for_less_than_a_millisecond():
+    """A consumer that was busy for a moment is not worth a link."""
+    wait = Wait(queue=5, busy=1_000_000, fetch=0, timestamp_type=None, clock_skew=False)
+    context = trace.get_current_span(extract([TRACEPARENT])).get_span_context()
+    assert Predecessor(context, {}).kept_busy(wait) is False
+    assert Predecessor(context, {}).kept_busy(wait._replace(busy=1_000_001)) is True
+
+
+def test_empty_poll_is_returned_as_it_is(recorder):
+    """What a poll without records returns is the client's own object."""
+
+    class Empty(FakeConsumer):
+        nothing = {}
+
+        def poll(self):
+            return self.nothing
+
+    consumer = wrap_consumer(Empty(), options_of(recorder, poll_spans=True))
+    assert consumer.poll() is Empty.nothing
+    assert recorder.spans == []
+
+
+def test_span_of_a_polled_list_ends_before_the_next_one_starts(recorder):
+    """One after the other, also where the list is iterated elsewhere than where it was polled."""
+    consumer = consumer_of(recorder, record(0), record(1))
+    (records,) = consumer.poll().values()
+    iterator = iter(records)
+    contextvars.copy_context().run(next, iterator)
+    contextvars.copy_context().run(next, iterator)
+    assert len(recorder.spans) == 1
+    del iterator
+    assert len(recorder.spans) == 2
+
+
+def test_span_ends_once(recorder, caplog):
+    """A span that is ended from two places ends once, with the first word on it."""
+    consumer = consumer_of(recorder, record(0))
+    iterator = iter(consumer)
+    next(iterator)
+    consumer.close()
+    del iterator
+    assert len(recorder.spans) == 1
+    heard = []
+    bare = FakeProducer()
+    future = producer_of(recorder, bare, on_ack=lambda *_: heard.append(1)).send("t", b"v")
+    future.acknowledge()
+    future.acknowledge()
+    future.fail(OSError())
+    assert heard == [1]
+    assert caplog.records == []
+
+
+def test_error_that_passes_two_recorders_is_recorded_once(recorder):
+    """A handler inside process() on the same record: one exception event."""
+    handler = wrap_handler(lambda _: 1 / 0, options_of(recorder))
+    one = record(0)
+    with pytest.raises(ZeroDivisionError), process(one, options_of(recorder)):
+        handler(one)
+    (span,) = recorder.spans
+    assert len(span.events) == 1
+
+
+def test_wrapping_again_ends_what_is_open(recorder):
+    """A consumer that is wrapped again inside a record's span leaves nothing open."""
+    consumer = consumer_of(recorder, record(0))
+    next(consumer)
+    wrap_consumer(consumer, options_of(recorder))
+    assert len(recorder.spans) == 1
+    assert not current().is_valid
+
+
+def test_context_is_carried_on_by_spans_that_are_none(recorder):
+    """Without an SDK the oldest OpenTelemetry answers with an invalid span: the parent's context goes on."""
+
+    class Oldest(trace.NoOpTracer):
+        def start_span(self, *_, **__):
+            return trace.INVALID_SPAN
+
+    class OldestProvider(trace.TracerProvider):
+        def get_tracer(self, *_, **__):
+            return Oldest()
+
+    bare = FakeProducer()
+    wrap_producer(bare, ProducerOptions(tracer_provider=OldestProvider())).send("t", b"v", headers=[TRACEPARENT])
+    assert bare.headers == [[TRACEPARENT]]
+
+
+def test_revoked_partition_is_forgotten(recorder):
+    """What was noted of a partition goes with it, so that another turn of it starts anew."""
+    consumer = wrap_consumer(GroupConsumer(), options_of(recorder))
+    consumer.subscribe(["t"])
+    listener, history = consumer.__wrapped__.listener, consumer._self_history
+    for leave in (listener.on_partitions_revoked, listener.on_partitions_lost):
+        listener.on_partitions_assigned([TopicPartition("t", 0)])
+        assert set(history._assigned) == {("t", 0)}
+        leave([TopicPartition("t", 0)])
+        assert history._assigned == {}
+
+
+def test_options_are_frozen_and_keyword_only():
+    """Options cannot be changed, nor given by position."""
+    for options in (Options, ProducerOptions, ConsumerOptions):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            options().capture_key = False
+        with pytest.raises(TypeError):
+            options(None)
+        assert not hasattr(options(), "__dict__")
+
+
+def test_class_in_place_of_a_client_is_refused():
+    """The class itself, which somebody forgot to call, is told at once."""
+    with pytest.raises(TypeError, match="give a KafkaConsumer"):
+        wrap_consumer(FakeConsumer)
+    with pytest.raises(TypeError, match="give a KafkaProducer"):
+        wrap_producer(FakeProducer)

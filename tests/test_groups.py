@@ -44,15 +44,43 @@ def fill(make_producer, topic, count, per=4):
     producer.flush()
 
 
-def poll_until(consumers, count):
-    """Poll members in turn, as the threads of a service would, and return what each got."""
-    got = {id(consumer): [] for consumer in consumers}
+class Member(threading.Thread):
+    """Consumes in a thread of its own, as the members of a group do."""
+
+    def __init__(self, consumer):
+        super().__init__(daemon=True)
+        self.consumer = consumer
+        self.got = []
+        self.stopped = threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.stopped.is_set():
+            for records in self.consumer.poll(timeout_ms=100).values():
+                self.got += list(records)
+
+    @property
+    def partitions(self):
+        return len(self.consumer.assignment())
+
+    def stop(self):
+        self.stopped.set()
+        self.join(PATIENCE)
+
+
+def wait_until(condition, what):
     until = time.monotonic() + PATIENCE
-    while sum(map(len, got.values())) < count and time.monotonic() < until:
-        for consumer in consumers:
-            for records in consumer.poll(timeout_ms=200).values():
-                got[id(consumer)] += list(records)
-    return list(got.values())
+    while not condition():
+        assert time.monotonic() < until, what
+        time.sleep(0.01)
+
+
+def poll_until(consumer, count):
+    """Poll until so many records have come."""
+    member = Member(consumer)
+    wait_until(lambda: len(member.got) >= count, f"{count} records did not come")
+    member.stop()
+    return member.got
 
 
 @pytest.mark.real_kafka
@@ -61,40 +89,28 @@ def test_two_members_share_the_partitions_and_every_record_is_processed_once(
     make_producer, member, recorder, topic, subscribed_in
 ):
     """A second member joins: both are assigned anew, and no record is lost or processed twice by our doing."""
-    how = {"subscribe": True} if subscribed_in == "subscribe" else {}
-    topics = [topic] if subscribed_in == "constructor" else []
-    first = member(*topics, **how)
+    arguments, how = ([topic], {}) if subscribed_in == "constructor" else ([], {"subscribe": True})
+    members = [Member(member(*arguments, **how))]
+    wait_until(lambda: members[0].partitions == 4, "the first member was not assigned all partitions")
+    assert set(members[0].consumer._self_history._assigned) == {(topic, partition) for partition in range(4)}
     fill(make_producer, topic, 8)
-    assert len(poll_until([first], 8)[0]) == 8
-    first.commit()
-    assigned_alone = dict(first._self_history._assigned)
-    assert set(assigned_alone) == {(topic, partition) for partition in range(4)}
-    second = member(*topics, **how)
-    until = time.monotonic() + PATIENCE
-    while len(second.assignment()) != 2 or len(first.assignment()) != 2:
-        assert time.monotonic() < until, "the group did not share its partitions"
-        joining = threading.Thread(target=second.poll, kwargs={"timeout_ms": 500})
-        joining.start()
-        assert first.poll(timeout_ms=500) == {}
-        joining.join()
-    for consumer in (first, second):
-        noted = {(each.topic, each.partition) for each in consumer.assignment()}
-        assert set(consumer._self_history._assigned) == noted
-    recorder.clear()
+    wait_until(lambda: len(members[0].got) == 8, "the first member did not get all records")
+    members.append(Member(member(*arguments, **how)))
+    wait_until(lambda: [each.partitions for each in members] == [2, 2], "the group did not share its partitions")
     fill(make_producer, topic, 8)
-    got = poll_until([first, second], 8)
-    assert sorted(map(len, got)) == [4, 4]
+    wait_until(lambda: sum(len(each.got) for each in members) >= 16, "records are missing")
+    for each in members:
+        each.stop()
+        noted = {(partition.topic, partition.partition) for partition in each.consumer.assignment()}
+        assert set(each.consumer._self_history._assigned) == noted
+    got = [(record.partition, record.offset) for each in members for record in each.got]
     processed = recorder.named(f"process {topic}")
-    assert (
-        len(
-            {
-                (s.attributes["messaging.destination.partition.id"], s.attributes["messaging.kafka.offset"])
-                for s in processed
-            }
-        )
-        == 8
-    )
-    assert len(processed) == 8
+    places = [
+        (int(span.attributes["messaging.destination.partition.id"]), span.attributes["messaging.kafka.offset"])
+        for span in processed
+    ]
+    assert sorted(got) == sorted(places)
+    assert set(got) == {(partition, offset) for partition in range(4) for offset in range(4)}
     assert {span.attributes["messaging.consumer.group.name"] for span in processed} == {f"of {topic}"}
 
 
@@ -104,7 +120,7 @@ def test_record_that_waited_for_its_assignment_was_not_waited_for(make_producer,
     fill(make_producer, topic, 1)
     time.sleep(0.5)
     consumer = member(topic)
-    poll_until([consumer], 1)
+    poll_until(consumer, 1)
     (span,) = recorder.named(f"process {topic}")
     told = span.attributes
     attended = consumer._self_history.attended_since(topic, 0)
@@ -133,7 +149,7 @@ def test_listener_of_the_user_hears_the_rebalance(make_producer, member, topic):
     listener = Listener()
     consumer = member(subscribe=True, listener=listener)
     fill(make_producer, topic, 1)
-    poll_until([consumer], 1)
+    poll_until(consumer, 1)
     assert ("assigned", 4) in listener.heard
     consumer.close()
     if int(kafka.__version__.split(".")[0]) >= 3:
