@@ -8,12 +8,14 @@ import gc
 import pickle
 import threading
 import time
+import types
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from kafka import ConsumerRebalanceListener, TopicPartition
 from opentelemetry import baggage, context, trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -137,6 +139,27 @@ def test_send_hears_its_acknowledgement_and_returns_the_very_future(recorder):
     assert span.attributes["messaging.kafka.offset"] == 7
     future.acknowledge()
     assert len(recorder.spans) == 1
+
+
+def test_send_span_names_the_leader_of_the_partition_that_the_acknowledgement_tells(recorder):
+    """Before the ack the partition is not known, and the first bootstrap server stands for its leader."""
+
+    class Cluster:
+        cluster_id = "of three"
+
+        def leader_for_partition(self, partition):
+            return partition.partition
+
+        def broker_metadata(self, node):
+            return types.SimpleNamespace(host=f"node{node}", port=9090 + node)
+
+    bare = FakeProducer({"bootstrap_servers": ["first:9092"]})
+    bare._metadata = Cluster()
+    future = producer_of(recorder, bare).send("t", b"v")
+    future.acknowledge()
+    (span,) = recorder.spans
+    assert (span.attributes["server.address"], span.attributes["server.port"]) == ("node2", 9092)
+    assert span.attributes["messaging.kafka.cluster.id"] == "of three"
 
 
 def test_send_without_acks_has_no_offset(recorder):
@@ -830,6 +853,7 @@ def test_record_without_a_context_never_inherits_the_callers(recorder):
     with ambient_of(recorder):
         token = context.attach(baggage.set_baggage("a", "1"))
         found = extract([("x", b"y")])
+        assert extract([("x", b"y")], Options(propagator=W3CBaggagePropagator())) == context.Context()
         context.detach(token)
     assert baggage.get_all(found) == {}
     assert not trace.get_current_span(found).get_span_context().is_valid
