@@ -1004,3 +1004,31 @@ def test_class_in_place_of_a_client_is_refused():
         wrap_consumer(FakeConsumer)
     with pytest.raises(TypeError, match="give a KafkaProducer"):
         wrap_producer(FakeProducer)
+
+
+def test_time_between_hand_over_and_start_is_busy(recorder):
+    """From its hand-over to the start of its span a record waits for its consumer's code, also while that polls."""
+    consumer = consumer_of(recorder, record(0), process="manual")
+    one = next(consumer)
+    consumer.__wrapped__.poll = lambda: time.sleep(0.02)
+    consumer.poll()
+    with consumer.process(one):
+        pass
+    told = recorder.spans[0].attributes
+    assert told["otelkafka.queue.busy_duration"] >= 0.02
+    assert told["otelkafka.queue.fetch_duration"] < 0.02
+
+
+def test_generator_that_is_closed_inside_a_span_is_no_failure(recorder):
+    """A generator that is dropped in the middle of process() leaves the span unset."""
+
+    def answers():
+        with process(record(0), options_of(recorder)):
+            yield 1
+
+    generator = answers()
+    next(generator)
+    generator.close()
+    (span,) = recorder.spans
+    assert span.status.status_code is StatusCode.UNSET
+    assert span.events == ()
