@@ -1,10 +1,13 @@
-"""Clients that make on cue what a broker does now and then."""
+"""Clients that make on cue what a broker does now and then, wrapped; and what tests ask of the spans."""
 
 import time
 
 from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import MessageSizeTooLargeError
+from opentelemetry import trace
+
+from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = ("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-01".encode())
@@ -126,3 +129,38 @@ class FakeProducer:
 
     def close(self):
         pass
+
+
+def consumer_of(recorder, *records, **options):
+    return wrap_consumer(FakeConsumer(*records), ConsumerOptions(tracer_provider=recorder.tracer_provider, **options))
+
+
+def producer_of(recorder, bare, **options):
+    return wrap_producer(bare, ProducerOptions(tracer_provider=recorder.tracer_provider, **options))
+
+
+def is_nothing_current():
+    return not trace.get_current_span().get_span_context().is_valid
+
+
+def options_of(recorder, **options):
+    return ConsumerOptions(tracer_provider=recorder.tracer_provider, **options)
+
+
+def ambient_of(recorder, name="ambient"):
+    return recorder.tracer_provider.get_tracer("test").start_as_current_span(name)
+
+
+def current():
+    return trace.get_current_span().get_span_context()
+
+
+def kinds(span):
+    return [link.attributes["otelkafka.link.type"] for link in span.links]
+
+
+class GroupConsumer(FakeConsumer):
+    """Takes a listener, and calls it as its group would."""
+
+    def subscribe(self, topics=(), pattern=None, listener=None):
+        self.listener = listener

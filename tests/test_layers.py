@@ -1,0 +1,50 @@
+"""The layers, and the names of the conventions."""
+
+import ast
+from pathlib import Path
+
+import otelkafka
+from otelkafka import semconv
+
+ORDER = [
+    "semconv",
+    "headers",
+    "options",
+    "client",
+    "attributes",
+    "wait",
+    "telemetry",
+    "operation",
+    "propagation",
+    "proxy",
+    "links",
+    "current",
+    "processing",
+    "in_flight",
+    "producer",
+    "dispatcher",
+    "consumer_group",
+    "rebalance",
+    "consumer",
+    "__init__",
+    "testing",
+]
+
+
+def test_modules_import_only_from_those_before_them():
+    """The layers are those of the list: a module imports nothing that stands after it."""
+    source = Path(otelkafka.__file__).parent
+    assert {path.stem for path in source.glob("*.py")} == set(ORDER)
+    for path in source.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("otelkafka"):
+                names = [node.module.removeprefix("otelkafka.")] if "." in node.module else [a.name for a in node.names]
+                assert all(ORDER.index(name) < ORDER.index(path.stem) for name in names), (path, names)
+
+
+def test_semconv_names_are_the_conventions():
+    """Names of the conventions are those of the installed package, where that knows them."""
+    from opentelemetry.semconv._incubating.attributes import messaging_attributes as theirs
+
+    ours = {name: value for name, value in vars(semconv).items() if name.startswith("MESSAGING_")}
+    assert {n: v for n, v in vars(theirs).items() if n in ours} == {n: v for n, v in ours.items() if hasattr(theirs, n)}

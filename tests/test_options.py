@@ -1,0 +1,73 @@
+"""Bad input is refused at once, with what to do instead."""
+
+import dataclasses
+
+import pytest
+
+from otelkafka import (
+    ConsumerOptions,
+    HeaderCarrier,
+    Options,
+    ProducerOptions,
+    extract,
+    inject,
+    process,
+    process_batch,
+    wrap_consumer,
+    wrap_handler,
+    wrap_producer,
+)
+from tests.fakes import FakeConsumer, FakeProducer
+
+
+def test_options_are_frozen_and_keyword_only():
+    """Options cannot be changed, nor given by position."""
+    for options in (Options, ProducerOptions, ConsumerOptions):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            options().capture_key = False
+        with pytest.raises(TypeError):
+            options(None)
+        assert not hasattr(options(), "__dict__")
+
+
+def test_class_in_place_of_a_client_is_refused():
+    """The class itself, which somebody forgot to call, is told at once."""
+    with pytest.raises(TypeError, match="give a KafkaConsumer"):
+        wrap_consumer(FakeConsumer)
+    with pytest.raises(TypeError, match="give a KafkaProducer"):
+        wrap_producer(FakeProducer)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "field"),
+    [
+        (lambda: Options(propagator=1), TypeError, "propagator"),
+        (lambda: Options(carrier=HeaderCarrier()), TypeError, "carrier"),
+        (lambda: Options(span_name="{nope}"), ValueError, "span_name"),
+        (lambda: Options(capture_headers="x"), TypeError, "capture_headers"),
+        (lambda: Options(span_name=5), TypeError, "span_name"),
+        (lambda: Options(span_name="{operation!x}"), ValueError, "span_name"),
+        (lambda: Options(span_name=" "), ValueError, "span_name"),
+        (lambda: ConsumerOptions(relation=None), TypeError, "relation"),
+        (lambda: wrap_producer(FakeProducer(), ConsumerOptions()), TypeError, "ProducerOptions"),
+        (lambda: wrap_consumer(FakeProducer, 5), TypeError, "ConsumerOptions"),
+        (lambda: Options(capture_key="yes"), TypeError, "capture_key"),
+        (lambda: Options(record_exceptions=1), TypeError, "record_exceptions"),
+        (lambda: ProducerOptions(max_in_flight=-1), ValueError, "max_in_flight"),
+        (lambda: ProducerOptions(on_send=3), TypeError, "on_send"),
+        (lambda: ConsumerOptions(relation="child"), ValueError, "relation"),
+        (lambda: ConsumerOptions(max_links=True), TypeError, "max_links"),
+        (lambda: wrap_producer(object()), TypeError, "send"),
+        (lambda: wrap_consumer(object()), TypeError, "poll"),
+        (lambda: wrap_handler(3), TypeError, "wrap_handler"),
+        (lambda: process(None), TypeError, "record"),
+        (lambda: process_batch([1]), TypeError, "records"),
+        (lambda: inject({"a": b"b"}), TypeError, "headers"),
+        (lambda: extract(5), TypeError, "headers"),
+        (lambda: process(None, ProducerOptions()), TypeError, "ConsumerOptions"),
+    ],
+)
+def test_bad_input_is_refused_at_once(make, error, field):
+    """A wrong option or object raises at once, and the text names what is wrong."""
+    with pytest.raises(error, match=field):
+        make()
