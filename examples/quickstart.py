@@ -12,9 +12,8 @@ QUESTIONS = ("Why is Kafka called Kafka?", "Where does the time go?", "Who kept 
 WORK_SECONDS = 0.05
 
 
-def main() -> None:
-    """Send three questions, answer them, and print what that looked like."""
-    recorder = SpanRecorder()
+def run(recorder: SpanRecorder) -> None:
+    """Send three questions at once and answer them one by one, which takes longer than asking."""
     tracer = recorder.tracer_provider.get_tracer("quickstart")
     with start_broker() as broker:
         print(f"on {broker.description}")
@@ -39,6 +38,12 @@ def main() -> None:
                     time.sleep(WORK_SECONDS)
                 if answered == len(QUESTIONS):
                     break
+
+
+def main() -> None:
+    """Print what that looked like."""
+    recorder = SpanRecorder()
+    run(recorder)
     print("    start        took")
     print(span_tree(recorder.spans))
     for span in recorder.named("process questions"):
