@@ -1,0 +1,56 @@
+"""What a type checker knows of the public names; checked by mypy, never run."""
+
+from kafka import KafkaConsumer, KafkaProducer
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+from typing_extensions import assert_type
+
+from otelkafka import (
+    ConsumerOptions,
+    HeaderCarrier,
+    ProducerOptions,
+    TracedConsumer,
+    TracedProducer,
+    extract,
+    inject,
+    process,
+    process_batch,
+    wrap_consumer,
+    wrap_handler,
+    wrap_producer,
+)
+
+producer = wrap_producer(KafkaProducer(), ProducerOptions(on_send=lambda span, message: span.end()))
+assert_type(producer, TracedProducer)
+consumer = wrap_consumer(KafkaConsumer(), ConsumerOptions(relation="link"))
+assert_type(consumer, TracedConsumer)
+with consumer as entered:
+    assert_type(entered, TracedConsumer)
+
+for record in consumer:
+    with consumer.process(record) as span:
+        assert_type(span, Span)
+    with process(record) as span, process_batch([record]) as batch:
+        assert_type(batch, Span)
+
+assert_type(inject([("key", b"value")]), list[tuple[str, bytes]])
+assert_type(extract([("key", b"value")]), Context)
+assert_type(HeaderCarrier().get("key"), str | None)
+
+
+@wrap_handler
+def handle(value: int) -> str:
+    """Keep its type through the decorator."""
+    return str(value)
+
+
+@wrap_handler(options=ConsumerOptions())
+async def handle_async(value: int) -> str:
+    """Keep its type through the decorator with options."""
+    return str(value)
+
+
+assert_type(handle(1), str)
+
+ConsumerOptions(relation="child")  # type: ignore[arg-type]
+ProducerOptions(on_ack=5)  # type: ignore[arg-type]
