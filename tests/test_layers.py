@@ -13,6 +13,8 @@ ORDER = [
     "client",
     "attributes",
     "wait",
+    "metrics",
+    "guard",
     "telemetry",
     "operation",
     "propagation",

@@ -20,13 +20,10 @@ Attributes: TypeAlias = dict[str, AttributeValue]
 NANOSECONDS = 1_000_000_000
 
 
-def of_operation(name: str, kind: str) -> Attributes:
-    """Return what names an operation: `send` of type `send`, `commit` of type `settle`."""
-    return {
-        semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA,
-        semconv.MESSAGING_OPERATION_NAME: name,
-        semconv.MESSAGING_OPERATION_TYPE: kind,
-    }
+def of_operation(name: str, kind: str | None = None) -> Attributes:
+    """Return what names an operation: `send` of type `send`, `commit` of type `settle`; `assign` has no type."""
+    told: Attributes = {semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA, semconv.MESSAGING_OPERATION_NAME: name}
+    return told if kind is None else {**told, semconv.MESSAGING_OPERATION_TYPE: kind}
 
 
 def of_destination(topic: str | None, template: str | None) -> Attributes:
@@ -37,12 +34,13 @@ def of_destination(topic: str | None, template: str | None) -> Attributes:
 
 def of_client(facts: ClientFacts) -> Attributes:
     """Return what a client is: its id, its group and its cluster's id, each where it is known."""
-    known = {
-        semconv.MESSAGING_CLIENT_ID: facts.client_id,
-        semconv.MESSAGING_CONSUMER_GROUP_NAME: facts.group,
-        semconv.MESSAGING_KAFKA_CLUSTER_ID: facts.cluster_id,
-    }
-    return {name: value for name, value in known.items() if value is not None}
+    known = {semconv.MESSAGING_CLIENT_ID: facts.client_id, semconv.MESSAGING_KAFKA_CLUSTER_ID: facts.cluster_id}
+    return {**{name: value for name, value in known.items() if value is not None}, **of_group(facts)}
+
+
+def of_group(facts: ClientFacts) -> Attributes:
+    """Return a consumer's group."""
+    return {} if facts.group is None else {semconv.MESSAGING_CONSUMER_GROUP_NAME: facts.group}
 
 
 def of_server(server: Server | None) -> Attributes:
@@ -69,9 +67,14 @@ def of_position(record: Record) -> Attributes:
     return {**of_partition(record.partition), **of_offset(record.offset)}
 
 
-def of_lag(offset: int, highwater: int | None) -> Attributes:
-    """Return how many records lay behind this one in its partition; transaction markers count as such."""
-    return {} if highwater is None else {semconv.CONSUMER_LAG: max(0, highwater - offset - 1)}
+def lag(offset: int, highwater: int | None) -> int | None:
+    """Return how many records lie behind an offset in its partition; transaction markers count as such."""
+    return None if highwater is None else max(0, highwater - offset - 1)
+
+
+def of_lag(behind: int | None) -> Attributes:
+    """Return how many records lie behind, where the client knows it."""
+    return {} if behind is None else {semconv.CONSUMER_LAG: behind}
 
 
 def of_key(key: object, key_format: KeyFormat) -> Attributes:

@@ -112,6 +112,7 @@ class TracedConsumer(TracedClient):
 
     def _self_end_spans(self) -> None:
         self._self_dispatcher.end_open()
+        self._self_history.spent.stop(time_ns())
 
 
 def _adopt(consumer: Any) -> WaitHistory:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
+from time import time_ns
 from typing import Any
 
 from opentelemetry import context as context_api
@@ -19,7 +20,7 @@ class OpenSpan:
         span: the span; by default one that records nothing and becomes current nowhere.
         record: the record that is processed; None for a batch.
         owner: the dispatcher that ends it; None where a context manager does.
-        on_end: called when it ends.
+        on_end: called before it ends, with the Unix time in nanoseconds and the error of the processing, if any.
     """
 
     __slots__ = ("_failure", "_mark", "_on_end", "_telemetry", "_token", "ended", "outer", "owner", "record", "span")
@@ -30,7 +31,7 @@ class OpenSpan:
         span: Span = INVALID_SPAN,
         record: Any = None,
         owner: object = None,
-        on_end: Callable[[], None] | None = None,
+        on_end: Callable[[int, BaseException | None], None] | None = None,
     ) -> None:
         self._telemetry = telemetry
         self.span = span
@@ -83,10 +84,11 @@ class OpenSpan:
         self.ended = True
         if error is not None:
             self.fail(error)
+        now, failure = time_ns(), self._failure
         self.record = self._failure = None
-        self._telemetry.end_span(self.span)
         if self._on_end is not None:
-            self._on_end()
+            self._telemetry.guard.call("process", None, self._on_end, now, failure)
+        self._telemetry.end_span(self.span, end_time=now)
 
 
 _innermost: ContextVar[OpenSpan | None] = ContextVar("otelkafka_innermost_span", default=None)

@@ -6,7 +6,7 @@ from time import time_ns
 from typing import Any
 
 from opentelemetry import context as context_api
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka import attributes, client, semconv
 from otelkafka.current import OpenSpan, leave_ended_spans, open_spans
@@ -73,13 +73,15 @@ class Dispatcher:
                 each.end_here()
 
     def _fetch(self, consumer: Any, call: Callable[[], Any], started: int) -> Any:
+        self._telemetry.guard.call("get_meter", None, lambda: self.processing.instruments)
         self.history.enter(started)
         try:
             return call()
         except StopIteration:
             raise
         except Exception as error:
-            self._telemetry.guard.call("poll", None, self._tell_failure, consumer, started, error)
+            if not is_suppressed():
+                self._telemetry.guard.call("poll", None, self._tell_failure, consumer, started, error)
             raise
         finally:
             self.history.leave(time_ns())
@@ -89,6 +91,7 @@ class Dispatcher:
     def _hand_over(self, consumer: Any, record: Any) -> OpenSpan | None:
         highwater = client.highwater(consumer, record.topic, record.partition)
         handover = Handover(time_ns(), highwater)
+        self._count(record, 1, highwater)
         if self._options.process != "manual":
             return self.processing.open(record, handover, self)
         self.history.note_handover(record.topic, record.partition, record.offset, record.offset, handover)
@@ -104,34 +107,52 @@ class Dispatcher:
             handover = Handover(now, highwater)
             first, last = records[0].offset, records[-1].offset
             self.history.note_handover(partition.topic, partition.partition, first, last, handover)
+            self._count(records[-1], len(records), highwater)
             handed_over[partition] = PolledRecords(records, self, handover)
-        if self._options.poll_spans:
-            self._telemetry.guard.call("poll", None, self._tell_poll, polled, started)
+        if not is_suppressed():
+            self._telemetry.guard.call("poll", None, self._tell_poll, polled, started, now)
         return handed_over if self._options.process == "auto" else polled
 
-    def _tell_poll(self, polled: Mapping[Any, list[Any]], started: int) -> None:
+    def _count(self, last: Any, count: int, highwater: int | None) -> None:
+        """Count records of one partition that are handed over, `last` the last of them, and note what lies behind."""
+        instruments = self._telemetry.instruments
+        if instruments is None or is_suppressed():
+            return
+        series = self._operation.series(self._telemetry.destination(last.topic), last.partition)
+        series.total(instruments.consumed).add(count)
+        behind = attributes.lag(last.offset, highwater)
+        if behind is not None:
+            self.history.lags[last.topic, last.partition] = behind
+
+    def _tell_poll(self, polled: Mapping[Any, list[Any]], started: int, now: int) -> None:
+        span = self._start_poll_span(polled, started) if self._options.poll_spans else INVALID_SPAN
+        self._finish({partition.topic for partition in polled}, span, started, now)
+
+    def _start_poll_span(self, polled: Mapping[Any, list[Any]], started: int) -> Span:
         records = [record for each in polled.values() for record in each]
         traced = [record for record in records if self._telemetry.destination(record.topic).traced]
         if not traced:
-            return
-        span = self._start_poll_span({record.topic for record in traced}, started, len(traced))
-        if span is not None and span.is_recording():
+            return INVALID_SPAN
+        span = self._start_span({record.topic for record in traced}, started, len(traced))
+        if span.is_recording():
             room = self._options.max_links
             add_creation_links(self._telemetry, span, traced, room, lambda at: attributes.of_position(traced[at]))
-        if span is not None:
-            self._telemetry.end_span(span)
+        return span
 
     def _tell_failure(self, consumer: Any, started: int, error: BaseException) -> None:
-        span = self._start_poll_span(client.topics(consumer) or set(), started)
-        if span is not None:
-            self._telemetry.end_span(span, error)
+        topics = client.topics(consumer) or set()
+        self._finish(topics, self._start_span(topics, started), started, time_ns(), error)
 
-    def _start_poll_span(self, topics: set[str], started: int, count: int | None = None) -> Span | None:
-        if is_suppressed():
-            return None
+    def _start_span(self, topics: set[str], started: int, count: int | None = None) -> Span:
         destination = self._telemetry.destination_of(topics)
         ambient = context_api.get_current()
-        return self._operation.start(ambient, destination, start_time=started, message_count=count)
+        return self._operation.start(ambient, destination, start_time=started, message_count=count) or INVALID_SPAN
+
+    def _finish(self, topics: set[str], span: Span, started: int, now: int, error: BaseException | None = None) -> None:
+        if self._telemetry.instruments is not None:
+            series = self._operation.series(self._telemetry.destination_of(topics), None, error)
+            self._operation.measure(now - started, series, span)
+        self._telemetry.end_span(span, error, now)
 
 
 class RecordIterator(Iterator[Any]):

@@ -38,11 +38,15 @@ class HeaderCarrier:
 
     Args:
         headers: the headers of a record: a list or tuple of `(key, value)`, or None for no headers.
+
+    Attributes:
+        unreadable: how many values `get()` has passed over because they are no UTF-8.
     """
 
-    __slots__ = ("_headers",)
+    __slots__ = ("_headers", "unreadable")
 
     def __init__(self, headers: Iterable[Any] | None = None) -> None:
+        self.unreadable = 0
         self._headers: list[Any] = [] if headers is None else list(headers)
 
     @property
@@ -67,6 +71,7 @@ class HeaderCarrier:
                 text = _text(header[1])
                 if text is not None:
                     return text
+                self.unreadable += 1
         return None
 
     def keys(self) -> list[str]:

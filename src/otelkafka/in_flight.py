@@ -1,9 +1,13 @@
-"""The send spans that wait for their acknowledgement."""
+"""The sends that wait for their acknowledgement."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from opentelemetry.trace import Span
+
+from otelkafka import semconv
+from otelkafka.metrics import Reading
+from otelkafka.telemetry import Destination
 
 
 class NotAcknowledgedError(Exception):
@@ -11,24 +15,31 @@ class NotAcknowledgedError(Exception):
 
 
 class Pending:
-    """A span in flight, without the record, so that waiting holds no memory of the caller's.
+    """A send in flight, without the record, so that waiting holds no memory of the caller's.
 
     Args:
         in_flight: where it waits.
-        span: the span.
-        topic: of its record.
+        span: its span.
+        destination: of its record.
+        start: when it started, Unix time in nanoseconds.
         end: called once, with this, the metadata of an acknowledgement or None, and the error or None.
     """
 
-    __slots__ = ("_end", "_in_flight", "span", "topic")
+    __slots__ = ("_end", "_in_flight", "destination", "span", "start")
 
     def __init__(
-        self, in_flight: "InFlight", span: Span, topic: str, end: "Callable[[Pending, Any, BaseException | None], None]"
+        self,
+        in_flight: "InFlight",
+        span: Span,
+        destination: Destination,
+        start: int,
+        end: "Callable[[Pending, Any, BaseException | None], None]",
     ) -> None:
         self._in_flight = in_flight
         self._end = end
         self.span = span
-        self.topic = topic
+        self.destination = destination
+        self.start = start
 
     def acknowledged(self, metadata: Any) -> None:
         """End the span, if nothing has yet, with what the acknowledgement says."""
@@ -42,7 +53,7 @@ class Pending:
 
 
 class InFlight:
-    """The spans of one producer that wait for their acknowledgement."""
+    """The sends of one producer that wait for their acknowledgement."""
 
     def __init__(self) -> None:
         self._pending: dict[Pending, None] = {}
@@ -57,6 +68,12 @@ class InFlight:
     def remove(self, pending: Pending) -> bool:
         """Remove one; False where another thread was first, so that each ends once."""
         return self._pending.pop(pending, self) is None
+
+    def read(self, metric: str) -> Iterable[Reading]:
+        """Return how many recording spans wait."""
+        if metric == semconv.METRIC_SPANS_IN_FLIGHT:
+            recording = sum(pending.span.is_recording() for pending in list(self._pending))
+            yield {semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA}, recording
 
     def end_all(self) -> None:
         """End what no future will end any more."""

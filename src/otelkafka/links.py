@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from opentelemetry import trace
 from opentelemetry.trace import Link, Span, SpanContext
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
-from otelkafka.propagation import read
+from otelkafka.propagation import context_in
 from otelkafka.telemetry import Telemetry
 from otelkafka.wait import PREDECESSOR_AFTER, Wait
 
@@ -45,13 +44,12 @@ def add_creation_links(
         room: how many links there may be; how many are left out, the span says.
         tell: what the link of the record at an index tells of it.
     """
-    created = [
-        (trace.get_current_span(read(telemetry, record.headers)).get_span_context(), index)
-        for index, record in enumerate(records)
-    ]
+    created = [(context_in(telemetry, record), index) for index, record in enumerate(records)]
     valid = [each for each in created if each[0].is_valid]
     if len(valid) > room:
-        span.set_attribute(semconv.LINKS_DROPPED, len(valid) - max(0, room))
+        dropped = len(valid) - max(0, room)
+        span.set_attribute(semconv.LINKS_DROPPED, dropped)
+        telemetry.drop(semconv.DROPPED_LINKS, dropped)
         valid = sorted(valid, key=lambda each: not each[0].trace_flags.sampled)[: max(0, room)]
     for context, index in valid:
         span.add_link(context, attributes.of_link(semconv.LINK_CREATION, tell(index)))

@@ -1,33 +1,68 @@
-"""One kind of operation of one client, and the start of its spans."""
+"""One kind of operation of one client: the start of its spans, and the measure of it."""
 
 from collections.abc import Sequence
+from time import monotonic
 
+from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind
+from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
+from otelkafka.metrics import Total, Totals
 from otelkafka.telemetry import Destination, Telemetry
+
+_NO_SPAN = Context()
+_MOST_SERIES = 2000
+_LEADERS_SECONDS = 30
+
+
+class Series:
+    """What the metrics of one operation on one partition, with one outcome, have in common; kept from record to record.
+
+    Args:
+        attributes: of its metrics.
+        kind: its type, which only the duration of a client's operation carries.
+    """
+
+    __slots__ = ("_totals", "attributes", "typed")
+
+    def __init__(self, attributes: Attributes, kind: str) -> None:
+        self.attributes = attributes
+        self.typed = {**attributes, semconv.MESSAGING_OPERATION_TYPE: kind}
+        self._totals: dict[Totals, Total] = {}
+
+    def total(self, totals: Totals) -> Total:
+        """Return what to add to in `totals`."""
+        found = self._totals.get(totals)
+        if found is None:
+            found = self._totals[totals] = totals.of(self.attributes)
+        return found
 
 
 class Operation:
-    """Starts the spans of one kind of operation, with everything that a sampler may want to know.
+    """Starts the spans of one kind of operation, with everything that a sampler may want to know, and measures it.
 
     Args:
         telemetry: of the client.
         facts: of the client.
         name: of the operation: `send`, say.
-        kind: its type in the conventions' terms: `send`, `receive`, `process` or `settle`.
+        kind: its type in the conventions' terms: `send`, `receive`, `process` or `settle`; None where they have none.
         span_kind: the kind of its spans.
     """
 
-    def __init__(self, telemetry: Telemetry, facts: ClientFacts, name: str, kind: str, span_kind: SpanKind) -> None:
+    def __init__(
+        self, telemetry: Telemetry, facts: ClientFacts, name: str, kind: str | None, span_kind: SpanKind
+    ) -> None:
         self._telemetry = telemetry
         self._facts = facts
         self._name = name
+        self._kind = kind
         self._span_kind = span_kind
         self._attributes = attributes.of_operation(name, kind)
+        self._series: dict[tuple[str, int | None, str | None], Series] = {}
+        self._renew_series = 0.0
 
     def start(
         self,
@@ -55,6 +90,30 @@ class Operation:
         name = self._telemetry.span_name(self._name, destination.name)
         return self._telemetry.start_span(name, self._span_kind, context, known, links, start_time)
 
+    def measure(self, duration: int, series: Series, span: Span = INVALID_SPAN) -> None:
+        """Record how long a client's operation took, in nanoseconds, where somebody listens."""
+        instruments = self._telemetry.instruments
+        if instruments is not None:
+            instruments.operation_duration.record(attributes.seconds(duration), series.typed, context_of(span))
+
+    def series(
+        self, destination: Destination, partition: int | None = None, error: BaseException | None = None
+    ) -> Series:
+        """Return what the metrics of this operation carry, of one partition where that is known, with one outcome."""
+        outcome = None if error is None else str(attributes.of_error(error)[semconv.ERROR_TYPE])
+        key = (destination.name, partition, outcome)
+        if monotonic() >= self._renew_series or len(self._series) >= _MOST_SERIES:
+            # Leaders move now and then; to ask for the leader for each record would cost more than the record.
+            self._renew_series = monotonic() + _LEADERS_SECONDS
+            self._series.clear()
+        found = self._series.get(key)
+        if found is None:
+            known = self._metric_attributes(destination, partition)
+            if outcome is not None:
+                known[semconv.ERROR_TYPE] = outcome
+            found = self._series[key] = Series(known, self._kind or self._name)
+        return found
+
     def _known(self, destination: Destination, partition: int | None) -> Attributes:
         return {
             **self._attributes,
@@ -63,3 +122,17 @@ class Operation:
             **attributes.of_server(self._facts.server(destination.topic, partition)),
             **attributes.of_partition(partition),
         }
+
+    def _metric_attributes(self, destination: Destination, partition: int | None) -> Attributes:
+        return {
+            **attributes.of_operation(self._name),
+            **destination.metric_attributes,
+            **attributes.of_group(self._facts),
+            **attributes.of_server(self._facts.server(destination.topic, partition)),
+            **attributes.of_partition(partition),
+        }
+
+
+def context_of(span: Span) -> Context:
+    """Return a context by which an exemplar leads to the span's trace."""
+    return trace.set_span_in_context(span, _NO_SPAN) if span.is_recording() else _NO_SPAN

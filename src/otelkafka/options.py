@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import Span, TracerProvider
 
@@ -100,6 +101,7 @@ class Options:
 
     Args:
         tracer_provider: makes the spans; None for the global one, bound late.
+        meter_provider: makes the instruments; None for the global one, bound late.
         propagator: writes and reads the context; None for the global one, bound late.
         carrier: the class through which a propagator sees the headers of a record.
         span_name: a template of `{operation}` and `{destination}`, or a function of both that returns the name;
@@ -119,6 +121,7 @@ class Options:
     """
 
     tracer_provider: TracerProvider | None = _checked(None, _offers("get_tracer"))
+    meter_provider: MeterProvider | None = _checked(None, _offers("get_meter"))
     propagator: TextMapPropagator | None = _checked(None, _offers("inject", "extract"))
     carrier: type[Carrier] = _checked(HeaderCarrier, _is_carrier)
     span_name: SpanName = _checked("{operation} {destination}", _is_span_name)

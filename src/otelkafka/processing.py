@@ -1,8 +1,8 @@
 """The process span of a record or of a batch: its parent, its links and what it tells of the wait."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from time import time_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
@@ -14,11 +14,21 @@ from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
 from otelkafka.current import OpenSpan, leave_ended_spans
 from otelkafka.links import Predecessor, add_creation_links, link_to
-from otelkafka.operation import Operation
+from otelkafka.metrics import Instruments, Reading
+from otelkafka.operation import Operation, context_of
 from otelkafka.options import ConsumerOptions
-from otelkafka.propagation import merge, read
-from otelkafka.telemetry import Telemetry, is_suppressed
-from otelkafka.wait import Handover, Wait, WaitHistory, wait_of
+from otelkafka.propagation import context_in, merge, read
+from otelkafka.telemetry import Destination, Telemetry, is_suppressed
+from otelkafka.wait import Handover, Wait, WaitHistory, queue_of, wait_of
+
+
+class _Work(NamedTuple):
+    """What is processed, since when, and what its successor is told of it."""
+
+    destination: Destination
+    partition: int | None
+    start: int
+    told: Attributes
 
 
 class Processing:
@@ -37,6 +47,38 @@ class Processing:
         self.history = history
         self._operation = Operation(self.telemetry, self.facts, "process", semconv.TYPE_PROCESS, SpanKind.CONSUMER)
         self._predecessor: Predecessor | None = None
+        self._in_process: dict[OpenSpan, tuple[Attributes, int]] = {}
+        self._is_watched = False
+
+    @property
+    def instruments(self) -> Instruments | None:
+        """The instruments, which ask for this consumer's gauges from now on; None as long as nobody listens."""
+        instruments = self.telemetry.instruments
+        if instruments is not None and not self._is_watched:
+            self._is_watched = True
+            instruments.watch(self)
+            if self.history is not None:
+                told = {semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA, **attributes.of_group(self.facts)}
+                instruments.follow(self.history, self.history.spent, told)
+        return instruments
+
+    def read(self, metric: str) -> Iterable[Reading]:
+        """Return the consumer's gauges: its lag by partition, and how long each record in process has been so."""
+        if metric == semconv.METRIC_CONSUMER_LAG and self.history is not None:
+            for (topic, partition), lag in list(self.history.lags.items()):
+                yield self._place(self.telemetry.destination(topic), partition), lag
+        if metric == semconv.METRIC_PROCESS_AGE:
+            now = time_ns()
+            for told, start in list(self._in_process.values()):
+                yield told, attributes.seconds(max(0, now - start))
+
+    def _place(self, destination: Destination, partition: int | None) -> Attributes:
+        return {
+            semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA,
+            **destination.metric_attributes,
+            **attributes.of_partition(partition),
+            **attributes.of_group(self.facts),
+        }
 
     def open(self, record: Any, handover: Handover | None = None, owner: object = None) -> OpenSpan:
         """Start the process span of a record, and make it current.
@@ -68,29 +110,53 @@ class Processing:
         creation = read(self.telemetry, record.headers)
         context = merge(creation, under=ambient)
         destination = self.telemetry.destination(record.topic)
-        told = {**destination.attributes, **attributes.of_position(record)}
-        start = time_ns()
-        if not destination.traced:
-            return self._opened(idle, INVALID_SPAN, told, start, context)
-        parent, links = self._relate(ambient, creation, context)
-        links = links[: self.options.max_links]
-        span = self._operation.start(parent, destination, record.partition, links=links, start_time=start)
-        if span is None:
-            return idle
-        if span.is_recording():
-            room = self.options.max_links - len(links)
-            self.telemetry.guard.call("process", None, self._tell, span, record, handover, start, room)
-        self.telemetry.call_hook("on_process", self.options.on_process, span, record)
-        return self._opened(idle, span, told, start, trace.set_span_in_context(span, context))
+        work = _Work(
+            destination, record.partition, time_ns(), {**destination.attributes, **attributes.of_position(record)}
+        )
+        span: Span = INVALID_SPAN
+        if destination.traced:
+            parent, links = self._relate(ambient, creation, context)
+            links = links[: self.options.max_links]
+            started = self._operation.start(parent, destination, record.partition, links=links, start_time=work.start)
+            if started is None:
+                return idle
+            span = started
+            if span.is_recording():
+                room = self.options.max_links - len(links)
+                self.telemetry.guard.call("process", None, self._tell, span, record, handover, work.start, room)
+            self.telemetry.call_hook("on_process", self.options.on_process, span, record)
+            context = trace.set_span_in_context(span, context)
+        carries = trace.get_current_span(creation).get_span_context().is_valid
+        self._measure_queue(work, span, queue_of(record, work.start), without_context=0 if carries else 1)
+        return self._opened(idle, span, work, context)
 
-    def _opened(self, idle: OpenSpan, span: Span, told: Attributes, start: int, context: Context) -> OpenSpan:
-        def note_as_predecessor() -> None:
-            duration = {semconv.PROCESS_DURATION: attributes.seconds(time_ns() - start)}
+    def _measure_queue(self, work: "_Work", span: Span, queue: int | None, *, without_context: int) -> None:
+        instruments = self.instruments
+        if instruments is None:
+            return
+        series = self._operation.series(work.destination, work.partition)
+        if queue is not None:
+            instruments.queue_duration.record(attributes.seconds(queue), series.attributes, context_of(span))
+        if without_context:
+            series.total(instruments.without_context).add(without_context)
+
+    def _opened(self, idle: OpenSpan, span: Span, work: "_Work", context: Context) -> OpenSpan:
+        def end(now: int, error: BaseException | None) -> None:
+            self._in_process.pop(opened, None)
             current = trace.get_current_span(context).get_span_context()
-            self._predecessor = Predecessor(current, {**told, **duration})
+            duration = now - work.start
+            self._predecessor = Predecessor(
+                current, {**work.told, semconv.PROCESS_DURATION: attributes.seconds(duration)}
+            )
+            instruments = self.instruments
+            if instruments is not None:
+                series = self._operation.series(work.destination, work.partition, error)
+                instruments.process_duration.record(attributes.seconds(duration), series.attributes, context_of(span))
 
-        opened = OpenSpan(self.telemetry, span, idle.record, idle.owner, note_as_predecessor)
+        opened = OpenSpan(self.telemetry, span, idle.record, idle.owner, end)
         opened.attach(context)
+        if self.instruments is not None:
+            self._in_process[opened] = (self._place(work.destination, work.partition), work.start)
         return opened
 
     def _relate(self, ambient: Context, creation: Context, merged: Context) -> tuple[Context, list[Link]]:
@@ -109,7 +175,7 @@ class Processing:
                 **self.telemetry.key_attributes(record.key),
                 **attributes.of_tombstone(tombstone=attributes.is_tombstone(record)),
                 **attributes.of_headers(record.headers, self.options.capture_headers),
-                **attributes.of_lag(record.offset, handover.highwater),
+                **attributes.of_lag(attributes.lag(record.offset, handover.highwater)),
                 **(wait.attributes() if wait else {}),
             }
         )
@@ -136,18 +202,24 @@ class Processing:
         destination = self.telemetry.destination_of({record.topic for record in traced})
         partitions = {(record.topic, record.partition) for record in traced}
         partition = traced[0].partition if len(partitions) == 1 else None
-        start = time_ns()
-        span = self._operation.start(ambient, destination, partition, start_time=start, message_count=len(traced))
-        if span is None:
-            return idle
-        if span.is_recording():
-            self.telemetry.guard.call("process_batch", None, self._tell_batch, span, traced, start)
         told = {
             **destination.attributes,
             **attributes.of_partition(partition),
             semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(traced),
         }
-        return self._opened(idle, span, told, start, trace.set_span_in_context(span, ambient))
+        work = _Work(destination, partition, time_ns(), told)
+        start = work.start
+        span = self._operation.start(ambient, destination, partition, start_time=start, message_count=len(traced))
+        if span is None:
+            return idle
+        if span.is_recording():
+            self.telemetry.guard.call("process_batch", None, self._tell_batch, span, traced, start)
+        if self.instruments is not None:
+            queues = (queue_of(record, start) for record in traced)
+            longest = max((queue for queue in queues if queue is not None), default=None)
+            without_context = sum(not context_in(self.telemetry, record).is_valid for record in traced)
+            self._measure_queue(work, span, longest, without_context=without_context)
+        return self._opened(idle, span, work, trace.set_span_in_context(span, ambient))
 
     def _tell_batch(self, span: Span, records: Sequence[Any], start: int) -> None:
         handovers = [self._handover_of(record, start) for record in records]
@@ -161,7 +233,7 @@ class Processing:
             return {
                 **attributes.of_position(record),
                 **self.telemetry.key_attributes(record.key),
-                **attributes.of_lag(record.offset, handovers[index].highwater),
+                **attributes.of_lag(attributes.lag(record.offset, handovers[index].highwater)),
                 **(wait.attributes() if wait else {}),
             }
 

@@ -1,14 +1,14 @@
 """The traced producer: a span for each send, which ends when the broker has acknowledged the record."""
 
 from collections.abc import Callable
-from time import perf_counter_ns
+from time import perf_counter_ns, time_ns
 from typing import Any, NamedTuple
 
 from kafka.errors import MessageSizeTooLargeError
 from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind
+from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
@@ -19,7 +19,7 @@ from otelkafka.operation import Operation
 from otelkafka.options import Options, ProducerOptions, for_producer
 from otelkafka.propagation import merge, put, take
 from otelkafka.proxy import TracedClient
-from otelkafka.telemetry import Telemetry, is_suppressed
+from otelkafka.telemetry import Destination, Telemetry, is_suppressed
 
 
 class Message(NamedTuple):
@@ -114,27 +114,28 @@ class Sender:
         message = _message(args, kwargs)
         if message is None:
             return None
+        start = time_ns()
         sendable = self._facts.takes_headers and are_sendable(message.headers)
         given = message.headers if sendable and message.headers else []
         taken = take(self._telemetry, given)
-        if taken is None:
-            return None
-        incoming, rest = taken
+        incoming, rest = taken or (Context(), given)
         ambient = context_api.get_current()
         context = merge(ambient, under=incoming)
-        span = self._start_span(message, context, _links_between(ambient, incoming))
-        if span is not None:
-            context = trace.set_span_in_context(span, context)
-        elif self._telemetry.destination(message.topic).traced:
-            return None
-        headers = put(self._telemetry, rest, context) if sendable else None
-        return _Sending(message, args, kwargs, None if headers == given else headers, context, span)
-
-    def _start_span(self, message: Message, context: Context, links: list[Link]) -> Span | None:
         destination = self._telemetry.destination(message.topic)
-        if not destination.traced:
-            return None
-        span = self._operation.start(context, destination, message.partition, links=links)
+        span: Span | None = INVALID_SPAN
+        if destination.traced:
+            span = self._start_span(message, destination, context, _links_between(ambient, incoming), start)
+            context = context if span is None else trace.set_span_in_context(span, context)
+        headers = None
+        if sendable and taken is not None and span is not None:
+            headers = put(self._telemetry, rest, context)
+        headers = None if headers == given else headers
+        return _Sending(message, args, kwargs, headers, context, destination, span or INVALID_SPAN, start)
+
+    def _start_span(
+        self, message: Message, destination: Destination, context: Context, links: list[Link], start: int
+    ) -> Span | None:
+        span = self._operation.start(context, destination, message.partition, links=links, start_time=start)
         if span is not None:
             self._telemetry.tell(span, lambda: self._message_attributes(message))
             self._telemetry.call_hook("on_send", self._options.on_send, span, message)
@@ -158,23 +159,23 @@ class Sender:
         else:
             if not _is_too_large(future):
                 return future
-        if sending.span is not None:
-            self._telemetry.tell(sending.span, lambda: {semconv.SEND_WITHOUT_CONTEXT: True})
+        self._telemetry.tell(sending.span, lambda: {semconv.SEND_WITHOUT_CONTEXT: True})
         return send(*sending.args, **sending.kwargs)
 
     def _end(self, sending: "_Sending", blocked: int, error: BaseException | None) -> None:
-        if sending.span is not None:
-            self._tell_blocked(sending.span, blocked)
-            self._telemetry.end_span(sending.span, error)
+        self._tell_blocked(sending.span, blocked)
+        self._finish(sending, sending.message.partition, error)
 
     def _follow(self, sending: "_Sending", blocked: int, future: Any) -> None:
         """See to it that the span ends when the future does."""
         span = sending.span
-        if span is None:
+        listened = self._telemetry.instruments is not None
+        pending = Pending(self._in_flight, span, sending.destination, sending.start, self._acknowledge)
+        if not (span.is_recording() or listened or self._options.on_ack is not None):
+            self._end(sending, blocked, None)
             return
-        pending = Pending(self._in_flight, span, sending.message.topic, self._finish)
-        heard = span.is_recording() or self._options.on_ack is not None
-        if not heard or not self._in_flight.add(pending, self._options.max_in_flight):
+        if not self._in_flight.add(pending, self._options.max_in_flight):
+            self._telemetry.drop(semconv.DROPPED_IN_FLIGHT)
             self._end(sending, blocked, None)
             return
         self._tell_blocked(span, blocked)
@@ -188,21 +189,30 @@ class Sender:
     def _tell_blocked(self, span: Span, blocked: int) -> None:
         self._telemetry.tell(span, lambda: {semconv.SEND_BLOCKED_DURATION: attributes.seconds(blocked)})
 
-    def _finish(self, pending: Pending, metadata: Any, error: BaseException | None) -> None:
+    def _acknowledge(self, pending: Pending, metadata: Any, error: BaseException | None) -> None:
         """End the span of a record that the broker has acknowledged, or that failed."""
-        span, topic = pending.span, pending.topic
         if metadata is not None:
             self._telemetry.tell(
-                span,
+                pending.span,
                 lambda: {
                     **attributes.of_partition(metadata.partition),
                     **attributes.of_offset(metadata.offset),
-                    **attributes.of_server(self._facts.server(topic, metadata.partition)),
+                    **attributes.of_server(self._facts.server(pending.destination.topic, metadata.partition)),
                     **attributes.of_client(self._facts),
                 },
             )
-            self._telemetry.call_hook("on_ack", self._options.on_ack, span, metadata)
-        self._telemetry.end_span(span, error)
+            self._telemetry.call_hook("on_ack", self._options.on_ack, pending.span, metadata)
+        self._telemetry.guard.call("send", None, self._finish, pending, getattr(metadata, "partition", None), error)
+
+    def _finish(self, sent: "Pending | _Sending", partition: int | None, error: BaseException | None) -> None:
+        now = time_ns()
+        instruments = self._telemetry.instruments
+        if instruments is not None:
+            instruments.watch(self._in_flight)
+            series = self._operation.series(sent.destination, partition, error)
+            self._operation.measure(now - sent.start, series, sent.span)
+            series.total(instruments.sent).add()
+        self._telemetry.end_span(sent.span, error, now)
 
 
 class _Sending(NamedTuple):
@@ -213,7 +223,9 @@ class _Sending(NamedTuple):
     kwargs: dict[str, Any]
     headers: Headers | None
     context: Context
-    span: Span | None
+    destination: Destination
+    span: Span
+    start: int
 
 
 def _message(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message | None:

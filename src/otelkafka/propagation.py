@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from opentelemetry import baggage
+from opentelemetry import baggage, trace
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext
 
+from otelkafka import semconv
 from otelkafka.client import Record
 from otelkafka.headers import Carrier, CarrierGetter, CarrierSetter, Headers
 from otelkafka.options import Options
@@ -69,6 +71,11 @@ def read(telemetry: Telemetry, headers: object) -> Context:
     return Context() if taken is None else taken[0]
 
 
+def context_in(telemetry: Telemetry, record: Record) -> SpanContext:
+    """Return the creation context of a record; not valid where it carries none."""
+    return trace.get_current_span(read(telemetry, record.headers)).get_span_context()
+
+
 def take(telemetry: Telemetry, headers: Headers) -> tuple[Context, Headers] | None:
     """Return the context in `headers`, and the headers without it; None where the propagator fails."""
     if not headers:
@@ -97,6 +104,7 @@ def _read(telemetry: Telemetry, headers: Any) -> tuple[Context, AbstractSet[str]
     getter = CarrierGetter()
     carrier = telemetry.options.carrier(headers)
     context = telemetry.propagator.extract(carrier, Context(), getter)
+    telemetry.drop(semconv.DROPPED_HEADER, getattr(carrier, "unreadable", 0))
     return (context if isinstance(context, Context) else Context()), getter.asked
 
 

@@ -1,4 +1,4 @@
-"""The names of attributes, and the schema they belong to.
+"""The names of attributes and metrics, and the schema they belong to.
 
 Source: OpenTelemetry semantic conventions v1.44, messaging and Kafka pages (status: Development). The messaging names
 stand here and are not imported: the package keeps them under a private path, where they move from release to release,
@@ -32,6 +32,12 @@ SYSTEM_KAFKA: Final = "kafka"
 TYPE_SEND: Final = "send"
 TYPE_RECEIVE: Final = "receive"
 TYPE_PROCESS: Final = "process"
+TYPE_SETTLE: Final = "settle"
+
+METRIC_OPERATION_DURATION: Final = "messaging.client.operation.duration"
+METRIC_PROCESS_DURATION: Final = "messaging.process.duration"
+METRIC_SENT_MESSAGES: Final = "messaging.client.sent.messages"
+METRIC_CONSUMED_MESSAGES: Final = "messaging.client.consumed.messages"
 
 # Ours: what the conventions have no name for.
 HEADER_PREFIX: Final = "messaging.header."
@@ -50,3 +56,28 @@ LINKS_DROPPED: Final = "otelkafka.links.dropped"
 LINK_CREATION: Final = "creation"
 LINK_PREDECESSOR: Final = "predecessor"
 LINK_AMBIENT: Final = "ambient"
+
+CALL: Final = "otelkafka.call"
+CONSUMER_STATE: Final = "otelkafka.consumer.state"
+DROP_REASON: Final = "otelkafka.drop.reason"
+REBALANCE_PARTITIONS: Final = "otelkafka.rebalance.partitions"
+TRANSACTION_VOIDED: Final = "otelkafka.transaction.voided"
+
+STATE_BUSY: Final = "busy"
+STATE_FETCH: Final = "fetch"
+
+DROPPED_IN_FLIGHT: Final = "in_flight"
+DROPPED_HEADER: Final = "header"
+DROPPED_LINKS: Final = "links"
+DROPPED_ATTRIBUTE_SETS: Final = "attribute_sets"
+
+METRIC_QUEUE_DURATION: Final = QUEUE_DURATION
+METRIC_CONSUMER_LAG: Final = CONSUMER_LAG
+METRIC_CONSUMER_TIME: Final = "otelkafka.consumer.time"
+METRIC_PROCESS_AGE: Final = "otelkafka.process.age"
+METRIC_REBALANCES: Final = "otelkafka.consumer.rebalances"
+METRIC_AUTO_COMMITS: Final = "otelkafka.consumer.auto_commits"
+METRIC_WITHOUT_CONTEXT: Final = "otelkafka.records.without_context"
+METRIC_SPANS_IN_FLIGHT: Final = "otelkafka.spans.in_flight"
+METRIC_DROPPED: Final = "otelkafka.telemetry.dropped"
+METRIC_ERRORS: Final = "otelkafka.telemetry.errors"

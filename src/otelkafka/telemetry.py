@@ -1,10 +1,10 @@
-"""Options resolved into tracer and propagator, and the guard that keeps failures of telemetry from the application."""
+"""Options resolved into tracer, propagator, instruments and the names of destinations."""
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final, ParamSpec, TypeVar
+from time import monotonic
+from typing import Any, Final
 
 from opentelemetry import context as context_api
 from opentelemetry import propagate, trace
@@ -14,15 +14,12 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
+from otelkafka.guard import Guard
+from otelkafka.metrics import Instruments, instruments_of
 from otelkafka.options import Options
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-_logger = logging.getLogger("otelkafka")
-
 _MOST_CACHED = 1000
-_MOST_KINDS = 100
+_LOOK_SECONDS = 0.1
 
 
 def _version() -> str:
@@ -35,33 +32,6 @@ def _version() -> str:
 VERSION: Final = _version()
 
 
-class Guard:
-    """Contains what telemetry raises: each kind is logged once, with its traceback, and the Kafka call goes on."""
-
-    def __init__(self) -> None:
-        self._seen: set[tuple[str, str]] = set()
-
-    def call(self, name: str, default: T, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what `function` returns, or `default` where it raises."""
-        try:
-            return function(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
-            self.contain(name, error)
-            return default
-
-    def contain(self, name: str, error: Exception) -> None:
-        """Log `error`, which came out of the call `name`, if it is the first of its kind."""
-        kind = (name, type(error).__name__)
-        if kind in self._seen or len(self._seen) >= _MOST_KINDS:
-            return
-        self._seen.add(kind)
-        _logger.warning(
-            "%s failed; the Kafka call goes on without it. Further %s there are not logged.",
-            *kind,
-            exc_info=error,
-        )
-
-
 class Destination:
     """What the options say of a topic, or of several: whether they are traced, and what they are called.
 
@@ -71,13 +41,15 @@ class Destination:
         traced: whether its records get spans.
     """
 
-    __slots__ = ("attributes", "name", "topic", "traced")
+    __slots__ = ("attributes", "metric_attributes", "name", "topic", "traced")
 
     def __init__(self, topic: str | None, template: str | None, *, traced: bool = True) -> None:
         self.topic = topic
         self.traced = traced
         self.name = template or topic or ""
         self.attributes = attributes.of_destination(topic, template)
+        # A metric has one name of low cardinality, not one for each tenant.
+        self.metric_attributes = attributes.of_destination(None if template else topic, template)
 
 
 class Telemetry:
@@ -89,13 +61,37 @@ class Telemetry:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.guard = Guard()
+        self.guard = Guard(self._count_failure)
+        self._instruments: Instruments | None = None
+        self._look_again = 0.0
         self._destinations: dict[str, Destination] = {}
         self._names: dict[tuple[str, str], str] = {}
         self._tracer = self.guard.call("get_tracer", trace.NoOpTracer(), self._get_tracer)
 
     def _get_tracer(self) -> trace.Tracer:
         return trace.get_tracer("otelkafka", VERSION, self.options.tracer_provider, semconv.SCHEMA_URL)
+
+    @property
+    def instruments(self) -> Instruments | None:
+        """The instruments of the meter provider; None as long as nobody listens."""
+        if self._instruments is None and monotonic() >= self._look_again:
+            # A global provider may still come; to ask for it for each record would cost more than the record.
+            self._look_again = monotonic() + _LOOK_SECONDS
+            self._instruments = self.guard.call("get_meter", None, self._get_instruments)
+        return self._instruments
+
+    def _get_instruments(self) -> Instruments | None:
+        return instruments_of(self.options.meter_provider, "otelkafka", VERSION)
+
+    def _count_failure(self, name: str, error: Exception) -> None:
+        if self._instruments is not None:
+            told = {semconv.CALL: name, **attributes.of_error(error)}
+            self._instruments.errors.of(told).add()
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        """Count what is left out on purpose."""
+        if count and self.instruments is not None:
+            self.instruments.drop(reason, count)
 
     @property
     def propagator(self) -> TextMapPropagator:
@@ -171,11 +167,11 @@ class Telemetry:
         except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
             self.guard.contain("set_attributes", error)
 
-    def end_span(self, span: Span, error: BaseException | None = None) -> None:
+    def end_span(self, span: Span, error: BaseException | None = None, end_time: int | None = None) -> None:
         """End a span: its status is unset after success, else the error."""
         if error is not None:
             self.fail_span(span, error)
-        self.guard.call("end_span", None, span.end)
+        self.guard.call("end_span", None, span.end, end_time)
 
     def fail_span(self, span: Span, error: BaseException) -> None:
         """Record an error on a span, which goes on."""

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections import deque
+from threading import Lock
 from typing import Any, NamedTuple
 
 from otelkafka import semconv
@@ -48,6 +49,12 @@ class Wait(NamedTuple):
         return told
 
 
+def queue_of(record: Any, start: int) -> int | None:
+    """Return how long `record` waited until `start`; None where it has no timestamp."""
+    timestamp = record.timestamp
+    return None if timestamp is None or timestamp < 0 else max(0, start - timestamp * MILLISECOND)
+
+
 def wait_of(record: Any, start: int, handover: int, history: "WaitHistory | None") -> Wait | None:
     """Return the wait of `record`, whose process span starts at `start`.
 
@@ -60,11 +67,10 @@ def wait_of(record: Any, start: int, handover: int, history: "WaitHistory | None
     Returns:
         None where the record has no timestamp.
     """
-    timestamp = record.timestamp
-    if timestamp is None or timestamp < 0:
+    queue = queue_of(record, start)
+    if queue is None:
         return None
-    created = timestamp * MILLISECOND
-    queue = max(0, start - created)
+    created = record.timestamp * MILLISECOND
     busy = fetch = None
     if history is not None:
         since = max(created, history.attended_since(record.topic, record.partition))
@@ -72,6 +78,47 @@ def wait_of(record: Any, start: int, handover: int, history: "WaitHistory | None
         busy = max(0, start - since) - fetch
     kind = TIMESTAMP_TYPES.get(getattr(record, "timestamp_type", -1))
     return Wait(queue, busy, fetch, kind, created > start)
+
+
+class TimeSpent:
+    """How long one consumer has been busy and fetching, from `start` on.
+
+    Args:
+        start: when the consumer was wrapped.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.fetched = 0
+        self._start = start
+        self._entered: int | None = None
+        self._end: int | None = None
+        self._taken = (0, 0)
+        self._lock = Lock()
+
+    def enter(self, now: int) -> None:
+        """Note that the consumer starts to fetch."""
+        self._entered = now
+
+    def leave(self, now: int) -> None:
+        """Note that the consumer fetches no more."""
+        if self._entered is not None:
+            self.fetched += max(0, now - self._entered)
+            self._entered = None
+
+    def stop(self, now: int) -> None:
+        """Note that the consumer is closed: it is neither busy nor fetching from now on."""
+        self.leave(now)
+        self._end = self._end or now
+
+    def take(self, now: int) -> tuple[float, float]:
+        """Return how much busy and fetch time, in seconds, has come since the last call; from any thread."""
+        with self._lock:
+            entered, fetched = self._entered, self.fetched
+            fetch = fetched + (0 if entered is None else max(0, now - entered))
+            busy = max(0, (self._end or now) - self._start - fetch)
+            # A total that was read while the consumer changed it may be ahead of the next one: it never shrinks.
+            before, self._taken = self._taken, (max(busy, self._taken[0]), max(fetch, self._taken[1]))
+            return seconds(self._taken[0] - before[0]), seconds(self._taken[1] - before[1])
 
 
 class WaitHistory:
@@ -85,6 +132,8 @@ class WaitHistory:
 
     Attributes:
         told: whether a listener tells of assignments; where none does, they are compared after each fetch.
+        spent: the running totals.
+        lags: of each assigned partition, as of the last record handed over.
     """
 
     def __init__(self, now: int) -> None:
@@ -93,19 +142,17 @@ class WaitHistory:
         self._assigned: dict[tuple[str, int], int] = {}
         self._handovers: dict[tuple[str, int], deque[tuple[int, int, Handover]]] = {}
         self._marks = [(now, 0)]
-        self._fetched = 0
-        self._entered: int | None = None
+        self.spent = TimeSpent(now)
+        self.lags: dict[tuple[str, int], int] = {}
 
     def enter(self, now: int) -> None:
         """Note that the consumer starts to fetch."""
         self._mark(now)
-        self._entered = now
+        self.spent.enter(now)
 
     def leave(self, now: int) -> None:
         """Note that the consumer hands over what it fetched, or an error."""
-        if self._entered is not None:
-            self._fetched += max(0, now - self._entered)
-            self._entered = None
+        self.spent.leave(now)
         self._mark(now)
 
     def assign(self, partitions: set[tuple[str, int]], now: int) -> None:
@@ -118,6 +165,7 @@ class WaitHistory:
         for partition in partitions:
             self._assigned.pop(partition, None)
             self._handovers.pop(partition, None)
+            self.lags.pop(partition, None)
 
     def update(self, partitions: set[tuple[str, int]] | None, now: int) -> None:
         """Note what the consumer is assigned now, if that is known, by comparing it with what was noted."""
@@ -153,14 +201,14 @@ class WaitHistory:
     def _mark(self, now: int) -> None:
         if now - self._marks[-1][0] < MILLISECOND:
             return
-        self._marks.append((now, self._fetched))
+        self._marks.append((now, self.spent.fetched))
         if len(self._marks) > _MOST_MARKS:
             half = _MOST_MARKS // 2
             self._marks = self._marks[:half:2] + self._marks[half:]
 
     def _total(self, moment: int) -> int:
         """Return the time spent fetching up to `moment`."""
-        marks = [*self._marks[-2:], (max(moment, self._marks[-1][0]), self._fetched)]
+        marks = [*self._marks[-2:], (max(moment, self._marks[-1][0]), self.spent.fetched)]
         if moment < marks[0][0]:
             marks = self._marks
         after = bisect_right(marks, moment, key=lambda mark: mark[0])
