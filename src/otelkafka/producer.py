@@ -86,6 +86,7 @@ class Sender:
         self._telemetry = Telemetry(options)
         self._operation = Operation(self._telemetry, self._facts, "send", semconv.TYPE_SEND, SpanKind.PRODUCER)
         self._in_flight = in_flight
+        self._is_watched = False
 
     def send(self, send: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call `send` inside a span, with headers that carry it.
@@ -169,9 +170,12 @@ class Sender:
     def _follow(self, sending: "_Sending", blocked: int, future: Any) -> None:
         """See to it that the span ends when the future does."""
         span = sending.span
-        listened = self._telemetry.instruments is not None
+        instruments = self._telemetry.instruments
+        if instruments is not None and not self._is_watched:
+            self._is_watched = True
+            instruments.watch(self._in_flight)
         pending = Pending(self._in_flight, span, sending.destination, sending.start, self._acknowledge)
-        if not (span.is_recording() or listened or self._options.on_ack is not None):
+        if not (span.is_recording() or instruments is not None or self._options.on_ack is not None):
             self._end(sending, blocked, None)
             return
         if not self._in_flight.add(pending, self._options.max_in_flight):
@@ -208,7 +212,6 @@ class Sender:
         now = time_ns()
         instruments = self._telemetry.instruments
         if instruments is not None:
-            instruments.watch(self._in_flight)
             series = self._operation.series(sent.destination, partition, error)
             self._operation.measure(now - sent.start, series, sent.span)
             series.total(instruments.sent).add()

@@ -84,9 +84,9 @@ class Telemetry:
         return instruments_of(self.options.meter_provider, "otelkafka", VERSION)
 
     def _count_failure(self, name: str, error: Exception) -> None:
-        if self._instruments is not None:
+        if self.instruments is not None:
             told = {semconv.CALL: name, **attributes.of_error(error)}
-            self._instruments.errors.of(told).add()
+            self.instruments.errors.of(told).add()
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Count what is left out on purpose."""

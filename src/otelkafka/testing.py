@@ -1,8 +1,11 @@
-"""What a test of traced code needs: a recorder of spans, and their tree as text. It needs the extra `sdk`."""
+"""What a test of traced code needs: recorders of spans and metrics, and a tree as text. It needs the extra `sdk`."""
 
 from collections.abc import Sequence
 from time import monotonic, sleep
+from typing import Any
 
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, Metric
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -56,6 +59,30 @@ class SpanRecorder:
     def clear(self) -> None:
         """Forget the spans recorded so far."""
         self._exporter.clear()
+
+
+class MetricRecorder:
+    """Collects metrics when it is asked: give its `meter_provider` to the options."""
+
+    def __init__(self) -> None:
+        self._reader = InMemoryMetricReader()
+        self.meter_provider = MeterProvider([self._reader], shutdown_on_exit=False)
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The metrics that have data now, by name."""
+        data = self._reader.get_metrics_data()
+        scopes = [scope for resource in (data.resource_metrics if data else ()) for scope in resource.scope_metrics]
+        return {metric.name: metric for scope in scopes for metric in scope.metrics}
+
+    def points(self, name: str) -> list[tuple[dict[str, Any], float]]:
+        """Return the attributes and the value of each data point of a metric; of a histogram, its count."""
+        metric = self.metrics.get(name)
+        points: Any = metric.data.data_points if metric else ()
+        return [
+            (dict(point.attributes or {}), point.count if isinstance(point, HistogramDataPoint) else point.value)
+            for point in points
+        ]
 
 
 def span_tree(spans: Sequence[ReadableSpan]) -> str:
