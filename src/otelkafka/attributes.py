@@ -5,6 +5,7 @@ Source: semantic conventions v1.44, messaging spans and the Kafka page.
 
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from json import dumps
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -70,6 +71,16 @@ def of_position(record: Record) -> Attributes:
 def lag(offset: int, highwater: int | None) -> int | None:
     """Return how many records lie behind an offset in its partition; transaction markers count as such."""
     return None if highwater is None else max(0, highwater - offset - 1)
+
+
+def of_old_names(facts: ClientFacts, topic: str | None, partition: int | None) -> Attributes:
+    """Return the attributes that opentelemetry-instrumentation-kafka-python emits, by which dashboards may still go."""
+    told: Attributes = {semconv.OLD_URL: dumps(facts.bootstrap_servers)}
+    if topic is not None:
+        told[semconv.OLD_DESTINATION] = topic
+    if partition is not None:
+        told[semconv.OLD_PARTITION] = partition
+    return told
 
 
 def of_lag(behind: int | None) -> Attributes:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_COMMIT_CALLBACK = "default_offset_commit_callback"
 MINIMUM_VERSION_WITH_HEADERS = (0, 11)
 
 
@@ -69,6 +70,7 @@ class ClientFacts:
         self.client_id: str | None = _text(self._config.get("client_id"))
         self.group: str | None = _text(self._config.get("group_id"))
         self._bootstrap: Server | None = _bootstrap(self._config)
+        self.bootstrap_servers: list[str] = _hosts(self._config) or []
 
     @property
     def takes_headers(self) -> bool:
@@ -128,6 +130,19 @@ def replace_rebalance_listener(consumer: Any, listener: object) -> bool:
     return True
 
 
+@_fact
+def commit_callback(consumer: Any) -> Any:
+    """Return what a consumer calls when offsets were committed and nobody else asked to hear of it."""
+    return consumer._coordinator.config[_COMMIT_CALLBACK]
+
+
+@_fact
+def replace_commit_callback(consumer: Any, callback: object) -> bool:
+    """Put `callback` in its place; True where that was possible."""
+    consumer._coordinator.config[_COMMIT_CALLBACK] = callback
+    return True
+
+
 def _listener_attribute(consumer: Any) -> str:
     for name in ("rebalance_listener", "listener"):
         if hasattr(consumer._subscription, name):
@@ -163,11 +178,24 @@ def _leader(cluster: Any, topic: str, partition: int) -> Server | None:
 
 @_fact
 def _bootstrap(config: dict[str, Any]) -> Server | None:
+    return _parse(_bootstrap_servers(config)[0])
+
+
+@_fact
+def _hosts(config: dict[str, Any]) -> list[str]:
+    servers = [_parse(each) for each in _bootstrap_servers(config)]
+    return [f"{each.address}:{each.port}" if each.port else each.address for each in servers if each is not None]
+
+
+def _bootstrap_servers(config: dict[str, Any]) -> list[str]:
     servers = config["bootstrap_servers"]
-    first = servers.split(",")[0] if isinstance(servers, str) else next(iter(servers))
+    return servers.split(",") if isinstance(servers, str) else list(servers)
+
+
+def _parse(server: str) -> Server | None:
     # A scheme or credentials in the URL must not get into the telemetry: only host and port are taken.
-    parts = urlsplit("//" + first.rpartition("://")[2])
-    return Server(parts.hostname or "", parts.port) if parts.hostname else None
+    parts = urlsplit("//" + server.strip().rpartition("://")[2])
+    return Server(parts.hostname, parts.port) if parts.hostname else None
 
 
 def _text(value: object) -> str | None:

@@ -8,11 +8,12 @@ from typing import Any
 
 from otelkafka import client
 from otelkafka.client import Record
+from otelkafka.commits import Commits, hear_auto_commits
 from otelkafka.consumer_group import ProcessSpan, process_batch_with, process_with
 from otelkafka.dispatcher import Dispatcher, RecordIterator
 from otelkafka.options import ConsumerOptions, Options, for_consumer
 from otelkafka.proxy import TracedClient
-from otelkafka.rebalance import listen
+from otelkafka.rebalance import RebalanceListener, Rebalances, listen
 from otelkafka.wait import WaitHistory
 
 _LISTENER = 2  # where `subscribe()` has it among its positional arguments
@@ -40,7 +41,7 @@ def wrap_consumer(consumer: Any, options: Options | None = None) -> "TracedConsu
     if isinstance(consumer, type) or not callable(getattr(consumer, "poll", None)):
         msg = f"wrap_consumer({consumer!r}): give a KafkaConsumer, or an object with its poll()"
         raise TypeError(msg)
-    return TracedConsumer(consumer, checked, _adopt(consumer))
+    return TracedConsumer(consumer, checked, WaitHistory(time_ns()))
 
 
 class TracedConsumer(TracedClient):
@@ -48,8 +49,22 @@ class TracedConsumer(TracedClient):
 
     def __init__(self, consumer: Any, options: ConsumerOptions, history: WaitHistory) -> None:
         super().__init__(consumer, options, wrap_consumer)
-        self._self_history = history
-        self._self_dispatcher = Dispatcher(consumer, options, history)
+        present = client.rebalance_listener(consumer)
+        before = present.rebalances if isinstance(present, RebalanceListener) else None
+        self._self_history = before.history if before else history
+        self._self_dispatcher = Dispatcher(consumer, options, self._self_history)
+        processing = self._self_dispatcher.processing
+        self._self_rebalances = Rebalances(self._self_history, processing)
+        self._self_commits = Commits(processing)
+        self._self_adopt(present.listener if isinstance(present, RebalanceListener) else present)
+        hear_auto_commits(consumer, processing)
+
+    def _self_adopt(self, listener: object) -> None:
+        """Hear of the rebalances of a consumer that has subscribed already, without subscribing again."""
+        told = client.has_group_subscription(self.__wrapped__)
+        if told:
+            told = client.replace_rebalance_listener(self.__wrapped__, listen(self._self_rebalances, listener)) is True
+        self._self_history.told = told is True
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate records; the body of the loop runs inside each record's process span."""
@@ -99,9 +114,9 @@ class TracedConsumer(TracedClient):
             self._self_history.told = False
             return subscribe(*args, **kwargs)
         if len(args) > _LISTENER:
-            listener = listen(self._self_history, args[_LISTENER])
+            listener = listen(self._self_rebalances, args[_LISTENER])
             return subscribe(*args[:_LISTENER], listener, *args[_LISTENER + 1 :], **kwargs)
-        listener = listen(self._self_history, kwargs.get("listener"))
+        listener = listen(self._self_rebalances, kwargs.get("listener"))
         return subscribe(*args, **{**kwargs, "listener": listener})
 
     def assign(self, *args: Any, **kwargs: Any) -> Any:
@@ -110,24 +125,18 @@ class TracedConsumer(TracedClient):
         self._self_history.update(client.assignment(self.__wrapped__), time_ns())
         return result
 
+    def commit(self, *args: Any, **kwargs: Any) -> Any:
+        """Commit as `KafkaConsumer.commit` does, inside a span where there is one around it."""
+        return self._self_commits.commit(self.__wrapped__, args, kwargs)
+
+    def commit_async(self, *args: Any, **kwargs: Any) -> Any:
+        """Commit as `KafkaConsumer.commit_async` does; the span ends when the broker has answered."""
+        return self._self_commits.commit_async(self.__wrapped__, args, kwargs)
+
     def _self_end_spans(self) -> None:
         self._self_dispatcher.end_open()
+        self._self_commits.end_all()
         self._self_history.spent.stop(time_ns())
-
-
-def _adopt(consumer: Any) -> WaitHistory:
-    """Return the history of a consumer, to which its group tells assignments, also where it has subscribed already."""
-    present = client.rebalance_listener(consumer)
-    history = getattr(present, "history", None)
-    if isinstance(history, WaitHistory):
-        return history
-    history = WaitHistory(time_ns())
-    subscribed = client.has_group_subscription(consumer)
-    if subscribed:
-        history.told = client.replace_rebalance_listener(consumer, listen(history, present)) is True
-    else:
-        history.told = subscribed is False
-    return history
 
 
 def _takes_listener(subscribe: Any) -> bool:

@@ -14,6 +14,7 @@ from otelkafka.links import add_creation_links
 from otelkafka.operation import Operation
 from otelkafka.options import ConsumerOptions
 from otelkafka.processing import Processing
+from otelkafka.propagation import context_in
 from otelkafka.telemetry import is_suppressed
 from otelkafka.wait import Handover, WaitHistory
 
@@ -73,7 +74,7 @@ class Dispatcher:
                 each.end_here()
 
     def _fetch(self, consumer: Any, call: Callable[[], Any], started: int) -> Any:
-        self._telemetry.guard.call("get_meter", None, lambda: self.processing.instruments)
+        self._telemetry.guard.call("get_meter", None, lambda: self.processing.in_process.instruments)
         self.history.enter(started)
         try:
             return call()
@@ -110,7 +111,7 @@ class Dispatcher:
             self._count(records[-1], len(records), highwater)
             handed_over[partition] = PolledRecords(records, self, handover)
         if not is_suppressed():
-            self._telemetry.guard.call("poll", None, self._tell_poll, polled, started, now)
+            self._telemetry.guard.call("poll", None, self._tell_poll, polled, started)
         return handed_over if self._options.process == "auto" else polled
 
     def _count(self, last: Any, count: int, highwater: int | None) -> None:
@@ -124,9 +125,9 @@ class Dispatcher:
         if behind is not None:
             self.history.lags[last.topic, last.partition] = behind
 
-    def _tell_poll(self, polled: Mapping[Any, list[Any]], started: int, now: int) -> None:
+    def _tell_poll(self, polled: Mapping[Any, list[Any]], started: int) -> None:
         span = self._start_poll_span(polled, started) if self._options.poll_spans else INVALID_SPAN
-        self._finish({partition.topic for partition in polled}, span, started, now)
+        self._finish({partition.topic for partition in polled}, span, started)
 
     def _start_poll_span(self, polled: Mapping[Any, list[Any]], started: int) -> Span:
         records = [record for each in polled.values() for record in each]
@@ -136,23 +137,21 @@ class Dispatcher:
         span = self._start_span({record.topic for record in traced}, started, len(traced))
         if span.is_recording():
             room = self._options.max_links
-            add_creation_links(self._telemetry, span, traced, room, lambda at: attributes.of_position(traced[at]))
+            created = [context_in(self._telemetry, record) for record in traced]
+            add_creation_links(self._telemetry, span, created, room, lambda at: attributes.of_position(traced[at]))
         return span
 
     def _tell_failure(self, consumer: Any, started: int, error: BaseException) -> None:
         topics = client.topics(consumer) or set()
-        self._finish(topics, self._start_span(topics, started), started, time_ns(), error)
+        self._finish(topics, self._start_span(topics, started), started, error)
 
     def _start_span(self, topics: set[str], started: int, count: int | None = None) -> Span:
         destination = self._telemetry.destination_of(topics)
         ambient = context_api.get_current()
         return self._operation.start(ambient, destination, start_time=started, message_count=count) or INVALID_SPAN
 
-    def _finish(self, topics: set[str], span: Span, started: int, now: int, error: BaseException | None = None) -> None:
-        if self._telemetry.instruments is not None:
-            series = self._operation.series(self._telemetry.destination_of(topics), None, error)
-            self._operation.measure(now - started, series, span)
-        self._telemetry.end_span(span, error, now)
+    def _finish(self, topics: set[str], span: Span, started: int, error: BaseException | None = None) -> None:
+        self._operation.finish(started, self._telemetry.destination_of(topics), None, span, error)
 
 
 class RecordIterator(Iterator[Any]):

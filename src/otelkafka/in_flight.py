@@ -1,4 +1,4 @@
-"""The sends that wait for their acknowledgement."""
+"""The sends and commits that wait for their acknowledgement."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -15,7 +15,7 @@ class NotAcknowledgedError(Exception):
 
 
 class Pending:
-    """A send in flight, without the record, so that waiting holds no memory of the caller's.
+    """A send or commit in flight, without the record, so that waiting holds no memory of the caller's.
 
     Args:
         in_flight: where it waits.
@@ -53,9 +53,14 @@ class Pending:
 
 
 class InFlight:
-    """The sends of one producer that wait for their acknowledgement."""
+    """What of one client waits for its acknowledgement.
 
-    def __init__(self) -> None:
+    Args:
+        unanswered: what to say of those that never get it.
+    """
+
+    def __init__(self, unanswered: str = "the producer was closed before the broker acknowledged the record") -> None:
+        self._unanswered = unanswered
         self._pending: dict[Pending, None] = {}
 
     def add(self, pending: Pending, limit: int) -> bool:
@@ -77,6 +82,5 @@ class InFlight:
 
     def end_all(self) -> None:
         """End what no future will end any more."""
-        msg = "the producer was closed before the broker acknowledged the record"
         for pending in list(self._pending):
-            pending.failed(NotAcknowledgedError(msg))
+            pending.failed(NotAcknowledgedError(self._unanswered))

@@ -1,13 +1,12 @@
 """The links of a span: creation contexts under a limit, and the predecessor."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from opentelemetry.trace import Link, Span, SpanContext
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
-from otelkafka.propagation import context_in
 from otelkafka.telemetry import Telemetry
 from otelkafka.wait import PREDECESSOR_AFTER, Wait
 
@@ -33,19 +32,18 @@ def link_to(context: SpanContext, kind: str) -> list[Link]:
 
 
 def add_creation_links(
-    telemetry: Telemetry, span: Span, records: Sequence[Any], room: int, tell: Callable[[int], Attributes]
+    telemetry: Telemetry, span: Span, created: Sequence[SpanContext], room: int, tell: Callable[[int], Attributes]
 ) -> None:
     """Link a recording span to the creation contexts of its records, sampled ones first where there are too many.
 
     Args:
-        telemetry: whose propagator reads the contexts.
+        telemetry: counts what is left out.
         span: the span of a batch.
-        records: its records.
+        created: the creation contexts of its records.
         room: how many links there may be; how many are left out, the span says.
         tell: what the link of the record at an index tells of it.
     """
-    created = [(context_in(telemetry, record), index) for index, record in enumerate(records)]
-    valid = [each for each in created if each[0].is_valid]
+    valid = [(context, index) for index, context in enumerate(created) if context.is_valid]
     if len(valid) > room:
         dropped = len(valid) - max(0, room)
         span.set_attribute(semconv.LINKS_DROPPED, dropped)

@@ -1,11 +1,11 @@
 """One kind of operation of one client: the start of its spans, and the measure of it."""
 
 from collections.abc import Sequence
-from time import monotonic
+from time import monotonic, time_ns
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind
+from opentelemetry.trace import Link, Span, SpanKind
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
@@ -23,14 +23,14 @@ class Series:
 
     Args:
         attributes: of its metrics.
-        kind: its type, which only the duration of a client's operation carries.
+        kind: its type, if it has one, which only the duration of a client's operation carries.
     """
 
     __slots__ = ("_totals", "attributes", "typed")
 
-    def __init__(self, attributes: Attributes, kind: str) -> None:
+    def __init__(self, attributes: Attributes, kind: str | None) -> None:
         self.attributes = attributes
-        self.typed = {**attributes, semconv.MESSAGING_OPERATION_TYPE: kind}
+        self.typed = {**attributes, semconv.MESSAGING_OPERATION_TYPE: kind} if kind else attributes
         self._totals: dict[Totals, Total] = {}
 
     def total(self, totals: Totals) -> Total:
@@ -90,11 +90,39 @@ class Operation:
         name = self._telemetry.span_name(self._name, destination.name)
         return self._telemetry.start_span(name, self._span_kind, context, known, links, start_time)
 
-    def measure(self, duration: int, series: Series, span: Span = INVALID_SPAN) -> None:
-        """Record how long a client's operation took, in nanoseconds, where somebody listens."""
+    def finish(
+        self,
+        start: int,
+        destination: Destination,
+        partition: int | None,
+        span: Span,
+        error: BaseException | None = None,
+    ) -> Series | None:
+        """Measure a client's operation, end its span, and return what other metrics carry, if somebody listens.
+
+        Args:
+            start: Unix time in nanoseconds.
+            destination: what it was about.
+            partition: the one partition, where that is known.
+            span: its span, or one that records nothing.
+            error: how it failed.
+        """
+        now = time_ns()
+        measured = self._telemetry.guard.call(
+            "measure", None, self._measure, now - start, destination, partition, span, error
+        )
+        self._telemetry.end_span(span, error, now)
+        return measured
+
+    def _measure(
+        self, duration: int, destination: Destination, partition: int | None, span: Span, error: BaseException | None
+    ) -> Series | None:
         instruments = self._telemetry.instruments
-        if instruments is not None:
-            instruments.operation_duration.record(attributes.seconds(duration), series.typed, context_of(span))
+        if instruments is None:
+            return None
+        series = self.series(destination, partition, error)
+        instruments.operation_duration.record(attributes.seconds(duration), series.typed, context_of(span))
+        return series
 
     def series(
         self, destination: Destination, partition: int | None = None, error: BaseException | None = None
@@ -111,7 +139,7 @@ class Operation:
             known = self._metric_attributes(destination, partition)
             if outcome is not None:
                 known[semconv.ERROR_TYPE] = outcome
-            found = self._series[key] = Series(known, self._kind or self._name)
+            found = self._series[key] = Series(known, self._kind)
         return found
 
     def _known(self, destination: Destination, partition: int | None) -> Attributes:
@@ -121,7 +149,12 @@ class Operation:
             **attributes.of_client(self._facts),
             **attributes.of_server(self._facts.server(destination.topic, partition)),
             **attributes.of_partition(partition),
+            **self.old_names(destination.topic, partition),
         }
+
+    def old_names(self, topic: str | None, partition: int | None) -> Attributes:
+        """Return the attributes of before the current conventions, where they were asked for."""
+        return attributes.of_old_names(self._facts, topic, partition) if self._telemetry.old_names else {}
 
     def _metric_attributes(self, destination: Destination, partition: int | None) -> Attributes:
         return {

@@ -170,6 +170,8 @@ class ConsumerOptions(Options):
             from polled lists; "iterate", from the consumer only; "manual", none: only `process()`, `process_batch()`
             and `wrap_handler()` make them.
         poll_spans: whether a `poll()` that returns records gets a span; one that raises always does.
+        commit_spans: whether a commit inside a span gets one; one without a span around it has only its metric.
+        rebalance_spans: whether an assignment, a revocation or a loss of partitions gets a span.
         max_links: how many links a span may have; what is left out, it says in `otelkafka.links.dropped`.
         on_process: called with the span and the record before the record is processed.
     """
@@ -177,6 +179,8 @@ class ConsumerOptions(Options):
     relation: Literal["parent", "link"] = _checked("parent", _is_one_of("parent", "link"))
     process: Literal["auto", "iterate", "manual"] = _checked("auto", _is_one_of("auto", "iterate", "manual"))
     poll_spans: bool = _checked(False, _is_boolean)
+    commit_spans: bool = _checked(True, _is_boolean)
+    rebalance_spans: bool = _checked(True, _is_boolean)
     max_links: int = _checked(128, _is_count)
     on_process: Callable[[Span, Any], None] | None = _checked(None, _is_function)
 

@@ -1,34 +1,25 @@
 """The process span of a record or of a batch: its parent, its links and what it tells of the wait."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from time import time_ns
-from typing import Any, NamedTuple
+from typing import Any
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind
+from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanContext, SpanKind
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
 from otelkafka.current import OpenSpan, leave_ended_spans
+from otelkafka.in_process import InProcess, Work
 from otelkafka.links import Predecessor, add_creation_links, link_to
-from otelkafka.metrics import Instruments, Reading
 from otelkafka.operation import Operation, context_of
 from otelkafka.options import ConsumerOptions
 from otelkafka.propagation import context_in, merge, read
-from otelkafka.telemetry import Destination, Telemetry, is_suppressed
+from otelkafka.telemetry import Telemetry, is_suppressed
 from otelkafka.wait import Handover, Wait, WaitHistory, queue_of, wait_of
-
-
-class _Work(NamedTuple):
-    """What is processed, since when, and what its successor is told of it."""
-
-    destination: Destination
-    partition: int | None
-    start: int
-    told: Attributes
 
 
 class Processing:
@@ -47,38 +38,7 @@ class Processing:
         self.history = history
         self._operation = Operation(self.telemetry, self.facts, "process", semconv.TYPE_PROCESS, SpanKind.CONSUMER)
         self._predecessor: Predecessor | None = None
-        self._in_process: dict[OpenSpan, tuple[Attributes, int]] = {}
-        self._is_watched = False
-
-    @property
-    def instruments(self) -> Instruments | None:
-        """The instruments, which ask for this consumer's gauges from now on; None as long as nobody listens."""
-        instruments = self.telemetry.instruments
-        if instruments is not None and not self._is_watched:
-            self._is_watched = True
-            instruments.watch(self)
-            if self.history is not None:
-                told = {semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA, **attributes.of_group(self.facts)}
-                instruments.follow(self.history, self.history.spent, told)
-        return instruments
-
-    def read(self, metric: str) -> Iterable[Reading]:
-        """Return the consumer's gauges: its lag by partition, and how long each record in process has been so."""
-        if metric == semconv.METRIC_CONSUMER_LAG and self.history is not None:
-            for (topic, partition), lag in list(self.history.lags.items()):
-                yield self._place(self.telemetry.destination(topic), partition), lag
-        if metric == semconv.METRIC_PROCESS_AGE:
-            now = time_ns()
-            for told, start in list(self._in_process.values()):
-                yield told, attributes.seconds(max(0, now - start))
-
-    def _place(self, destination: Destination, partition: int | None) -> Attributes:
-        return {
-            semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA,
-            **destination.metric_attributes,
-            **attributes.of_partition(partition),
-            **attributes.of_group(self.facts),
-        }
+        self.in_process = InProcess(self.telemetry, self.facts, history)
 
     def open(self, record: Any, handover: Handover | None = None, owner: object = None) -> OpenSpan:
         """Start the process span of a record, and make it current.
@@ -110,53 +70,52 @@ class Processing:
         creation = read(self.telemetry, record.headers)
         context = merge(creation, under=ambient)
         destination = self.telemetry.destination(record.topic)
-        work = _Work(
-            destination, record.partition, time_ns(), {**destination.attributes, **attributes.of_position(record)}
-        )
-        span: Span = INVALID_SPAN
+        told = {**destination.attributes, **attributes.of_position(record)}
+        partition, start = record.partition, time_ns()
+        work = Work(destination, partition, {(record.topic, partition)}, start, told, INVALID_SPAN)
         if destination.traced:
             parent, links = self._relate(ambient, creation, context)
             links = links[: self.options.max_links]
-            started = self._operation.start(parent, destination, record.partition, links=links, start_time=work.start)
-            if started is None:
+            span = self._operation.start(parent, destination, partition, links=links, start_time=start)
+            if span is None:
                 return idle
-            span = started
+            work.span = span
             if span.is_recording():
                 room = self.options.max_links - len(links)
-                self.telemetry.guard.call("process", None, self._tell, span, record, handover, work.start, room)
+                self.telemetry.guard.call("process", None, self._tell, span, record, handover, start, room)
             self.telemetry.call_hook("on_process", self.options.on_process, span, record)
             context = trace.set_span_in_context(span, context)
-        carries = trace.get_current_span(creation).get_span_context().is_valid
-        self._measure_queue(work, span, queue_of(record, work.start), without_context=0 if carries else 1)
-        return self._opened(idle, span, work, context)
+        self._measure_wait(work, [record], [trace.get_current_span(creation).get_span_context()])
+        return self._opened(idle, work, context)
 
-    def _measure_queue(self, work: "_Work", span: Span, queue: int | None, *, without_context: int) -> None:
-        instruments = self.instruments
+    def _measure_wait(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext]) -> None:
+        """Record how long the longest waited of `records`, and how many of them carry no context."""
+        instruments = self.in_process.instruments
         if instruments is None:
             return
         series = self._operation.series(work.destination, work.partition)
-        if queue is not None:
-            instruments.queue_duration.record(attributes.seconds(queue), series.attributes, context_of(span))
+        queues = (queue_of(record, work.start) for record in records)
+        longest = max((queue for queue in queues if queue is not None), default=None)
+        if longest is not None:
+            instruments.queue_duration.record(attributes.seconds(longest), series.attributes, context_of(work.span))
+        without_context = sum(not context.is_valid for context in created)
         if without_context:
             series.total(instruments.without_context).add(without_context)
 
-    def _opened(self, idle: OpenSpan, span: Span, work: "_Work", context: Context) -> OpenSpan:
+    def _opened(self, idle: OpenSpan, work: Work, context: Context) -> OpenSpan:
         def end(now: int, error: BaseException | None) -> None:
-            self._in_process.pop(opened, None)
+            self.in_process.end(work)
             current = trace.get_current_span(context).get_span_context()
-            duration = now - work.start
-            self._predecessor = Predecessor(
-                current, {**work.told, semconv.PROCESS_DURATION: attributes.seconds(duration)}
-            )
-            instruments = self.instruments
+            duration = attributes.seconds(now - work.start)
+            self._predecessor = Predecessor(current, {**work.told, semconv.PROCESS_DURATION: duration})
+            instruments = self.in_process.instruments
             if instruments is not None:
                 series = self._operation.series(work.destination, work.partition, error)
-                instruments.process_duration.record(attributes.seconds(duration), series.attributes, context_of(span))
+                instruments.process_duration.record(duration, series.attributes, context_of(work.span))
 
-        opened = OpenSpan(self.telemetry, span, idle.record, idle.owner, end)
+        opened = OpenSpan(self.telemetry, work.span, idle.record, idle.owner, end)
         opened.attach(context)
-        if self.instruments is not None:
-            self._in_process[opened] = (self._place(work.destination, work.partition), work.start)
+        self.in_process.begin(work)
         return opened
 
     def _relate(self, ambient: Context, creation: Context, merged: Context) -> tuple[Context, list[Link]]:
@@ -194,34 +153,36 @@ class Processing:
         return True
 
     def _open_batch(self, idle: OpenSpan, records: Sequence[Any]) -> OpenSpan:
-        traced = [record for record in records if self.telemetry.destination(record.topic).traced]
-        if not traced:
+        if not records:
             return idle
         leave_ended_spans()
         ambient = context_api.get_current()
-        destination = self.telemetry.destination_of({record.topic for record in traced})
-        partitions = {(record.topic, record.partition) for record in traced}
-        partition = traced[0].partition if len(partitions) == 1 else None
+        traced = [record for record in records if self.telemetry.destination(record.topic).traced]
+        about = traced or records
+        destination = self.telemetry.destination_of({record.topic for record in about})
+        partitions = {(record.topic, record.partition) for record in about}
+        partition = about[0].partition if len(partitions) == 1 else None
         told = {
             **destination.attributes,
             **attributes.of_partition(partition),
-            semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(traced),
+            semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(about),
         }
-        work = _Work(destination, partition, time_ns(), told)
-        start = work.start
-        span = self._operation.start(ambient, destination, partition, start_time=start, message_count=len(traced))
-        if span is None:
-            return idle
-        if span.is_recording():
-            self.telemetry.guard.call("process_batch", None, self._tell_batch, span, traced, start)
-        if self.instruments is not None:
-            queues = (queue_of(record, start) for record in traced)
-            longest = max((queue for queue in queues if queue is not None), default=None)
-            without_context = sum(not context_in(self.telemetry, record).is_valid for record in traced)
-            self._measure_queue(work, span, longest, without_context=without_context)
-        return self._opened(idle, span, work, trace.set_span_in_context(span, ambient))
+        work = Work(destination, partition, partitions, time_ns(), told, INVALID_SPAN)
+        created: list[SpanContext] = []
+        if traced:
+            start, count = work.start, len(traced)
+            span = self._operation.start(ambient, destination, partition, start_time=start, message_count=count)
+            if span is None:
+                return idle
+            work.span = span
+            if span.is_recording() or self.in_process.instruments is not None:
+                created = [context_in(self.telemetry, record) for record in traced]
+            if span.is_recording():
+                self.telemetry.guard.call("process_batch", None, self._tell_batch, span, traced, created, start)
+        self._measure_wait(work, records, created)
+        return self._opened(idle, work, trace.set_span_in_context(work.span, ambient) if traced else ambient)
 
-    def _tell_batch(self, span: Span, records: Sequence[Any], start: int) -> None:
+    def _tell_batch(self, span: Span, records: Sequence[Any], created: Sequence[SpanContext], start: int) -> None:
         handovers = [self._handover_of(record, start) for record in records]
         waits = [
             wait_of(record, start, handover.time, self.history)
@@ -243,4 +204,4 @@ class Processing:
         room = self.options.max_links
         if room > 0 and self._link_predecessor(span, longest):
             room -= 1
-        add_creation_links(self.telemetry, span, records, room, tell)
+        add_creation_links(self.telemetry, span, created, room, tell)

@@ -15,22 +15,13 @@ from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
 from otelkafka.headers import Headers, are_sendable
 from otelkafka.in_flight import InFlight, Pending
+from otelkafka.message import Message, message_of, with_headers
 from otelkafka.operation import Operation
 from otelkafka.options import Options, ProducerOptions, for_producer
 from otelkafka.propagation import merge, put, take
 from otelkafka.proxy import TracedClient
 from otelkafka.telemetry import Destination, Telemetry, is_suppressed
-
-
-class Message(NamedTuple):
-    """The arguments of `send()` as the caller gave them; handed to the hook `on_send`."""
-
-    topic: str
-    value: Any = None
-    key: Any = None
-    headers: Headers | None = None
-    partition: int | None = None
-    timestamp_ms: int | None = None
+from otelkafka.transactions import KINDS, Transactions
 
 
 def wrap_producer(producer: Any, options: Options | None = None) -> "TracedProducer":
@@ -63,6 +54,11 @@ class TracedProducer(TracedClient):
         self._self_in_flight = in_flight
         self._self_sender = Sender(producer, options, in_flight)
 
+    def __getattr__(self, name: str) -> Any:
+        """Return what the producer has by this name, a call of a transaction traced (old releases lack them)."""
+        found = getattr(self.__wrapped__, name)
+        return self._self_sender.transactions.trace(name, found) if name in KINDS else found
+
     def send(self, *args: Any, **kwargs: Any) -> Any:
         """Send a record inside a span, as `KafkaProducer.send` does, and return its future."""
         return self._self_sender.send(self.__wrapped__.send, args, kwargs)
@@ -84,6 +80,7 @@ class Sender:
         self._options = options
         self._facts = ClientFacts(producer)
         self._telemetry = Telemetry(options)
+        self.transactions = Transactions(self._telemetry, self._facts)
         self._operation = Operation(self._telemetry, self._facts, "send", semconv.TYPE_SEND, SpanKind.PRODUCER)
         self._in_flight = in_flight
         self._is_watched = False
@@ -98,6 +95,7 @@ class Sender:
         sending = None if is_suppressed() else contained("send", None, self._start, args, kwargs)
         if sending is None:
             return send(*args, **kwargs)
+        self.transactions.note_send()
         started = perf_counter_ns()
         token = contained("attach", None, context_api.attach, sending.context)
         try:
@@ -112,7 +110,7 @@ class Sender:
         return future
 
     def _start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "_Sending | None":
-        message = _message(args, kwargs)
+        message = message_of(args, kwargs)
         if message is None:
             return None
         start = time_ns()
@@ -152,7 +150,7 @@ class Sender:
     def _deliver(self, send: Callable[..., Any], sending: "_Sending") -> Any:
         if sending.headers is None:
             return send(*sending.args, **sending.kwargs)
-        args, kwargs = _with_headers(sending)
+        args, kwargs = with_headers(sending.args, sending.kwargs, sending.headers)
         try:
             future = send(*args, **kwargs)
         except MessageSizeTooLargeError:
@@ -203,19 +201,16 @@ class Sender:
                     **attributes.of_offset(metadata.offset),
                     **attributes.of_server(self._facts.server(pending.destination.topic, metadata.partition)),
                     **attributes.of_client(self._facts),
+                    **self._operation.old_names(pending.destination.topic, metadata.partition),
                 },
             )
             self._telemetry.call_hook("on_ack", self._options.on_ack, pending.span, metadata)
         self._telemetry.guard.call("send", None, self._finish, pending, getattr(metadata, "partition", None), error)
 
     def _finish(self, sent: "Pending | _Sending", partition: int | None, error: BaseException | None) -> None:
-        now = time_ns()
-        instruments = self._telemetry.instruments
-        if instruments is not None:
-            series = self._operation.series(sent.destination, partition, error)
-            self._operation.measure(now - sent.start, series, sent.span)
+        series = self._operation.finish(sent.start, sent.destination, partition, sent.span, error)
+        if series is not None and (instruments := self._telemetry.instruments) is not None:
             series.total(instruments.sent).add()
-        self._telemetry.end_span(sent.span, error, now)
 
 
 class _Sending(NamedTuple):
@@ -229,22 +224,6 @@ class _Sending(NamedTuple):
     destination: Destination
     span: Span
     start: int
-
-
-def _message(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message | None:
-    """Return the arguments by name; None where `send()` will refuse them."""
-    try:
-        message = Message(*args, **{name: kwargs[name] for name in kwargs if name in Message._fields})
-    except TypeError:
-        return None
-    return message if isinstance(message.topic, str) else None
-
-
-def _with_headers(sending: _Sending) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    place = Message._fields.index("headers")
-    if len(sending.args) > place:
-        return (*sending.args[:place], sending.headers, *sending.args[place + 1 :]), sending.kwargs
-    return sending.args, {**sending.kwargs, "headers": sending.headers}
 
 
 def _links_between(ambient: Context, incoming: Context) -> list[Link]:

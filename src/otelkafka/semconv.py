@@ -39,6 +39,13 @@ METRIC_PROCESS_DURATION: Final = "messaging.process.duration"
 METRIC_SENT_MESSAGES: Final = "messaging.client.sent.messages"
 METRIC_CONSUMED_MESSAGES: Final = "messaging.client.consumed.messages"
 
+# What opentelemetry-instrumentation-kafka-python emits, for `messaging/dup`.
+OLD_DESTINATION: Final = "messaging.destination"
+OLD_PARTITION: Final = "messaging.kafka.partition"
+OLD_URL: Final = "messaging.url"
+STABILITY_OPT_IN: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
+STABILITY_DUP: Final = "messaging/dup"
+
 # Ours: what the conventions have no name for.
 HEADER_PREFIX: Final = "messaging.header."
 QUEUE_DURATION: Final = "otelkafka.queue.duration"
@@ -62,6 +69,8 @@ CONSUMER_STATE: Final = "otelkafka.consumer.state"
 DROP_REASON: Final = "otelkafka.drop.reason"
 REBALANCE_PARTITIONS: Final = "otelkafka.rebalance.partitions"
 TRANSACTION_VOIDED: Final = "otelkafka.transaction.voided"
+
+EVENT_GONE: Final = {"revoke": "otelkafka.partition.revoked", "lose": "otelkafka.partition.lost"}
 
 STATE_BUSY: Final = "busy"
 STATE_FETCH: Final = "fetch"

@@ -1,5 +1,6 @@
 """Options resolved into tracer, propagator, instruments and the names of destinations."""
 
+import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -57,6 +58,9 @@ class Telemetry:
 
     Args:
         options: of a client, or of calls without one.
+
+    Attributes:
+        old_names: whether the attributes of before the current conventions are told, too.
     """
 
     def __init__(self, options: Options) -> None:
@@ -64,6 +68,8 @@ class Telemetry:
         self.guard = Guard(self._count_failure)
         self._instruments: Instruments | None = None
         self._look_again = 0.0
+        opted_in = os.environ.get(semconv.STABILITY_OPT_IN, "").split(",")
+        self.old_names = semconv.STABILITY_DUP in map(str.strip, opted_in)
         self._destinations: dict[str, Destination] = {}
         self._names: dict[tuple[str, str], str] = {}
         self._tracer = self.guard.call("get_tracer", trace.NoOpTracer(), self._get_tracer)

@@ -1,0 +1,35 @@
+"""The arguments of `send()`, by name."""
+
+from typing import Any, NamedTuple
+
+from otelkafka.headers import Headers
+
+
+class Message(NamedTuple):
+    """The arguments of `send()` as the caller gave them; handed to the hook `on_send`."""
+
+    topic: str
+    value: Any = None
+    key: Any = None
+    headers: Headers | None = None
+    partition: int | None = None
+    timestamp_ms: int | None = None
+
+
+def message_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message | None:
+    """Return the arguments by name; None where `send()` will refuse them."""
+    try:
+        message = Message(*args, **{name: kwargs[name] for name in kwargs if name in Message._fields})
+    except TypeError:
+        return None
+    return message if isinstance(message.topic, str) else None
+
+
+def with_headers(
+    args: tuple[Any, ...], kwargs: dict[str, Any], headers: Headers
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments with other headers, in the place where the caller has them."""
+    place = Message._fields.index("headers")
+    if len(args) > place:
+        return (*args[:place], headers, *args[place + 1 :]), kwargs
+    return args, {**kwargs, "headers": headers}

@@ -1,0 +1,107 @@
+"""Transactions of a producer: a span for what ends one, and a measure of each call."""
+
+from collections.abc import Callable
+from functools import wraps
+from threading import Lock
+from time import time_ns
+from typing import Any, NamedTuple
+
+from opentelemetry import context as context_api
+from opentelemetry import trace
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
+
+from otelkafka import semconv
+from otelkafka.client import ClientFacts
+from otelkafka.commits import what
+from otelkafka.operation import Operation
+from otelkafka.telemetry import Telemetry, is_suppressed
+
+
+class _Kind(NamedTuple):
+    """An operation of a transaction, its type, and when it has a span: always, inside an ambient one, on an error."""
+
+    name: str
+    type: str | None
+    spans: str
+
+
+KINDS = {
+    "init_transactions": _Kind("init transactions", None, "error"),
+    "begin_transaction": _Kind("begin transaction", None, "error"),
+    "send_offsets_to_transaction": _Kind("send offsets", semconv.TYPE_SETTLE, "ambient"),
+    "commit_transaction": _Kind("commit transaction", semconv.TYPE_SETTLE, "always"),
+    "abort_transaction": _Kind("abort transaction", semconv.TYPE_SETTLE, "always"),
+}
+"""By the name of the producer's method."""
+
+
+class Transactions:
+    """The transactions of one producer.
+
+    Args:
+        telemetry: of the producer.
+        facts: of the producer.
+    """
+
+    def __init__(self, telemetry: Telemetry, facts: ClientFacts) -> None:
+        self._telemetry = telemetry
+        self._operations = {
+            method: Operation(telemetry, facts, kind.name, kind.type, SpanKind.CLIENT) for method, kind in KINDS.items()
+        }
+        self._lock = Lock()
+        self._sends = 0
+
+    def note_send(self) -> None:
+        """Count a send, which an abort would void."""
+        with self._lock:
+            self._sends += 1
+
+    def trace(self, method: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the producer's method, traced."""
+
+        @wraps(call)
+        def traced(*args: Any, **kwargs: Any) -> Any:
+            return call(*args, **kwargs) if is_suppressed() else self._call(method, call, args, kwargs)
+
+        return traced
+
+    def _call(self, method: str, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        contained = self._telemetry.guard.call
+        start = time_ns()
+        if method == "begin_transaction":
+            self._sends = 0
+        span = contained("transaction", INVALID_SPAN, self._start, method, start, error=False)
+        try:
+            result = call(*args, **kwargs)
+        except BaseException as error:
+            if not span.get_span_context().is_valid:
+                span = contained("transaction", INVALID_SPAN, self._start, method, start, error=True)
+            contained("transaction", None, self._finish, method, args, kwargs, start, span, error)
+            raise
+        contained("transaction", None, self._finish, method, args, kwargs, start, span, None)
+        return result
+
+    def _start(self, method: str, start: int, *, error: bool) -> Span:
+        ambient = context_api.get_current()
+        spans = KINDS[method].spans
+        inside = trace.get_current_span(ambient).get_span_context().is_valid
+        if not (spans == "always" or (spans == "ambient" and inside) or (spans == "error" and error)):
+            return INVALID_SPAN
+        nowhere = self._telemetry.destination_of(set())
+        return self._operations[method].start(ambient, nowhere, start_time=start) or INVALID_SPAN
+
+    def _finish(
+        self,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        start: int,
+        span: Span,
+        error: BaseException | None,
+    ) -> None:
+        if method == "abort_transaction":
+            self._telemetry.tell(span, lambda: {semconv.TRANSACTION_VOIDED: self._sends})
+        offsets = args[0] if args else kwargs.get("offsets")
+        destination, partition = what(self._telemetry.destination_of, offsets)
+        self._telemetry.tell(span, lambda: destination.attributes)
+        self._operations[method].finish(start, destination, partition, span, error)
