@@ -138,3 +138,26 @@ def test_context_is_carried_on_by_spans_that_are_none(recorder):
     bare = FakeProducer()
     wrap_producer(bare, ProducerOptions(tracer_provider=OldestProvider())).send("t", b"v", headers=[TRACEPARENT])
     assert bare.headers == [[TRACEPARENT]]
+
+
+OLD = {
+    "messaging.destination": "t",
+    "messaging.kafka.partition": 0,
+    "messaging.url": '["host:9092", "other:9093"]',
+}
+
+
+@pytest.mark.parametrize(("opted_in", "told"), [("http, messaging/dup", True), ("messaging", False), ("", False)])
+def test_old_names_are_told_beside_the_new_ones_where_asked_for(recorder, monkeypatch, opted_in, told):
+    """OTEL_SEMCONV_STABILITY_OPT_IN=messaging/dup: what dashboards know today, on send and process; no password."""
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", opted_in)
+    bare = FakeProducer({"bootstrap_servers": ["host:9092", "SASL://user:secret@other:9093"]})
+    producer_of(recorder, bare).send("t", b"v", partition=0).acknowledge()
+    consumer = consumer_of(recorder, record(0))
+    list(consumer)
+    sent, processed = recorder.spans
+    expected = {**OLD, "messaging.kafka.partition": 2} if told else {}
+    assert {name: value for name, value in sent.attributes.items() if name in OLD} == expected
+    expected = {**OLD, "messaging.url": '["host:9092"]'} if told else {}
+    assert {name: value for name, value in processed.attributes.items() if name in OLD} == expected
+    assert ("messaging.destination.name", "t") in sent.attributes.items()
