@@ -68,6 +68,7 @@ CALL: Final = "otelkafka.call"
 CONSUMER_STATE: Final = "otelkafka.consumer.state"
 DROP_REASON: Final = "otelkafka.drop.reason"
 REBALANCE_PARTITIONS: Final = "otelkafka.rebalance.partitions"
+NODE_ID: Final = "otelkafka.node.id"
 TRANSACTION_VOIDED: Final = "otelkafka.transaction.voided"
 
 EVENT_GONE: Final = {"revoke": "otelkafka.partition.revoked", "lose": "otelkafka.partition.lost"}

@@ -1,0 +1,254 @@
+"""kafka-python's own figures as OpenTelemetry metrics, through its `metric_reporters=[...]`."""
+
+import math
+import os
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from threading import Lock
+from typing import Any, ClassVar, NamedTuple
+from weakref import WeakKeyDictionary, WeakSet
+
+from kafka.metrics.metrics_reporter import AbstractMetricsReporter
+from kafka.metrics.stats.total import Total
+from opentelemetry import metrics as api
+from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
+
+from otelkafka import semconv
+from otelkafka.attributes import Attributes
+from otelkafka.guard import Guard
+from otelkafka.telemetry import VERSION
+
+_UNCOUNTED = "kafka-metrics-count"
+_UNITS = (
+    (r"latency|-time-", "s", 0.001),
+    (r"age$|seconds-ago$", "s", 1),
+    (r"byte.*-rate$|bytes.*-rate$", "By/s", 1),
+    (r"-size-", "By", 1),
+    (r"^records-(lag|per-request)", "{record}", 1),
+    (r"^records?-.*-rate$", "{record}/s", 1),
+    (r"^connection-count$", "{connection}", 1),
+    (r"^connection-.*-rate$", "{connection}/s", 1),
+    (r"^requests-", "{request}", 1),
+    (r"^assigned-partitions$", "{partition}", 1),
+    (r"compression", "1", 1),
+    (r"-rate$", "{operation}/s", 1),
+)
+_SUMMED = re.compile(r"-rate$|-count$|-in-flight$|^assigned-|-total$")
+_guard = Guard(lambda *_: None)
+
+
+class Figure(NamedTuple):
+    """What one of kafka-python's figures is called and counted in.
+
+    Args:
+        name: of its instrument.
+        unit: of its instrument.
+        factor: from kafka-python's unit to that one.
+        description: of its instrument.
+        attributes: of its value.
+        summed: whether clients of equal attributes add up; else the largest stands for them.
+        monotonic: whether it only grows.
+    """
+
+    name: str
+    unit: str
+    factor: float
+    description: str
+    attributes: Attributes
+    summed: bool
+    monotonic: bool
+
+
+def metrics_reporter(meter_provider: MeterProvider | None = None) -> type[AbstractMetricsReporter]:
+    """Return a class for kafka-python's option `metric_reporters=[...]` that reports its own figures to OpenTelemetry.
+
+    `producer-metrics` `record-queue-time-avg` is the gauge `kafka.producer.record_queue_time_avg`; figures of a node, a
+    topic or a partition stand under names of their own, so that a sum over a name counts nothing twice. Times are
+    in seconds.
+
+    Args:
+        meter_provider: makes the instruments; None for the global one, bound late.
+
+    Raises:
+        TypeError: `meter_provider` is none.
+    """
+    if meter_provider is not None and not callable(getattr(meter_provider, "get_meter", None)):
+        msg = f"metrics_reporter({meter_provider!r}): give an object with get_meter(), or None for the global one"
+        raise TypeError(msg)
+    return _reporter_of(_registry_of(meter_provider))
+
+
+class Registry:
+    """The instruments of one meter provider, and the reporters that they ask.
+
+    Args:
+        meter: makes the instruments.
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._names: set[str] = set()
+        self._lock = Lock()
+        self._kept: dict[str, dict[frozenset[Any], tuple[Attributes, float]]] = {}
+        self.reporters: WeakSet[KafkaMetricsReporter] = WeakSet()
+
+    def restart(self) -> None:
+        """Begin without the clients of a parent process."""
+        self._lock = Lock()
+        self._kept.clear()
+        self.reporters.clear()
+
+    def ensure(self, figure: Figure) -> None:
+        """Make the instrument of a figure, once."""
+        with self._lock:
+            if figure.name in self._names:
+                return
+            self._names.add(figure.name)
+
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            return self._observe(figure)
+
+        create = self._meter.create_observable_counter if figure.monotonic else self._meter.create_observable_gauge
+        create(figure.name, [observe], figure.unit, figure.description)
+
+    def keep(self, figure: Figure, value: float) -> None:
+        """Take over the last value of what only grows: it outlives its client."""
+        kept = self._kept.setdefault(figure.name, {})
+        key = frozenset(figure.attributes.items())
+        kept[key] = (figure.attributes, value + kept.get(key, (None, 0.0))[1])
+
+    def _observe(self, figure: Figure) -> list[Observation]:
+        found = {key: (told, [value]) for key, (told, value) in self._kept.get(figure.name, {}).items()}
+        for reporter in list(self.reporters):
+            for told, value in reporter.read(figure.name):
+                found.setdefault(frozenset(told.items()), (told, []))[1].append(value)
+        merge = sum if figure.summed else max
+        return [Observation(merge(values), told) for told, values in found.values()]
+
+
+class KafkaMetricsReporter(AbstractMetricsReporter):  # type: ignore[misc]
+    """Hears of the figures of one client; kafka-python makes it, of the class that `metrics_reporter()` returns."""
+
+    registry: ClassVar[Registry]
+
+    def __init__(self) -> None:
+        self._metrics: dict[Any, tuple[Figure, Any]] = {}
+        self.registry.reporters.add(self)
+
+    def configure(self, configs: Any) -> None:
+        """Take no configuration: there is none."""
+
+    def init(self, metrics: Any) -> None:
+        """Hear of the figures that are there from the start."""
+        for metric in metrics:
+            self.metric_change(metric)
+
+    def metric_change(self, metric: Any) -> None:
+        """Hear of a figure that is new, or was replaced."""
+        _guard.call("metric_change", None, self._add, metric)
+
+    def metric_removal(self, metric: Any) -> None:
+        """Hear of a figure that is no more."""
+        _guard.call("metric_removal", None, self._remove, metric.metric_name)
+
+    def close(self) -> None:
+        """Hear that the client is closed."""
+        for name in list(self._metrics):
+            _guard.call("close", None, self._remove, name)
+
+    def read(self, name: str) -> Iterable[tuple[Attributes, float]]:
+        """Return the values under one instrument's name; a figure that fails or has no value is left out."""
+        for figure, metric in list(self._metrics.values()):
+            if figure.name == name:
+                value = _guard.call("value", None, _value, metric, figure.factor)
+                if value is not None:
+                    yield figure.attributes, value
+
+    def _add(self, metric: Any) -> None:
+        figure = figure_of(metric)
+        if figure is not None:
+            self._metrics[metric.metric_name] = (figure, metric)
+            self.registry.ensure(figure)
+
+    def _remove(self, name: Any) -> None:
+        figure, metric = self._metrics.pop(name, (None, None))
+        if figure is not None and figure.monotonic:
+            self.registry.keep(figure, _value(metric, figure.factor) or 0.0)
+
+
+def figure_of(metric: Any) -> Figure | None:
+    """Return what a `KafkaMetric` is called and counted in; None for the one that counts figures."""
+    name = metric.metric_name
+    if name.group == _UNCOUNTED:
+        return None
+    group, _, of = name.group.partition(".")
+    side, _, part = group.removesuffix("-metrics").partition("-")
+    tags = {**(name.tags or {}), **_tag(part, of)}
+    levels = [level for level in ("topic", "partition") if level in tags and level != part]
+    path = [side, part, *levels[-1:], name.name]
+    unit, factor = next(((unit, by) for pattern, unit, by in _UNITS if re.search(pattern, name.name)), ("1", 1))
+    return Figure(
+        ".".join(["kafka", *(each.replace("-", "_") for each in path if each)]),
+        unit,
+        factor,
+        re.sub(r" for topic .*", " for a topic", name.description or ""),
+        {_ATTRIBUTES.get(tag, tag): value for tag, value in tags.items()},
+        bool(_SUMMED.search(name.name)),
+        isinstance(metric.measurable, Total),
+    )
+
+
+_ATTRIBUTES = {
+    "client-id": semconv.MESSAGING_CLIENT_ID,
+    "topic": semconv.MESSAGING_DESTINATION_NAME,
+    "partition": semconv.MESSAGING_DESTINATION_PARTITION_ID,
+    "node": semconv.NODE_ID,
+}
+
+
+def _tag(part: str, of: str) -> dict[str, str]:
+    """Return what kafka-python writes into the name of a group: `producer-node-metrics.node-1`."""
+    return {part: of.removeprefix("node-") if part == "node" else of} if of else {}
+
+
+def _value(metric: Any, factor: float) -> float | None:
+    value = metric.value()
+    return value * factor if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+_registries: "WeakKeyDictionary[MeterProvider, Registry]" = WeakKeyDictionary()
+_global: list[Registry] = []
+_lock = Lock()
+
+
+def _registry_of(provider: MeterProvider | None) -> Registry:
+    """Return the one registry of a provider: a second instrument of the same name would be lost."""
+    present = api.get_meter_provider()
+    with _lock:
+        if provider is None and present in _registries:
+            return _registries[present]
+        if provider is None or (provider is present and _global):
+            if not _global:
+                _global.append(Registry(api.get_meter("otelkafka.reporter", VERSION, schema_url=semconv.SCHEMA_URL)))
+            return _global[0]
+        if provider not in _registries:
+            meter = provider.get_meter("otelkafka.reporter", VERSION, semconv.SCHEMA_URL)
+            _registries[provider] = Registry(meter)
+        return _registries[provider]
+
+
+@lru_cache(maxsize=64)
+def _reporter_of(registry: Registry) -> type[KafkaMetricsReporter]:
+    return type("MetricsReporter", (KafkaMetricsReporter,), {"registry": registry})
+
+
+def _restart_in_child() -> None:
+    global _lock  # noqa: PLW0603 (another thread of the parent may hold it)
+    _lock = Lock()
+    for registry in [*_registries.values(), *_global]:
+        registry.restart()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_in_child)
