@@ -8,7 +8,9 @@ import kafka
 import pytest
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 
+from examples import group_of_three
 from otelkafka import ConsumerOptions, wrap_consumer
+from otelkafka.testing import MetricRecorder
 from tests.fakes import FakeConsumer, record
 
 PATIENCE = 30
@@ -178,6 +180,38 @@ def test_transaction_is_committed_and_aborted_through_the_wrapper(make_producer,
     assert {span.parent.span_id for span in sends} == {ambient.get_span_context().span_id}
     (processed,) = recorder.named(f"process {topic}")
     assert processed.parent.span_id == sends[1].context.span_id
+
+
+@pytest.mark.real_kafka
+@pytest.mark.skipif(kafka.__version__.startswith("2.0"), reason="kafka-python 2.0 has no transactions")
+def test_group_of_three_that_join_and_leave_is_told_whole(broker, recorder):
+    """Three join, one leaves, with transactions and a poisoned record: nothing is processed twice by our doing."""
+    metrics = MetricRecorder()
+    broker.create_topic(group_of_three.TOPIC, partitions=group_of_three.PARTITIONS)
+    members = group_of_three.run(broker, recorder, metrics)
+    handled = [place for member in members for place in member.handled]
+    processed = recorder.named("process orders")
+    told = [
+        (int(span.attributes["messaging.destination.partition.id"]), span.attributes["messaging.kafka.offset"])
+        for span in processed
+    ]
+    assert sorted(told) == sorted(handled)
+    assert [span.attributes.get("error.type") for span in processed].count("ValueError") == 1
+    assert {span.parent.span_id for span in recorder.named("commit orders")} <= {
+        span.context.span_id for span in processed
+    }
+    assert len(recorder.named("commit orders")) == len(processed) - 1
+    aborts = recorder.named("abort transaction")
+    assert [span.attributes["otelkafka.transaction.voided"] for span in aborts] == [5, 5]
+    voided = [span for span in recorder.named("send orders") if "error.type" in span.attributes]
+    sent = {span.context.span_id for span in recorder.named("send orders")} - {span.context.span_id for span in voided}
+    assert {span.parent.span_id for span in processed} == sent
+    assert sum(count for _, count in metrics.points("messaging.client.consumed.messages")) == len(handled)
+    turns = {told["messaging.operation.name"]: count for told, count in metrics.points("otelkafka.consumer.rebalances")}
+    assert turns["assign"] >= 1 + 2 + 3 + 2
+    assert turns["revoke"] >= 1 + 2 + 1
+    assigned = [set(span.attributes["otelkafka.rebalance.partitions"]) for span in recorder.named("assign orders")]
+    assert {f"orders-{partition}" for partition in range(group_of_three.PARTITIONS)} in assigned
 
 
 class NoListener(FakeConsumer):

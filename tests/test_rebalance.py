@@ -76,6 +76,18 @@ def test_record_in_process_is_told_that_its_partition_has_gone(wrap, recorder):
     assert events == {("0", 0): gone, ("5", 0): [], ("0", 1): []}
 
 
+def test_revocation_of_nothing_is_no_turn(wrap, recorder, metrics):
+    """What precedes a first assignment is not told; an assignment of nothing is: that member has no work."""
+    listener = listener_of(wrap(GroupConsumer()))
+    listener.on_partitions_revoked([])
+    assert recorder.spans == []
+    listener.on_partitions_assigned([])
+    assert [span.name for span in recorder.spans] == ["assign"]
+    assert [told["messaging.operation.name"] for told, _ in metrics.points("otelkafka.consumer.rebalances")] == [
+        "assign"
+    ]
+
+
 def test_users_listener_runs_inside_the_span_and_its_failure_is_told(wrap, recorder, metrics):
     """What the listener raises passes, and the span and the count have it."""
 

@@ -46,7 +46,7 @@ class Rebalances:
         contained = self._processing.telemetry.guard.call
         turned = contained("rebalance", set(), _pairs, partitions)
         self._note(kind, turned)
-        if is_suppressed():
+        if is_suppressed() or (kind != "assign" and not turned):  # a first assignment is preceded by such a revocation
             yield
             return
         started = time_ns()

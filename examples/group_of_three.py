@@ -1,0 +1,226 @@
+"""A group of three that join and leave, transactions and a poisoned record: what telemetry tells of them, as tables.
+
+`python examples/group_of_three.py` prints the tables; with `--page FILE` it writes them as a page of the documentation.
+"""
+
+import argparse
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer
+from opentelemetry.sdk.metrics.export import HistogramDataPoint
+from opentelemetry.sdk.trace import ReadableSpan
+
+from brokers import Broker, start_broker
+from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
+from otelkafka.testing import MetricRecorder, SpanRecorder
+
+TOPIC, GROUP, PARTITIONS, ORDERS = "orders", "warehouse", 6, 30
+POISONED = b"poisoned"
+PATIENCE = 30.0
+
+
+class Member(threading.Thread):
+    """One consumer of the group, in a thread of its own, which commits after each record.
+
+    Args:
+        broker: where the topic is.
+        options: of its telemetry.
+        number: of the member.
+    """
+
+    def __init__(self, broker: Broker, options: ConsumerOptions, number: int) -> None:
+        super().__init__(daemon=True)
+        bare = KafkaConsumer(
+            TOPIC,
+            group_id=GROUP,
+            client_id=f"warehouse-{number}",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            **broker.client_options,
+        )
+        self.consumer = wrap_consumer(bare, options)
+        self.handled: list[tuple[int, int]] = []
+        self._leaves = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        """Handle records until the member leaves."""
+        with self.consumer:
+            while not self._leaves.is_set():
+                for records in self.consumer.poll(timeout_ms=100).values():
+                    for record in records:
+                        self._handle(record)
+
+    def _handle(self, record: Any) -> None:
+        self.handled.append((record.partition, record.offset))
+        try:
+            with self.consumer.process(record):
+                if record.value == POISONED:
+                    msg = "no order in this record"
+                    raise ValueError(msg)
+                time.sleep(0.002)
+                self.consumer.commit()
+        except ValueError:
+            pass  # its span says so; the others go on
+
+    def leave(self) -> None:
+        """Leave the group."""
+        self._leaves.set()
+        self.join(PATIENCE)
+
+
+def run(broker: Broker, spans: SpanRecorder, metrics: MetricRecorder) -> list[Member]:
+    """Let three members join, share the work, and one leave; return them."""
+    providers = {"tracer_provider": spans.tracer_provider, "meter_provider": metrics.meter_provider}
+    options = ConsumerOptions(**providers)
+    members = [Member(broker, options, 1)]
+    with wrap_producer(
+        KafkaProducer(transactional_id="shop", client_id="shop", **broker.client_options), ProducerOptions(**providers)
+    ) as producer:
+        producer.init_transactions()
+        _sell(producer, spans, first=0)
+        _wait_until(lambda: _handled(members) == ORDERS)
+        for number in (2, 3):
+            members.append(Member(broker, options, number))
+            _wait_until(lambda: _shared(members))
+        _sell(producer, spans, first=ORDERS)
+        _wait_until(lambda: _handled(members) == 2 * ORDERS)
+        members[0].leave()
+        _wait_until(lambda: _shared(members[1:]))
+        producer.begin_transaction()
+        producer.send(TOPIC, POISONED, partition=0)
+        producer.commit_transaction()
+        _wait_until(lambda: _handled(members) == 2 * ORDERS + 1)
+    for member in members[1:]:
+        member.leave()
+    return members
+
+
+def _sell(producer: Any, spans: SpanRecorder, first: int) -> None:
+    """Send orders in two transactions: one that is thought better of, one that is meant."""
+    with spans.tracer_provider.get_tracer("shop").start_as_current_span("sell"):
+        producer.begin_transaction()
+        for number in range(5):
+            producer.send(TOPIC, b"a mistake", partition=number % PARTITIONS)
+        producer.abort_transaction()
+        producer.begin_transaction()
+        for number in range(first, first + ORDERS):
+            producer.send(TOPIC, b"order %d" % number, partition=number % PARTITIONS)
+        producer.commit_transaction()
+
+
+def _handled(members: list[Member]) -> int:
+    return len({place for member in members for place in member.handled})
+
+
+def _shared(members: list[Member]) -> bool:
+    return {len(member.consumer.assignment()) for member in members} == {PARTITIONS // len(members)}
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > until:
+            msg = "the group did not get there in time: look at the members' logs"
+            raise TimeoutError(msg)
+        time.sleep(0.01)
+
+
+def span_table(spans: list[ReadableSpan]) -> Iterator[str]:
+    """Yield a Markdown table of spans by name: how many, how long, how they ended."""
+    yield "| span | kind | count | median | failed | it tells, for one of them |"
+    yield "|---|---|---|---|---|---|"
+    groups: dict[tuple[str, str, str], list[ReadableSpan]] = defaultdict(list)
+    for span in spans:
+        failed = str((span.attributes or {}).get("error.type", ""))
+        groups[span.name, span.kind.name, failed].append(span)
+    for (name, kind, failed), group in sorted(groups.items()):
+        took = median(((span.end_time or 0) - (span.start_time or 0)) / 1e6 for span in group)
+        yield f"| `{name}` | {kind} | {len(group)} | {took:.1f} ms | {failed} | {_told(group[-1])} |"
+
+
+def _told(span: ReadableSpan) -> str:
+    interesting = ("partition", "offset", "lag", "busy", "fetch_duration", "voided", "rebalance", "without_context")
+    told = {
+        name: round(value, 4) if isinstance(value, float) else value
+        for name, value in (span.attributes or {}).items()
+        if any(part in name for part in interesting)
+    }
+    return ", ".join(f"`{name}` {', '.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in told.items())
+
+
+def metric_table(metrics: MetricRecorder) -> Iterator[str]:
+    """Yield a Markdown table of metrics, over all partitions and brokers."""
+    yield "| metric | unit | what | value |"
+    yield "|---|---|---|---|"
+    for name, metric in sorted(metrics.metrics.items()):
+        sums: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
+        for point in metric.data.data_points:
+            what = ", ".join(str(value) for key, value in sorted((point.attributes or {}).items()) if _telling(key))
+            is_histogram = isinstance(point, HistogramDataPoint)
+            sums[what][0] += point.count if is_histogram else point.value
+            sums[what][1] += point.sum if is_histogram else 0
+        for what, (count, total) in sorted(sums.items()):
+            value = f"{count:.0f}, on average {total / count * 1000:.1f} ms" if total else f"{count:.4g}"
+            yield f"| `{name}` | {metric.unit} | {what} | {value} |"
+
+
+def _telling(name: str) -> bool:
+    left_out = (
+        "messaging.system",
+        "messaging.destination",
+        "server.",
+        "messaging.consumer",
+        "messaging.operation.type",
+    )
+    return not name.startswith(left_out)
+
+
+PAGE = """# A group of three
+
+Three members of a group join one after the other and one of them leaves, a producer sends {orders} orders in transactions
+and thinks better of ten others, and a last record is poisoned. This is what telemetry tells of it; the page is written by
+`examples/group_of_three.py`, on {broker}.
+
+## Spans
+
+{spans}
+
+- `abort transaction` says how many sends it voided; aborted records were never processed.
+- The poisoned record's `process orders` has failed, and the others have not.
+- Each `commit orders` is a child of the process span that it belongs to.
+- `assign` and `revoke` say which partitions came and went with each member.
+
+## Metrics
+
+{metrics}
+"""
+
+
+def main() -> None:
+    """Run it on a Kafka of its own, and print or write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--page", type=Path, help="where to write the tables as a page of the documentation")
+    page = parser.parse_args().page
+    spans, metrics = SpanRecorder(), MetricRecorder()
+    with start_broker("kafka") as broker:
+        broker.create_topic(TOPIC, partitions=PARTITIONS)
+        run(broker, spans, metrics)
+        name = broker.description.partition(" on ")[0]
+    told = {"spans": "\n".join(span_table(spans.spans)), "metrics": "\n".join(metric_table(metrics))}
+    text = PAGE.format(orders=2 * ORDERS, broker=name, **told)
+    if page is None:
+        print(text)
+    else:
+        page.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
