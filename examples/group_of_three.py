@@ -62,10 +62,7 @@ class Member(threading.Thread):
         self.handled.append((record.partition, record.offset))
         try:
             with self.consumer.process(record):
-                if record.value == POISONED:
-                    msg = "no order in this record"
-                    raise ValueError(msg)
-                time.sleep(0.002)
+                _ship(record.value)
                 self.consumer.commit()
         except ValueError:
             pass  # its span says so; the others go on
@@ -101,6 +98,13 @@ def run(broker: Broker, spans: SpanRecorder, metrics: MetricRecorder) -> list[Me
     for member in members[1:]:
         member.leave()
     return members
+
+
+def _ship(order: bytes) -> None:
+    if order == POISONED:
+        msg = "no order in this record"
+        raise ValueError(msg)
+    time.sleep(0.002)
 
 
 def _sell(producer: Any, spans: SpanRecorder, first: int) -> None:
@@ -185,9 +189,9 @@ def _telling(name: str) -> bool:
 
 PAGE = """# A group of three
 
-Three members of a group join one after the other and one of them leaves, a producer sends {orders} orders in transactions
-and thinks better of ten others, and a last record is poisoned. This is what telemetry tells of it; the page is written by
-`examples/group_of_three.py`, on {broker}.
+Three members of a group join one after the other and one of them leaves, a producer sends {orders} orders in
+transactions and thinks better of ten others, and a last record is poisoned. This is what telemetry tells of it; the
+page is written by `examples/group_of_three.py`, on {broker}.
 
 ## Spans
 

@@ -226,9 +226,9 @@ def _registry_of(provider: MeterProvider | None) -> Registry:
     """Return the one registry of a provider: a second instrument of the same name would be lost."""
     present = api.get_meter_provider()
     with _lock:
-        if provider is None and present in _registries:
-            return _registries[present]
-        if provider is None or (provider is present and _global):
+        if provider is None or provider is present:
+            if present in _registries:
+                return _registries[present]
             if not _global:
                 _global.append(Registry(api.get_meter("otelkafka.reporter", VERSION, schema_url=semconv.SCHEMA_URL)))
             return _global[0]
