@@ -183,6 +183,25 @@ def test_transaction_is_committed_and_aborted_through_the_wrapper(make_producer,
 
 
 @pytest.mark.real_kafka
+@pytest.mark.skipif(kafka.__version__.startswith("2.0"), reason="kafka-python 2.0 does not tell of automatic commits")
+def test_automatic_commits_are_counted_by_result(broker, make_producer, topic):
+    """Each automatic commit that the client tells of is counted, with the group and the topic, and has no span."""
+    metrics, heard = MetricRecorder(), []
+    config = {"enable_auto_commit": True, "auto_commit_interval_ms": 50, "auto_offset_reset": "earliest"}
+    config["default_offset_commit_callback"] = lambda offsets, response: heard.append(response)
+    bare = KafkaConsumer(topic, group_id=f"of {topic}", **config, **broker.client_options)
+    consumer = wrap_consumer(bare, ConsumerOptions(meter_provider=metrics.meter_provider))
+    fill(make_producer, topic, 4)
+    wait_until(lambda: consumer.poll(timeout_ms=100) is not None and len(heard) > 2, "no automatic commit was told")
+    consumer.close()
+    ((told, count),) = metrics.points("otelkafka.consumer.auto_commits")
+    assert count == len(heard)
+    assert told["messaging.consumer.group.name"] == f"of {topic}"
+    assert told["messaging.destination.name"] == topic
+    assert "error.type" not in told
+
+
+@pytest.mark.real_kafka
 @pytest.mark.skipif(kafka.__version__.startswith("2.0"), reason="kafka-python 2.0 has no transactions")
 def test_group_of_three_that_join_and_leave_is_told_whole(broker, recorder):
     """Three join, one leaves, with transactions and a poisoned record: nothing is processed twice by our doing."""
