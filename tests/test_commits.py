@@ -220,4 +220,4 @@ def test_many_commits_that_are_never_answered_do_not_grow_the_memory(wrap):
     for _ in range(11_000):
         consumer.commit_async(OFFSETS)
         consumer.__wrapped__.waiting.clear()
-    assert len(consumer._self_commits._waiting._pending) == 10_000
+    assert len(consumer._self_engine._commits._waiting._pending) == 10_000

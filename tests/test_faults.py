@@ -191,7 +191,7 @@ def test_many_topics_do_not_grow_the_memory():
     producer = wrap_producer(FakeProducer(), ProducerOptions(tracer_provider=SpanRecorder().tracer_provider))
     for at in range(2500):
         producer.send(f"t{at}", b"v")
-    telemetry = producer._self_sender._telemetry
+    telemetry = producer._self_engine._telemetry
     assert len(telemetry._destinations) <= 1000
     assert len(telemetry._names) <= 1000
 

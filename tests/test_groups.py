@@ -94,7 +94,7 @@ def test_two_members_share_the_partitions_and_every_record_is_processed_once(
     arguments, how = ([topic], {}) if subscribed_in == "constructor" else ([], {"subscribe": True})
     members = [Member(member(*arguments, **how))]
     wait_until(lambda: members[0].partitions == 4, "the first member was not assigned all partitions")
-    assert set(members[0].consumer._self_history._assigned) == {(topic, partition) for partition in range(4)}
+    assert set(members[0].consumer._self_engine.history._assigned) == {(topic, partition) for partition in range(4)}
     fill(make_producer, topic, 8)
     wait_until(lambda: len(members[0].got) == 8, "the first member did not get all records")
     members.append(Member(member(*arguments, **how)))
@@ -104,7 +104,7 @@ def test_two_members_share_the_partitions_and_every_record_is_processed_once(
     for each in members:
         each.stop()
         noted = {(partition.topic, partition.partition) for partition in each.consumer.assignment()}
-        assert set(each.consumer._self_history._assigned) == noted
+        assert set(each.consumer._self_engine.history._assigned) == noted
     got = [(record.partition, record.offset) for each in members for record in each.got]
     processed = recorder.named(f"process {topic}")
     places = [
@@ -125,7 +125,7 @@ def test_record_that_waited_for_its_assignment_was_not_waited_for(make_producer,
     poll_until(consumer, 1)
     (span,) = recorder.named(f"process {topic}")
     told = span.attributes
-    attended = consumer._self_history.attended_since(topic, 0)
+    attended = consumer._self_engine.history.attended_since(topic, 0)
     parts = told["otelkafka.queue.busy_duration"] + told["otelkafka.queue.fetch_duration"]
     assert told["otelkafka.queue.duration"] >= 0.5
     assert parts == pytest.approx((span.start_time - attended) / 1e9, abs=1e-6)
@@ -254,7 +254,7 @@ def test_assignments_are_compared_where_no_listener_tells(recorder):
     for assigned in ([0, 1], [1, 2], []):
         bare.assigned = assigned
         consumer.poll()
-        assert set(consumer._self_history._assigned) == {("t", partition) for partition in assigned}
+        assert set(consumer._self_engine.history._assigned) == {("t", partition) for partition in assigned}
 
 
 class Closed(NoListener):

@@ -374,10 +374,10 @@ def test_nothing_is_counted_where_nobody_listens(monkeypatch):
     """No SDK, or one that is disabled: no instruments at all."""
     for provider in (None, NoOpMeterProvider()):
         producer = wrap_producer(FakeProducer(), ProducerOptions(meter_provider=provider))
-        assert producer._self_sender._telemetry.instruments is None
+        assert producer._self_engine._telemetry.instruments is None
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     disabled = ProducerOptions(meter_provider=MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False))
-    assert wrap_producer(FakeProducer(), disabled)._self_sender._telemetry.instruments is None
+    assert wrap_producer(FakeProducer(), disabled)._self_engine._telemetry.instruments is None
 
 
 def test_global_provider_that_comes_later_is_used(recorder, monkeypatch):

@@ -150,7 +150,7 @@ def test_suppression_tells_nothing_and_calls_the_listener(wrap, recorder, metric
         context.detach(token)
     assert recorder.spans == []
     assert metrics.points("otelkafka.consumer.rebalances") == []
-    assert set(consumer._self_history._assigned) == {("t", 0), ("t", 1)}
+    assert set(consumer._self_engine.history._assigned) == {("t", 0), ("t", 1)}
 
 
 def test_wrapping_again_leaves_one_listener_with_the_new_options(wrap, recorder):

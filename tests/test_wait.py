@@ -124,7 +124,7 @@ def test_revoked_partition_is_forgotten(recorder):
     """What was noted of a partition goes with it, so that another turn of it starts anew."""
     consumer = wrap_consumer(GroupConsumer(), options_of(recorder))
     consumer.subscribe(["t"])
-    listener, history = consumer.__wrapped__.listener, consumer._self_history
+    listener, history = consumer.__wrapped__.listener, consumer._self_engine.history
     for leave in (listener.on_partitions_revoked, listener.on_partitions_lost):
         listener.on_partitions_assigned([TopicPartition("t", 0)])
         assert set(history._assigned) == {("t", 0)}

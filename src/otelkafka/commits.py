@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from time import time_ns
-from typing import Any
+from typing import Any, TypeAlias
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
@@ -13,6 +13,8 @@ from otelkafka.in_flight import InFlight, Pending
 from otelkafka.operation import Operation
 from otelkafka.processing import Processing
 from otelkafka.telemetry import Destination, is_suppressed
+
+Call: TypeAlias = Callable[..., Any]
 
 _CALLBACK = 1  # where `commit_async()` has it among its positional arguments
 _MOST_WAITING = 10_000
@@ -31,24 +33,24 @@ class Commits:
         self._operation = Operation(self._telemetry, processing.facts, "commit", semconv.TYPE_SETTLE, SpanKind.CLIENT)
         self._waiting = InFlight("the consumer was closed before the broker acknowledged the commit")
 
-    def commit(self, consumer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def commit(self, consumer: Any, commit: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the consumer's `commit()`."""
         if is_suppressed():
-            return consumer.commit(*args, **kwargs)
+            return commit(*args, **kwargs)
         pending = self._begin(consumer, args, kwargs)
         try:
-            result = consumer.commit(*args, **kwargs)
+            result = commit(*args, **kwargs)
         except BaseException as error:
             pending.failed(error)
             raise
         pending.acknowledged(result)
         return result
 
-    def commit_async(self, consumer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def commit_async(self, consumer: Any, commit_async: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the consumer's `commit_async()`, and hear of its end before the user's callback does."""
         given = args[_CALLBACK] if len(args) > _CALLBACK else kwargs.get("callback")
         if is_suppressed() or len(args) > _CALLBACK + 1 or not (given is None or callable(given)):
-            return consumer.commit_async(*args, **kwargs)
+            return commit_async(*args, **kwargs)
         pending = self._begin(consumer, args, kwargs)
         callback = given or user_commit_callback(consumer)
 
@@ -57,7 +59,7 @@ class Commits:
             return None if callback is None else callback(offsets, response)
 
         try:
-            return consumer.commit_async(*args[:_CALLBACK], **{**kwargs, "callback": settled})
+            return commit_async(*args[:_CALLBACK], **{**kwargs, "callback": settled})
         except BaseException as error:
             pending.failed(error)
             raise

@@ -26,6 +26,9 @@ class Dispatcher:
         consumer: whose configuration is asked; it is not kept.
         options: its options.
         history: where its time went.
+
+    Attributes:
+        stopped: whether iterators that live on hand over their records without spans.
     """
 
     def __init__(self, consumer: object, options: ConsumerOptions, history: WaitHistory) -> None:
@@ -37,6 +40,7 @@ class Dispatcher:
         )
         self._options = options
         self._iterated: OpenSpan | None = None
+        self.stopped = False
 
     def poll(self, consumer: Any, poll: Callable[[], Any]) -> Any:
         """Call `poll`, and return its lists so that iterating them dispatches."""
@@ -47,6 +51,8 @@ class Dispatcher:
 
     def next(self, consumer: Any, advance: Callable[[], Any]) -> tuple[Any, OpenSpan | None]:
         """Call `advance` for the next record, and open its process span; None where it gets none."""
+        if self.stopped:
+            return advance(), None
         self.end_open()
         record = self._fetch(consumer, advance, time_ns())
         self._iterated = self._telemetry.guard.call("next", None, self._hand_over, consumer, record)
@@ -55,6 +61,8 @@ class Dispatcher:
     def open_listed(self, record: Any, handover: Handover) -> OpenSpan:
         """Open the process span of a record from a polled list."""
         self._end_open_here()
+        if self.stopped:
+            return self.processing.idle(record)
         return self.processing.open(record, handover, self)
 
     def end_open(self) -> None:
@@ -162,20 +170,20 @@ class RecordIterator(Iterator[Any]):
     Args:
         dispatcher: of the consumer.
         consumer: the bare one.
+        advance: returns its next record.
     """
 
-    __slots__ = ("_consumer", "_dispatcher", "_open", "_records")
+    __slots__ = ("_advance", "_consumer", "_dispatcher", "_open")
 
-    def __init__(self, dispatcher: Dispatcher, consumer: Any) -> None:
-        dispatcher.end_open()
+    def __init__(self, dispatcher: Dispatcher, consumer: Any, advance: Callable[[], Any]) -> None:
         self._dispatcher = dispatcher
         self._consumer = consumer
-        self._records = iter(consumer)
+        self._advance = advance
         self._open: OpenSpan | None = None
 
     def __next__(self) -> Any:
         """Return the next record, whose process span is current until the one after is asked for."""
-        record, self._open = self._dispatcher.next(self._consumer, self._records.__next__)
+        record, self._open = self._dispatcher.next(self._consumer, self._advance)
         return record
 
     def __del__(self) -> None:

@@ -51,14 +51,18 @@ class Processing:
         Returns:
             An open span, which does nothing where telemetry is suppressed or fails.
         """
-        idle = OpenSpan(self.telemetry, record=record, owner=owner)
+        idle = self.idle(record, owner)
         if is_suppressed():
             return idle
         return self.telemetry.guard.call("process", idle, self._open, idle, handover)
 
+    def idle(self, record: Any = None, owner: object = None) -> OpenSpan:
+        """Return an open span that does nothing."""
+        return OpenSpan(self.telemetry, record=record, owner=owner)
+
     def open_batch(self, records: Sequence[Any]) -> OpenSpan:
         """Start the process span of a batch, and make it current; it carries no record's baggage."""
-        idle = OpenSpan(self.telemetry)
+        idle = self.idle()
         if is_suppressed():
             return idle
         return self.telemetry.guard.call("process_batch", idle, self._open_batch, idle, records)

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import wrapt
 
+from otelkafka.passage import bare
+
 Client = TypeVar("Client", bound="TracedClient")
 
 
@@ -16,23 +18,23 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
         client: the client.
         options: its options.
         wrap: makes such a proxy of a copy of the client.
+        engine: traces the client's calls.
     """
 
-    def __init__(self, client: Any, options: Any, wrap: Callable[[Any, Any], Any]) -> None:
+    def __init__(self, client: Any, options: Any, wrap: Callable[[Any, Any], Any], engine: Any) -> None:
         super().__init__(client)
+        self._self_engine = engine
+        self._self_methods = engine.methods
         self._self_options = options
         self._self_wrap = wrap
 
-    def _self_end_spans(self) -> None:
-        """End every span that is open when the client is closed."""
-        raise NotImplementedError
+    def _self_call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Call the engine's counterpart of the client's method."""
+        return self._self_methods[name](self.__wrapped__, bare(self.__wrapped__, name), *args, **kwargs)
 
     def close(self, *args: Any, **kwargs: Any) -> Any:
         """Close the client, then end the spans that are still open, also where closing raises."""
-        try:
-            return self.__wrapped__.close(*args, **kwargs)
-        finally:
-            self._self_end_spans()
+        return self._self_call("close", *args, **kwargs)
 
     def __enter__(self: Client) -> Client:
         """Return the traced client, not the bare one; also where the bare one is no context manager."""
@@ -47,7 +49,7 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
         try:
             return self.__wrapped__.close() if leave is None else leave(*raised)
         finally:
-            self._self_end_spans()
+            self._self_engine.end()
 
     def __repr__(self) -> str:
         """Return the client's own representation, and that it is traced."""

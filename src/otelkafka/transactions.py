@@ -1,7 +1,6 @@
 """Transactions of a producer: a span for what ends one, and a measure of each call."""
 
 from collections.abc import Callable
-from functools import wraps
 from threading import Lock
 from time import time_ns
 from typing import Any, NamedTuple
@@ -56,16 +55,10 @@ class Transactions:
         with self._lock:
             self._sends += 1
 
-    def trace(self, method: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the producer's method, traced."""
-
-        @wraps(call)
-        def traced(*args: Any, **kwargs: Any) -> Any:
-            return call(*args, **kwargs) if is_suppressed() else self._call(method, call, args, kwargs)
-
-        return traced
-
-    def _call(self, method: str, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, method: str, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a method of the producer's."""
+        if is_suppressed():
+            return call(*args, **kwargs)
         contained = self._telemetry.guard.call
         start = time_ns()
         if method == "begin_transaction":
