@@ -56,9 +56,9 @@ class Member(threading.Thread):
             while not self._leaves.is_set():
                 for records in self.consumer.poll(timeout_ms=100).values():
                     for record in records:
-                        self._handle(record)
+                        self._take(record)
 
-    def _handle(self, record: Any) -> None:
+    def _take(self, record: Any) -> None:
         self.handled.append((record.partition, record.offset))
         try:
             with self.consumer.process(record):

@@ -6,8 +6,9 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from brokers import start_broker
-from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
+from otelkafka import ConsumerOptions, ProducerOptions
 from otelkafka.testing import SpanRecorder
+from tests.face import wrap_consumer, wrap_producer
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +49,13 @@ def make_producer(broker, recorder):
     yield make
     for bare in made:
         bare.close()
+
+
+@pytest.fixture
+def bare_producer(broker):
+    producer = KafkaProducer(**broker.client_options)
+    yield producer
+    producer.close()
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import MessageSizeTooLargeError
 from opentelemetry import trace
 
-from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
+from otelkafka import ConsumerOptions, ProducerOptions
+from tests.face import wrap_consumer, wrap_producer
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = ("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-01".encode())

@@ -6,7 +6,8 @@ import pytest
 from kafka import errors
 from opentelemetry.trace import StatusCode
 
-from otelkafka import ConsumerOptions, ProducerOptions, process, wrap_producer
+from otelkafka import ConsumerOptions, ProducerOptions, process
+from tests.face import wrap_producer
 from tests.fakes import FakeProducer, record
 
 

@@ -5,6 +5,7 @@ import pytest
 from kafka import KafkaConsumer
 
 from otelkafka import client
+from tests.face import bare_of
 from tests.fakes import FakeConsumer
 
 RELEASE = tuple(int(part) for part in kafka.__version__.split(".")[:2])
@@ -17,7 +18,7 @@ def clients(broker, topic, make_producer, make_consumer):
     producer.send(topic, b"v").get(30)
     consumer = make_consumer({"client_id": "reader"})
     next(consumer)
-    return producer.__wrapped__, consumer.__wrapped__
+    return bare_of(producer), bare_of(consumer)
 
 
 def test_client_id_and_leader_are_known_in_every_release(clients, broker, topic):

@@ -5,8 +5,9 @@ from kafka import TopicPartition
 from opentelemetry import context
 from opentelemetry.trace import SpanKind, StatusCode
 
-from otelkafka import ConsumerOptions, wrap_consumer
+from otelkafka import ConsumerOptions
 from otelkafka.testing import MetricRecorder
+from tests.face import bare_of, engine_of, wrap_consumer
 from tests.fakes import FakeConsumer, ambient_of, record
 
 COMMIT = {
@@ -219,5 +220,5 @@ def test_many_commits_that_are_never_answered_do_not_grow_the_memory(wrap):
     consumer = wrap(Committing())
     for _ in range(11_000):
         consumer.commit_async(OFFSETS)
-        consumer.__wrapped__.waiting.clear()
-    assert len(consumer._self_engine._commits._waiting._pending) == 10_000
+        bare_of(consumer).waiting.clear()
+    assert len(engine_of(consumer)._commits._waiting._pending) == 10_000

@@ -11,7 +11,7 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import KafkaConnectionError
 from opentelemetry.trace import StatusCode
 
-from otelkafka import wrap_consumer
+from tests.face import bare_of, wrap_consumer
 from tests.fakes import (
     TRACE_ID,
     FakeConsumer,
@@ -49,7 +49,7 @@ def test_iterator_goes_on_after_an_error_and_after_its_end(recorder):
     assert next(records).offset == 1
     with pytest.raises(StopIteration):
         next(records)
-    consumer.__wrapped__.records.append(record(2))
+    bare_of(consumer).records.append(record(2))
     assert next(records).offset == 2
     consumer.close()
 
@@ -149,7 +149,7 @@ def test_next_leaves_its_span_current_until_the_next_call(recorder):
     with pytest.raises(StopIteration):
         next(consumer)
     assert not current().is_valid
-    consumer.__wrapped__.records.append(record(1))
+    bare_of(consumer).records.append(record(1))
     next(consumer)
     consumer.close()
     assert not current().is_valid
@@ -218,17 +218,17 @@ def test_listener_of_the_user_hears_and_raises(recorder):
         lambda: consumer.subscribe(["t"], None, Listener()),
     ):
         subscribe()
-        ours = consumer.__wrapped__.listener
+        ours = bare_of(consumer).listener
         with pytest.raises(ValueError, match="mine"):
             ours.on_partitions_assigned(partitions)
         assert ours.on_partitions_revoked(partitions) == ours.on_partitions_lost(partitions) == partitions
     consumer.subscribe(["t"])
-    alone = consumer.__wrapped__.listener
+    alone = bare_of(consumer).listener
     assert isinstance(alone, ConsumerRebalanceListener)
     assert alone.on_partitions_assigned(partitions) is None
     junk = object()
     consumer.subscribe(["t"], listener=junk)
-    assert consumer.__wrapped__.listener is junk
+    assert bare_of(consumer).listener is junk
 
 
 def test_async_listener_is_awaited(recorder):
@@ -250,7 +250,7 @@ def test_async_listener_is_awaited(recorder):
 
     consumer = wrap_consumer(GroupConsumer(), options_of(recorder))
     consumer.subscribe(["t"], listener=Listener())
-    ours, partitions = consumer.__wrapped__.listener, [TopicPartition("t", 0)]
+    ours, partitions = bare_of(consumer).listener, [TopicPartition("t", 0)]
 
     async def rebalance():
         await ours.on_partitions_assigned(partitions)
@@ -267,7 +267,7 @@ def test_poll_span_leaves_out_topics_that_are_not_traced(recorder):
     consumer = consumer_of(recorder, record(0, topic="u"), **options)
     consumer.poll()
     assert recorder.spans == []
-    consumer.__wrapped__.records = [record(0, topic="u"), record(1)]
+    bare_of(consumer).records = [record(0, topic="u"), record(1)]
     consumer.poll()
     (span,) = recorder.spans
     assert (span.name, span.attributes["messaging.batch.message_count"]) == ("poll t", 1)

@@ -7,8 +7,9 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from otelkafka import ConsumerOptions, ProducerOptions, process_batch, semconv, wrap_consumer, wrap_producer
+from otelkafka import ConsumerOptions, ProducerOptions, process_batch, semconv
 from otelkafka.testing import MetricRecorder
+from tests.face import bare_of, wrap_consumer, wrap_producer
 from tests.fakes import FakeConsumer, FakeProducer, record, traceparent
 
 CONVENTIONS = importlib.metadata.version("opentelemetry-semantic-conventions")
@@ -61,7 +62,7 @@ def emitted(recorder):
     consumer.poll()
     with process_batch([record(2, headers=[traceparent(1)])], ConsumerOptions(**providers)):
         pass
-    consumer.__wrapped__.records = [record(3), OSError()]
+    bare_of(consumer).records = [record(3), OSError()]
     list(iter([next(consumer)]))
     with pytest.raises(OSError):
         next(consumer)

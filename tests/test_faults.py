@@ -7,8 +7,9 @@ from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import Sampler
 
-from otelkafka import ConsumerOptions, Options, ProducerOptions, extract, inject, process, wrap_consumer, wrap_producer
+from otelkafka import ConsumerOptions, Options, ProducerOptions, extract, inject, process
 from otelkafka.testing import SpanRecorder
+from tests.face import engine_of, wrap_consumer, wrap_producer
 from tests.fakes import TRACEPARENT, FakeConsumer, FakeProducer, record
 
 
@@ -191,7 +192,7 @@ def test_many_topics_do_not_grow_the_memory():
     producer = wrap_producer(FakeProducer(), ProducerOptions(tracer_provider=SpanRecorder().tracer_provider))
     for at in range(2500):
         producer.send(f"t{at}", b"v")
-    telemetry = producer._self_engine._telemetry
+    telemetry = engine_of(producer)._telemetry
     assert len(telemetry._destinations) <= 1000
     assert len(telemetry._names) <= 1000
 

@@ -35,6 +35,8 @@ ORDER = [
     "rebalance",
     "consumption",
     "consumer",
+    "environment",
+    "instrumentor",
     "__init__",
     "testing",
 ]

@@ -14,9 +14,10 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
-from otelkafka import ConsumerOptions, ProducerOptions, process, process_batch, wrap_consumer, wrap_producer
+from otelkafka import ConsumerOptions, ProducerOptions, process, process_batch
 from otelkafka.metrics import BUCKETS, QUEUE_BUCKETS
 from otelkafka.testing import MetricRecorder, SpanRecorder
+from tests.face import bare_of, engine_of, wrap_consumer, wrap_producer
 from tests.fakes import FakeConsumer, FakeProducer, GroupConsumer, record, traceparent
 
 OF_T = {"messaging.system": "kafka", "messaging.destination.name": "t"}
@@ -161,7 +162,7 @@ def test_poll_is_measured_where_it_returns_records_or_raises(recorder):
         for told, n in recorder.points("messaging.client.consumed.messages")
     }
     assert consumed == {"0": 1, "1": 1}
-    consumer.__wrapped__.records = [OSError("gone")]
+    bare_of(consumer).records = [OSError("gone")]
     with pytest.raises(OSError):
         next(consumer)
     del told["messaging.destination.name"]  # the fake knows no subscription
@@ -172,9 +173,9 @@ def test_lag_is_of_the_last_record_and_goes_with_its_partition(recorder):
     """Per assigned partition, as of the last record handed over; gone when the partition is revoked."""
     consumer = wrap_consumer(GroupConsumer(), ConsumerOptions(meter_provider=recorder.meter_provider))
     consumer.subscribe(["t"])
-    listener = consumer.__wrapped__.listener
+    listener = bare_of(consumer).listener
     listener.on_partitions_assigned([TopicPartition("t", 0), TopicPartition("t", 1)])
-    consumer.__wrapped__.records = [record(2), record(5), record(7, partition=1)]
+    bare_of(consumer).records = [record(2), record(5), record(7, partition=1)]
     consumer.poll()
     other = {**PLACE, "messaging.destination.partition.id": "1"}
     assert recorder.points("otelkafka.consumer.lag") == [(PLACE, 4), (other, 2)]
@@ -374,10 +375,10 @@ def test_nothing_is_counted_where_nobody_listens(monkeypatch):
     """No SDK, or one that is disabled: no instruments at all."""
     for provider in (None, NoOpMeterProvider()):
         producer = wrap_producer(FakeProducer(), ProducerOptions(meter_provider=provider))
-        assert producer._self_engine._telemetry.instruments is None
+        assert engine_of(producer)._telemetry.instruments is None
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     disabled = ProducerOptions(meter_provider=MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False))
-    assert wrap_producer(FakeProducer(), disabled)._self_engine._telemetry.instruments is None
+    assert engine_of(wrap_producer(FakeProducer(), disabled))._telemetry.instruments is None
 
 
 def test_global_provider_that_comes_later_is_used(recorder, monkeypatch):
@@ -444,7 +445,7 @@ def test_metrics_keep_no_client_alive(recorder):
     try:
         for make in (lambda: consumer_of(recorder, record(0)), lambda: producer_of(recorder)):
             wrapped = make()
-            gone = weakref.ref(wrapped.__wrapped__)
+            gone = weakref.ref(bare_of(wrapped))
             if hasattr(wrapped, "poll"):
                 list(wrapped)
             else:

@@ -13,10 +13,9 @@ from otelkafka import (
     inject,
     process,
     process_batch,
-    wrap_consumer,
     wrap_handler,
-    wrap_producer,
 )
+from tests.face import wrap_consumer, wrap_producer
 from tests.fakes import FakeConsumer, FakeProducer
 
 

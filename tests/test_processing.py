@@ -7,11 +7,7 @@ import pytest
 from opentelemetry import baggage, context
 from opentelemetry.trace import SpanKind, StatusCode
 
-from otelkafka import (
-    process,
-    process_batch,
-    wrap_handler,
-)
+from otelkafka import process, process_batch, wrap_handler
 from tests.fakes import TRACEPARENT, ambient_of, consumer_of, current, options_of, record, traceparent
 
 

@@ -11,13 +11,9 @@ from opentelemetry.context import Context
 from opentelemetry.propagators.b3 import B3MultiFormat
 from opentelemetry.trace import StatusCode, get_current_span
 
-from otelkafka import (
-    Message,
-    ProducerOptions,
-    extract,
-    wrap_producer,
-)
+from otelkafka import Message, ProducerOptions, extract
 from otelkafka.testing import SpanRecorder, span_tree
+from tests.face import wrap_producer
 from tests.fakes import SPAN_ID, TRACEPARENT, FakeProducer, Metadata, ambient_of, current, producer_of
 
 

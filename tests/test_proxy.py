@@ -6,8 +6,10 @@ import pickle
 import weakref
 
 import pytest
+from kafka import KafkaConsumer, KafkaProducer
 
-from otelkafka import wrap_consumer
+from otelkafka import wrap_consumer, wrap_producer
+from tests.face import INSTRUMENTED
 from tests.fakes import FakeConsumer, FakeProducer, consumer_of, current, kinds, options_of, producer_of, record
 
 
@@ -68,3 +70,26 @@ def test_wrapping_again_ends_what_is_open(recorder):
     wrap_consumer(consumer, options_of(recorder))
     assert len(recorder.spans) == 1
     assert not current().is_valid
+
+
+def test_proxy_is_the_client(make_producer, make_consumer):
+    """isinstance holds, `with` yields the wrapper and closes it, copies and pickles do as the client does."""
+    producer, consumer = make_producer(), make_consumer()
+    assert isinstance(producer, KafkaProducer)
+    assert isinstance(consumer, KafkaConsumer)
+    with pytest.raises(TypeError):
+        pickle.dumps(producer)
+    assert copy.copy(consumer).config == consumer.config
+    assert repr(producer.__wrapped__) in repr(producer)
+    assert wrap_producer(producer).__wrapped__ is producer.__wrapped__
+    assert wrap_consumer(consumer).__wrapped__ is consumer.__wrapped__
+    with producer as entered:
+        assert entered is producer
+    with consumer as entered:
+        assert entered is consumer
+
+
+@pytest.fixture(autouse=True)
+def _wrapped_ones_only():
+    if INSTRUMENTED:
+        pytest.skip("this is of the wrapper: a patched class is the client's own")

@@ -8,8 +8,9 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 from opentelemetry import context
 from opentelemetry.trace import SpanKind
 
-from otelkafka import ConsumerOptions, wrap_consumer
+from otelkafka import ConsumerOptions
 from otelkafka.testing import MetricRecorder
+from tests.face import bare_of, engine_of, wrap_consumer
 from tests.fakes import GroupConsumer, ambient_of, current, record
 
 PARTITIONS = [TopicPartition("t", 1), TopicPartition("t", 0)]
@@ -31,7 +32,7 @@ def wrap(recorder, metrics):
 
 def listener_of(consumer, theirs=None):
     consumer.subscribe(["t"], listener=theirs)
-    return consumer.__wrapped__.listener
+    return bare_of(consumer).listener
 
 
 def test_each_turn_has_a_span_and_a_count(wrap, recorder, metrics):
@@ -150,7 +151,7 @@ def test_suppression_tells_nothing_and_calls_the_listener(wrap, recorder, metric
         context.detach(token)
     assert recorder.spans == []
     assert metrics.points("otelkafka.consumer.rebalances") == []
-    assert set(consumer._self_engine.history._assigned) == {("t", 0), ("t", 1)}
+    assert set(engine_of(consumer).history._assigned) == {("t", 0), ("t", 1)}
 
 
 def test_wrapping_again_leaves_one_listener_with_the_new_options(wrap, recorder):

@@ -7,8 +7,9 @@ from opentelemetry import context, trace
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind
 
-from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
+from otelkafka import ConsumerOptions, ProducerOptions
 from otelkafka.testing import SpanRecorder
+from tests.face import wrap_consumer, wrap_producer
 from tests.fakes import (
     TRACE_ID,
     TRACEPARENT,

@@ -5,8 +5,9 @@ from kafka import TopicPartition
 from opentelemetry import context
 from opentelemetry.trace import SpanKind
 
-from otelkafka import ProducerOptions, wrap_producer
+from otelkafka import ProducerOptions
 from otelkafka.testing import MetricRecorder
+from tests.face import wrap_producer
 from tests.fakes import FakeProducer, ambient_of
 
 OFFSETS = {TopicPartition("t", 0): 5}

@@ -7,10 +7,11 @@ from kafka import TopicPartition
 from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
-from otelkafka import extract, process_batch, wrap_consumer
+from otelkafka import extract, process_batch
 from otelkafka.links import Predecessor
 from otelkafka.testing import SpanRecorder
 from otelkafka.wait import Handover, Wait, WaitHistory
+from tests.face import bare_of, engine_of, wrap_consumer
 from tests.fakes import TRACEPARENT, GroupConsumer, consumer_of, kinds, options_of, record, traceparent
 
 
@@ -31,7 +32,7 @@ def test_wait_adds_up_and_busy_names_the_predecessor(recorder):
     wrapped = time.time_ns()
     consumer = consumer_of(recorder)
     old = int(time.time() * 1000) - 60_000
-    consumer.__wrapped__.records += [record(0, timestamp=old), record(1, timestamp=old)]
+    bare_of(consumer).records += [record(0, timestamp=old), record(1, timestamp=old)]
     for _ in consumer:
         time.sleep(0.02)
     for span in recorder.spans:
@@ -54,7 +55,7 @@ def test_predecessor_is_named_where_it_was_not_sampled():
     """The link carries the culprit's position although nothing of it was recorded."""
     recorder = SpanRecorder(ParentBased(ALWAYS_OFF))
     consumer = consumer_of(recorder)
-    consumer.__wrapped__.records += [record(0, headers=[traceparent(0, sampled=False)]), record(1)]
+    bare_of(consumer).records += [record(0, headers=[traceparent(0, sampled=False)]), record(1)]
     for _ in consumer:
         time.sleep(0.01)
     (span,) = recorder.spans
@@ -124,7 +125,7 @@ def test_revoked_partition_is_forgotten(recorder):
     """What was noted of a partition goes with it, so that another turn of it starts anew."""
     consumer = wrap_consumer(GroupConsumer(), options_of(recorder))
     consumer.subscribe(["t"])
-    listener, history = consumer.__wrapped__.listener, consumer._self_engine.history
+    listener, history = bare_of(consumer).listener, engine_of(consumer).history
     for leave in (listener.on_partitions_revoked, listener.on_partitions_lost):
         listener.on_partitions_assigned([TopicPartition("t", 0)])
         assert set(history._assigned) == {("t", 0)}
@@ -136,7 +137,7 @@ def test_time_between_hand_over_and_start_is_busy(recorder):
     """From its hand-over to the start of its span a record waits for its consumer's code, also while that polls."""
     consumer = consumer_of(recorder, record(0), process="manual")
     one = next(consumer)
-    consumer.__wrapped__.poll = lambda: time.sleep(0.02)
+    bare_of(consumer).poll = lambda: time.sleep(0.02)
     consumer.poll()
     with consumer.process(one):
         pass

@@ -117,6 +117,11 @@ class Consumption:
         finally:
             self.end()
 
+    def stop(self) -> None:
+        """Trace no more: iterators that live on hand over their records without spans."""
+        self.dispatcher.stopped = True
+        self.dispatcher.end_open()
+
     def end(self) -> None:
         """End every span that is open."""
         self.dispatcher.end_open()

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
-import wrapt
-
 MARK = "_otelkafka_patch"
 """Attribute of the functions that stand in for a patched class's own."""
 
@@ -53,7 +51,7 @@ def bare(client: Any, name: str) -> Callable[..., Any]:
 def is_neighbours(function: object) -> bool:
     """Tell whether a function is opentelemetry-instrumentation-kafka-python's own wrapper around another."""
     wrapper = getattr(function, "_self_wrapper", None)
-    return isinstance(function, wrapt.ObjectProxy) and getattr(wrapper, "__module__", "").startswith(_NEIGHBOUR)
+    return str(getattr(wrapper, "__module__", "")).startswith(_NEIGHBOUR)
 
 
 def without_neighbour(function: Any) -> Any:

@@ -244,8 +244,6 @@ def _reporter_of(registry: Registry) -> type[KafkaMetricsReporter]:
 
 
 def _restart_in_child() -> None:
-    global _lock  # noqa: PLW0603 (another thread of the parent may hold it)
-    _lock = Lock()
     for registry in [*_registries.values(), *_global]:
         registry.restart()
 

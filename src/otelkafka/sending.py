@@ -71,6 +71,9 @@ class Sending:
         """End every span that is open."""
         self._in_flight.end_all()
 
+    def stop(self) -> None:
+        """Trace no more; what is in flight ends when its future does."""
+
     def send(self, _: object, send: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call `send` inside a span, with headers that carry it.
 

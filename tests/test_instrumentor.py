@@ -1,0 +1,486 @@
+"""KafkaInstrumentor: patched classes, their way back, and the neighbours."""
+
+import http.server
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import kafka
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from opentelemetry import trace
+
+import otelkafka
+from otelkafka.instrumentor import KafkaInstrumentor
+from otelkafka.testing import MetricRecorder
+from tests.fakes import ambient_of, current
+
+ROOT = Path(__file__).parents[1]
+PATIENCE = 30
+
+
+@pytest.fixture
+def instrument(recorder):
+    """Instrument kafka-python's own classes, and leave them as they were."""
+
+    def instrument(**options):
+        KafkaInstrumentor().instrument(tracer_provider=recorder.tracer_provider, **options)
+
+    before = own_methods()
+    yield instrument
+    if KafkaInstrumentor().is_instrumented_by_opentelemetry:
+        KafkaInstrumentor().uninstrument()
+    assert own_methods() == before
+
+
+def own_methods():
+    return {
+        cls: {name: value for name, value in vars(cls).items() if callable(value)}
+        for cls in (KafkaProducer, KafkaConsumer)
+    }
+
+
+@pytest.fixture
+def clients(broker, topic):
+    made = []
+
+    def make(cls, **config):
+        made.append(cls(**{**broker.client_options, **config}))
+        return made[-1]
+
+    def producer(cls=KafkaProducer, **config):
+        return make(cls, **config)
+
+    def consumer(cls=KafkaConsumer, **config):
+        bare = make(cls, auto_offset_reset="earliest", consumer_timeout_ms=5000, **config)
+        bare.assign([TopicPartition(topic, 0)])
+        return bare
+
+    yield producer, consumer
+    for client in made:
+        client.close()
+
+
+def test_unchanged_code_is_traced(instrument, clients, recorder, topic):
+    """send, iteration, next(), poll(): the same spans as wrapped, with a parent, and nothing twice."""
+    metrics = MetricRecorder()
+    instrument(meter_provider=metrics.meter_provider)
+    producer, consumer = (make() for make in clients)
+    for value in (b"1", b"2", b"3", b"4"):
+        producer.send(topic, value).get(PATIENCE)
+    seen = []
+    for record in consumer:
+        seen.append((record.value, current()))
+        break
+    assert not current().is_valid
+    seen.append((next(consumer).value, current()))
+    for records in consumer.poll(timeout_ms=5000).values():
+        seen += [(record.value, current()) for record in records]
+    consumer.close()
+    assert not current().is_valid
+    sent, processed = recorder.named(f"send {topic}"), recorder.named(f"process {topic}")
+    assert [value for value, _ in seen] == [b"1", b"2", b"3", b"4"]
+    assert [context for _, context in seen] == [span.context for span in processed]
+    assert [span.parent.span_id for span in processed] == [span.context.span_id for span in sent]
+    assert len(recorder.spans) == 8
+    assert [count for _, count in metrics.points("messaging.client.consumed.messages")] == [4]
+    assert [count for _, count in metrics.points("messaging.client.sent.messages")] == [4]
+
+
+def test_clients_and_subclasses_that_were_there_before_are_traced(instrument, clients, recorder, topic):
+    """A client that is alive, a class that was imported or derived before: all traced, each send once."""
+
+    class Own(KafkaProducer):
+        def send(self, *args, **kwargs):
+            return super().send(*args, **kwargs)
+
+    make, _ = clients
+    alive, own = make(), make(Own)
+    instrument()
+    for producer in (alive, own):
+        producer.send(topic, b"v").get(PATIENCE)
+    assert len(recorder.wait_for(f"send {topic}", 2)) == 2
+    time.sleep(0.05)
+    assert len(recorder.named(f"send {topic}")) == 2
+
+
+def test_uninstrument_leaves_the_classes_and_live_iterators_well(instrument, clients, recorder, topic):
+    """The classes are as they were; an iterator that lives on hands over its records, without spans."""
+    make_producer, make_consumer = clients
+    producer, consumer = make_producer(), make_consumer()
+    for value in (b"1", b"2", b"3"):
+        producer.send(topic, value).get(PATIENCE)
+    instrument()
+    iterator = iter(consumer)
+    assert next(iterator).value == b"1"
+    assert current().is_valid
+    KafkaInstrumentor().uninstrument()
+    assert not current().is_valid
+    assert [next(iterator).value, next(iterator).value] == [b"2", b"3"]
+    assert not current().is_valid
+    assert len(recorder.named(f"process {topic}")) == 1
+    producer.send(topic, b"4").get(PATIENCE)
+    assert recorder.named(f"send {topic}") == []
+
+
+def test_instrumenting_twice_is_once(instrument, clients, recorder, topic, caplog):
+    """A second instrument() is a warning; there is one span a send."""
+    instrument()
+    instrument()
+    assert "already instrumented" in caplog.text
+    clients[0]().send(topic, b"v").get(PATIENCE)
+    assert len(recorder.wait_for(f"send {topic}")) == 1
+
+
+def test_wrapped_client_of_an_instrumented_class_has_one_span(instrument, clients, recorder, topic):
+    """The wrapper traces, the patched class passes through: one span, one traceparent, on both sides."""
+    instrument()
+    options = otelkafka.Options(tracer_provider=recorder.tracer_provider)
+    producer = otelkafka.wrap_producer(clients[0](), options)
+    consumer = otelkafka.wrap_consumer(clients[1](), options)
+    for _ in range(3):
+        producer.send(topic, b"v").get(PATIENCE)
+    for record in consumer:
+        assert [key for key, _ in record.headers] == ["traceparent"]
+        break
+    next(consumer)
+    for records in consumer.poll(timeout_ms=5000).values():
+        list(records)
+    consumer.close()
+    assert len(recorder.wait_for(f"send {topic}", 3)) == 3
+    assert len(recorder.named(f"process {topic}")) == 3
+
+
+def test_hooks_have_the_signatures_of_the_instrumentation_before_this(instrument, clients, recorder, topic):
+    """produce_hook(span, args, kwargs) and consume_hook(span, record, args, kwargs), by changing the import only."""
+    heard = []
+    instrument(
+        produce_hook=lambda span, args, kwargs: heard.append((span.is_recording(), args, dict(kwargs))),
+        consume_hook=lambda span, record, args, kwargs: heard.append((span.is_recording(), record.value, args, kwargs)),
+    )
+    producer, consumer = (make() for make in clients)
+    producer.send(topic, value=b"v").get(PATIENCE)
+    next(iter(consumer))
+    assert heard == [(True, (topic,), {"value": b"v"}), (True, b"v", (), {})]
+
+
+def test_hook_that_raises_is_contained(instrument, clients, topic, caplog):
+    """Records go out and come in, whatever a hook does."""
+    instrument(produce_hook=lambda *_: 1 / 0, consume_hook=lambda *_: 1 / 0)
+    producer, consumer = (make() for make in clients)
+    producer.send(topic, b"v").get(PATIENCE)
+    assert next(iter(consumer)).value == b"v"
+    assert {record.args[0] for record in caplog.records if record.name == "otelkafka"} == {"produce_hook", "on_process"}
+
+
+def test_options_are_those_of_the_wrappers(instrument, clients, recorder, topic, monkeypatch):
+    """By keyword; else by environment variables, of which a wrong one is a warning."""
+    monkeypatch.setenv("OTELKAFKA_RELATION", "link")
+    monkeypatch.setenv("OTELKAFKA_SPAN_NAME", "{destination} {operation}")
+    instrument(span_name="{operation}: {destination}")
+    producer, consumer = (make() for make in clients)
+    producer.send(topic, b"v").get(PATIENCE)
+    next(iter(consumer))
+    (sent,) = recorder.wait_for(f"send: {topic}")
+    consumer.close()
+    (processed,) = recorder.named(f"process: {topic}")
+    assert processed.parent is None
+    assert processed.links[0].context.span_id == sent.context.span_id
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTELKAFKA_RELATION", "child"),
+        ("OTELKAFKA_MAX_LINKS", "many"),
+        ("OTELKAFKA_MAX_LINKS", "-1"),
+        ("OTELKAFKA_POLL_SPANS", "perhaps"),
+        ("OTELKAFKA_SPAN_NAME", "{nope}"),
+    ],
+)
+def test_wrong_variable_is_a_warning_that_names_it(instrument, monkeypatch, caplog, variable, value):
+    """It must never stop an application from starting."""
+    monkeypatch.setenv(variable, value)
+    instrument()
+    assert f"{variable}={value!r} is left out" in caplog.text
+
+
+def test_right_variables_are_taken(monkeypatch):
+    """Each type of option: a truth, a number, a name, a list."""
+    from otelkafka.environment import options_from_environment
+
+    for name, value in (
+        ("POLL_SPANS", "Yes"),
+        ("CAPTURE_KEY", "0"),
+        ("MAX_LINKS", "7"),
+        ("CAPTURE_HEADERS", "a, b-*,"),
+    ):
+        monkeypatch.setenv(f"OTELKAFKA_{name}", value)
+    assert options_from_environment(otelkafka.ConsumerOptions) == {
+        "poll_spans": True,
+        "capture_key": False,
+        "max_links": 7,
+        "capture_headers": ("a", "b-*"),
+    }
+
+
+@pytest.mark.parametrize("wrong", [{"relation": "child"}, {"nonsense": 1}])
+def test_wrong_option_is_refused_and_leaves_the_classes(instrument, wrong):
+    """A clear error at once, and nothing patched."""
+    before = own_methods()
+    with pytest.raises((TypeError, ValueError), match=next(iter(wrong))):
+        instrument(**wrong)
+    assert own_methods() == before
+
+
+def test_it_is_found_by_opentelemetry_instrument():
+    """The entry point, and what it depends on."""
+    (found,) = entry_points(group="opentelemetry_instrumentor", name="otelkafka")
+    assert found.load() is KafkaInstrumentor
+    assert KafkaInstrumentor().instrumentation_dependencies() == ("kafka-python >= 2.0.3, < 4",)
+
+
+@pytest.fixture
+def neighbour(recorder):
+    """The other instrumentation of kafka-python."""
+    module = pytest.importorskip("opentelemetry.instrumentation.kafka")
+    theirs = module.KafkaInstrumentor()
+    before = own_methods()
+    yield lambda: theirs.instrument(tracer_provider=recorder.tracer_provider, skip_dep_check=True)
+    if theirs.is_instrumented_by_opentelemetry:
+        theirs.uninstrument()
+    assert own_methods() == before
+
+
+def theirs_and_ours(recorder):
+    scopes = [span.instrumentation_scope.name for span in recorder.spans]
+    return scopes.count("opentelemetry.instrumentation.kafka"), scopes.count("otelkafka")
+
+
+def test_neighbour_that_was_first_is_called_through(neighbour, instrument, clients, recorder, topic, caplog):
+    """Both active: otelkafka traces, every record once, and one warning says how to choose."""
+    neighbour()
+    instrument()
+    producer, consumer = (make() for make in clients)
+    for _ in range(2):
+        producer.send(topic, b"v").get(PATIENCE)
+    for record in consumer:
+        assert [key for key, _ in record.headers] == ["traceparent"]
+        break
+    consumer.close()
+    assert theirs_and_ours(recorder) == (0, 3)
+    assert caplog.text.count("KafkaProducer: otelkafka traces") == 1
+    assert "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS" in caplog.text
+    KafkaInstrumentor().uninstrument()
+
+
+def test_neighbour_that_comes_later_is_put_aside(instrument, neighbour, clients, recorder, topic):
+    """The first call that runs inside it is its own, from then on otelkafka traces."""
+    instrument()
+    neighbour()
+    producer = clients[0]()
+    for _ in range(3):
+        producer.send(topic, b"v").get(PATIENCE)
+    recorder.wait_for(f"send {topic}", 2)
+    assert theirs_and_ours(recorder) == (1, 2)
+    KafkaInstrumentor().uninstrument()
+
+
+def test_wrapped_client_of_a_class_that_they_patched_has_one_span(neighbour, clients, recorder, topic):
+    """Only their own wrappers are gone through: one span, one traceparent."""
+    neighbour()
+    options = otelkafka.Options(tracer_provider=recorder.tracer_provider)
+    otelkafka.wrap_producer(clients[0](), options).send(topic, b"v").get(PATIENCE)
+    consumer = otelkafka.wrap_consumer(clients[1](), options)
+    for record in consumer:
+        assert [key for key, _ in record.headers] == ["traceparent"]
+        break
+    assert theirs_and_ours(recorder) == (0, 2)
+
+
+def test_somebody_elses_wrapper_stays(instrument, clients, recorder, topic, monkeypatch):
+    """A patch of another's, under ours or over it, is called, and is there after us."""
+    called = []
+    send = KafkaProducer.send
+
+    def theirs(self, *args, **kwargs):
+        called.append("under")
+        return send(self, *args, **kwargs)
+
+    monkeypatch.setattr(KafkaProducer, "send", theirs)
+    instrument()
+    ours = KafkaProducer.send
+
+    def over(self, *args, **kwargs):
+        called.append("over")
+        return ours(self, *args, **kwargs)
+
+    KafkaProducer.send = over
+    producer = clients[0]()
+    producer.send(topic, b"v").get(PATIENCE)
+    assert called == ["over", "under"]
+    assert len(recorder.wait_for(f"send {topic}")) == 1
+    KafkaInstrumentor().uninstrument()
+    assert KafkaProducer.send is over
+    producer.send(topic, b"v").get(PATIENCE)
+    assert called == ["over", "under"] * 2
+    assert len(recorder.named(f"send {topic}")) == 1
+    monkeypatch.setattr(KafkaProducer, "send", send)
+
+
+def test_ambient_span_of_another_instrumentation_is_the_parent(instrument, clients, recorder, topic):
+    """What a web framework's instrumentation has made current is the send's parent."""
+    instrument()
+    with ambient_of(recorder, "GET /") as ambient:
+        clients[0]().send(topic, b"v").get(PATIENCE)
+    (sent,) = recorder.wait_for(f"send {topic}")
+    assert sent.parent.span_id == ambient.get_span_context().span_id
+
+
+def test_log_records_carry_the_process_spans_ids(instrument, clients, recorder, topic, caplog):
+    """opentelemetry-instrumentation-logging shows the process span's ids inside the loop."""
+    logs = pytest.importorskip("opentelemetry.instrumentation.logging").LoggingInstrumentor()
+    instrument()
+    producer, consumer = (make() for make in clients)
+    producer.send(topic, b"v").get(PATIENCE)
+    logs.instrument(
+        tracer_provider=recorder.tracer_provider, inject_trace_context=True, enable_log_auto_instrumentation=False
+    )
+    try:
+        for _ in consumer:
+            logging.getLogger("app").warning("answering")
+            break
+    finally:
+        logs.uninstrument()
+    (record,) = [record for record in caplog.records if record.name == "app"]
+    (span,) = recorder.named(f"process {topic}")
+    assert record.otelSpanID == f"{span.context.span_id:016x}"
+
+
+def test_threads_that_instrument_and_send_at_once(instrument, clients, recorder, topic):
+    """Clients in many threads while the classes are patched: every record goes out, each with one span at most."""
+    producer = clients[0]()
+    futures = []
+
+    def send():
+        for _ in range(50):
+            futures.append(producer.send(topic, b"v"))
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    instrument()
+    for thread in threads:
+        thread.join()
+    for future in futures:
+        future.get(PATIENCE)
+    assert len(futures) == 200
+    assert len(recorder.named(f"send {topic}")) <= 200
+
+
+SERVICE = """
+import os, sys
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+options = {"bootstrap_servers": sys.argv[1], **eval(sys.argv[3])}
+producer = KafkaProducer(**options)
+producer.send(sys.argv[2], b"v").get(30)
+producer.close()
+consumer = KafkaConsumer(auto_offset_reset="earliest", **options)
+consumer.assign([TopicPartition(sys.argv[2], 0)])
+for record in consumer:
+    print("answered", record.value.decode())
+    break
+consumer.close()
+"""
+
+
+class Endpoint(http.server.ThreadingHTTPServer):
+    """Takes what an OTLP exporter sends."""
+
+    def __init__(self):
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+        endpoint, self.spans = self, []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.path == "/v1/traces":
+                    request = ExportTraceServiceRequest.FromString(body)
+                    for resource in request.resource_spans:
+                        endpoint.spans += [span for scope in resource.scope_spans for span in scope.spans]
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+def test_service_without_a_changed_line_reaches_an_otlp_endpoint(broker, topic, tmp_path):
+    """`opentelemetry-instrument python service.py`: its spans arrive, one trace from send to process."""
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    service = tmp_path / "service.py"
+    service.write_text(SERVICE)
+    options = {name: value for name, value in broker.client_options.items() if name != "bootstrap_servers"}
+    with Endpoint() as endpoint:
+        serving = threading.Thread(target=endpoint.serve_forever, kwargs={"poll_interval": 0.01})
+        serving.start()
+        environment = {
+            **os.environ,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{endpoint.server_port}",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_TRACES_EXPORTER": "otlp",
+            "OTEL_METRICS_EXPORTER": "none",
+            "OTEL_LOGS_EXPORTER": "none",
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "kafka",
+            "OTELKAFKA_PROCESS": "iterate",
+            "OTELKAFKA_MAX_LINKS": "wrong",
+            "NO_PROXY": "127.0.0.1",
+        }
+        command = [str(Path(sys.executable).with_name("opentelemetry-instrument")), sys.executable, str(service)]
+        ran = subprocess.run(
+            [*command, broker.bootstrap_servers, topic, repr(options)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        endpoint.shutdown()
+        serving.join()
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "answered v\n"
+    assert "OTELKAFKA_MAX_LINKS='wrong' is left out" in ran.stderr
+    names = {span.name: span for span in endpoint.spans}
+    assert set(names) == {f"send {topic}", f"process {topic}"}
+    assert names[f"process {topic}"].parent_span_id == names[f"send {topic}"].span_id
+    assert len({span.trace_id for span in endpoint.spans}) == 1
+
+
+def test_client_that_cannot_be_looked_up_is_not_traced_but_works(instrument):
+    """A subclass without a hash, say: its calls go on."""
+    sent = []
+
+    class Odd(kafka.KafkaProducer):
+        __hash__ = None
+
+        def __init__(self):
+            pass
+
+        def close(self, *_, **__):
+            sent.append("closed")
+
+    instrument()
+    odd = Odd()
+    with pytest.raises(AttributeError):
+        odd.send("t", b"v")
+    odd.close()
+    assert sent == ["closed"]
+    assert trace.get_current_span() is trace.INVALID_SPAN
