@@ -95,7 +95,7 @@ class Patch:
         """Leave the class as it was; what somebody else has put over ours stays, and finds it idle."""
         mine, self._mine = self._mine, {}
         for name, before in self._before.items():
-            present = self._class.__dict__.get(name)
+            present: Any = self._class.__dict__.get(name)
             if is_neighbours(present) and present.__wrapped__ is mine[name]:
                 present.__wrapped__ = mine[name].__wrapped__
             if present is not mine[name]:
