@@ -484,3 +484,19 @@ def test_client_that_cannot_be_looked_up_is_not_traced_but_works(instrument):
     odd.close()
     assert sent == ["closed"]
     assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process forks here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_child_of_a_fork_goes_its_own_way(instrument):
+    """What a child does to its classes is not its parent's affair, and it can instrument as its parent did."""
+    before = own_methods()
+    instrument()
+    child = os.fork()
+    if child == 0:
+        KafkaInstrumentor().uninstrument()
+        as_it_was = own_methods() == before
+        KafkaInstrumentor().instrument()
+        os._exit(0 if as_it_was and own_methods() != before else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert own_methods() != before
