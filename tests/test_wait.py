@@ -70,7 +70,7 @@ def test_history_is_bounded_and_answers_coarsely_what_is_long_past():
     for at in range(1, 10_001):
         history.enter(at * step)
         history.leave(at * step + step // 2)
-        history.note_handover("t", 0, at, at, Handover(at * step, None))
+        history.note_handover("t", 0, at, at, Handover(at * step, lambda: None))
     end = 10_001 * step
     assert len(history._marks) <= 4097
     assert history.fetched(0, end) == 10_000 * step // 2
@@ -86,8 +86,8 @@ def test_history_counts_the_fetch_that_lasts():
     history = WaitHistory(0)
     history.leave(5_000_000)
     assert history.fetched(0, 5_000_000) == 0
-    history.note_handover("t", 0, 1, 1, Handover(10, None))
-    history.note_handover("t", 0, 2, 2, Handover(20, None))
+    history.note_handover("t", 0, 1, 1, Handover(10, lambda: None))
+    history.note_handover("t", 0, 2, 2, Handover(20, lambda: None))
     assert history.handover_of(record(2)) == history.handover_of(record(1))
 
 
@@ -117,8 +117,8 @@ def test_predecessor_is_not_named_for_less_than_a_millisecond():
     """A consumer that was busy for a moment is not worth a link."""
     wait = Wait(queue=5, busy=1_000_000, fetch=0, timestamp_type=None, clock_skew=False)
     context = trace.get_current_span(extract([TRACEPARENT])).get_span_context()
-    assert Predecessor(context, {}).kept_busy(wait) is False
-    assert Predecessor(context, {}).kept_busy(wait._replace(busy=1_000_001)) is True
+    assert Predecessor(context, dict).kept_busy(wait) is False
+    assert Predecessor(context, dict).kept_busy(wait._replace(busy=1_000_001)) is True
 
 
 def test_revoked_partition_is_forgotten(recorder):

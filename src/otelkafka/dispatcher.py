@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from time import time_ns
 from typing import Any
 
@@ -77,12 +78,13 @@ class Dispatcher:
         leave_ended_spans()
 
     def _end_open_here(self) -> None:
+        """End what this consumer has left open in this context: spans of a list whose loop goes on, say."""
         for each in open_spans():
             if each.owner is self:
                 each.end_here()
 
     def _fetch(self, consumer: Any, call: Callable[[], Any], started: int) -> Any:
-        self._telemetry.guard.call("get_meter", None, lambda: self.processing.in_process.instruments)
+        _ = self.processing.in_process.instruments  # begin to ask for the consumer's gauges
         self.history.enter(started)
         try:
             return call()
@@ -98,11 +100,13 @@ class Dispatcher:
                 self.history.update(client.assignment(consumer), started)
 
     def _hand_over(self, consumer: Any, record: Any) -> OpenSpan | None:
-        highwater = client.highwater(consumer, record.topic, record.partition)
-        handover = Handover(time_ns(), highwater)
-        self._count(record, 1, highwater)
+        ask = partial(client.highwater, consumer, record.topic, record.partition)
+        handover = Handover(time_ns(), ask)
+        self._count(record, 1, handover)
         if self._options.process != "manual":
             return self.processing.open(record, handover, self)
+        # What is noted for later must not hold the consumer.
+        handover = handover.known()
         self.history.note_handover(record.topic, record.partition, record.offset, record.offset, handover)
         return None
 
@@ -112,24 +116,23 @@ class Dispatcher:
         now = time_ns()
         handed_over = {}
         for partition, records in polled.items():
-            highwater = client.highwater(consumer, partition.topic, partition.partition)
-            handover = Handover(now, highwater)
+            handover = Handover(now, partial(client.highwater, consumer, partition.topic, partition.partition)).known()
             first, last = records[0].offset, records[-1].offset
             self.history.note_handover(partition.topic, partition.partition, first, last, handover)
-            self._count(records[-1], len(records), highwater)
+            self._count(records[-1], len(records), handover)
             handed_over[partition] = PolledRecords(records, self, handover)
         if not is_suppressed():
             self._telemetry.guard.call("poll", None, self._tell_poll, polled, started)
         return handed_over if self._options.process == "auto" else polled
 
-    def _count(self, last: Any, count: int, highwater: int | None) -> None:
+    def _count(self, last: Any, count: int, handover: Handover) -> None:
         """Count records of one partition that are handed over, `last` the last of them, and note what lies behind."""
         instruments = self._telemetry.instruments
         if instruments is None or is_suppressed():
             return
         series = self._operation.series(self._telemetry.destination(last.topic), last.partition)
         series.total(instruments.consumed).add(count)
-        behind = attributes.lag(last.offset, highwater)
+        behind = attributes.lag(last.offset, handover.highwater())
         if behind is not None:
             self.history.lags[last.topic, last.partition] = behind
 

@@ -80,20 +80,28 @@ class HeaderCarrier:
 
 
 class CarrierGetter(Getter[Carrier]):
-    """Lets a propagator read from a carrier, and remembers which keys it asked for."""
-
-    def __init__(self) -> None:
-        self.asked: set[str] = set()
+    """Lets a propagator read from a carrier."""
 
     def get(self, carrier: Carrier, key: str) -> list[str] | None:
         """Return the value of `key` as the list that propagators expect."""
-        self.asked.add(key)
         value = carrier.get(key)
         return None if value is None else [value]
 
     def keys(self, carrier: Carrier) -> list[str]:
         """Return the carrier's keys."""
         return carrier.keys()
+
+
+class AskedGetter(CarrierGetter):
+    """Remembers which keys a propagator has asked for."""
+
+    def __init__(self) -> None:
+        self.asked: set[str] = set()
+
+    def get(self, carrier: Carrier, key: str) -> list[str] | None:
+        """Return the value of `key`, and remember it."""
+        self.asked.add(key)
+        return super().get(carrier, key)
 
 
 class CarrierSetter(Setter[Carrier]):

@@ -24,7 +24,8 @@ class Work:
         partition: the one partition; None where a batch has several.
         partitions: all of them.
         start: when its processing started, Unix time in nanoseconds.
-        told: what its successor is told of it.
+        offset: of the record; None for a batch.
+        count: how many records a batch has; None for a record.
         span: its process span.
     """
 
@@ -32,8 +33,19 @@ class Work:
     partition: int | None
     partitions: AbstractSet[tuple[str, int]]
     start: int
-    told: Attributes
+    offset: int | None
+    count: int | None
     span: Span
+
+    def tell(self, duration: float) -> Attributes:
+        """Return what its successor is told of it, which took so many seconds."""
+        told: Attributes = {
+            **self.destination.attributes,
+            **attributes.of_partition(self.partition),
+            **attributes.of_offset(self.offset),
+            semconv.PROCESS_DURATION: duration,
+        }
+        return told if self.count is None else {**told, semconv.MESSAGING_BATCH_MESSAGE_COUNT: self.count}
 
 
 class InProcess:
@@ -58,11 +70,14 @@ class InProcess:
         instruments = self._telemetry.instruments
         if instruments is not None and not self._is_watched:
             self._is_watched = True
-            instruments.watch(self)
-            if self._history is not None:
-                told = {semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA, **attributes.of_group(self._facts)}
-                instruments.follow(self._history, self._history.spent, told)
+            self._telemetry.guard.call("get_meter", None, self._watch, instruments)
         return instruments
+
+    def _watch(self, instruments: Instruments) -> None:
+        instruments.watch(self)
+        if self._history is not None:
+            told = {semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA, **attributes.of_group(self._facts)}
+            instruments.follow(self._history, self._history.spent, told)
 
     def begin(self, work: Work) -> None:
         """Note what is processed, where somebody will ask for it."""

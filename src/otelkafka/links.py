@@ -15,7 +15,7 @@ class Predecessor(NamedTuple):
     """The process span before: what a record had to wait for while its consumer was busy."""
 
     context: SpanContext
-    told: Attributes
+    tell: Callable[[], Attributes]
 
     def kept_busy(self, wait: Wait | None) -> bool:
         """Tell whether the consumer was busy for so long that its name is worth a link."""
@@ -23,7 +23,7 @@ class Predecessor(NamedTuple):
 
     def link(self, span: Span) -> None:
         """Link `span` to it."""
-        span.add_link(self.context, attributes.of_link(semconv.LINK_PREDECESSOR, self.told))
+        span.add_link(self.context, attributes.of_link(semconv.LINK_PREDECESSOR, self.tell()))
 
 
 def link_to(context: SpanContext, kind: str) -> list[Link]:

@@ -16,10 +16,14 @@ class Message(NamedTuple):
     timestamp_ms: int | None = None
 
 
+_FIELDS = frozenset(Message._fields)
+
+
 def message_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message | None:
     """Return the arguments by name; None where `send()` will refuse them."""
     try:
-        message = Message(*args, **{name: kwargs[name] for name in kwargs if name in Message._fields})
+        known = kwargs if kwargs.keys() <= _FIELDS else {name: kwargs[name] for name in kwargs if name in _FIELDS}
+        message = Message(*args, **known)
     except TypeError:
         return None
     return message if isinstance(message.topic, str) else None

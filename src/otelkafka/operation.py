@@ -5,7 +5,7 @@ from time import monotonic, time_ns
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind
+from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
@@ -14,8 +14,8 @@ from otelkafka.metrics import Total, Totals
 from otelkafka.telemetry import Destination, Telemetry
 
 _NO_SPAN = Context()
-_MOST_SERIES = 2000
-_LEADERS_SECONDS = 30
+_MOST_KEPT = 4000
+_LEADERS_SECONDS = 10
 
 
 class Series:
@@ -61,8 +61,9 @@ class Operation:
         self._kind = kind
         self._span_kind = span_kind
         self._attributes = attributes.of_operation(name, kind)
+        self._known: dict[tuple[str, str | None, int | None], Attributes] = {}
         self._series: dict[tuple[str, int | None, str | None], Series] = {}
-        self._renew_series = 0.0
+        self._renew_at = 0.0
 
     def start(
         self,
@@ -84,7 +85,7 @@ class Operation:
             start_time: Unix time in nanoseconds; None for now.
             message_count: how many records a batch has; None for what is no batch.
         """
-        known = self._known(destination, partition)
+        known = dict(self._known_of(destination, partition))
         if message_count is not None:
             known[semconv.MESSAGING_BATCH_MESSAGE_COUNT] = message_count
         name = self._telemetry.span_name(self._name, destination.name)
@@ -107,6 +108,8 @@ class Operation:
             span: its span, or one that records nothing.
             error: how it failed.
         """
+        if span is INVALID_SPAN and self._telemetry.instruments is None:
+            return None
         now = time_ns()
         measured = self._telemetry.guard.call(
             "measure", None, self._measure, now - start, destination, partition, span, error
@@ -130,10 +133,7 @@ class Operation:
         """Return what the metrics of this operation carry, of one partition where that is known, with one outcome."""
         outcome = None if error is None else str(attributes.of_error(error)[semconv.ERROR_TYPE])
         key = (destination.name, partition, outcome)
-        if monotonic() >= self._renew_series or len(self._series) >= _MOST_SERIES:
-            # Leaders move now and then; to ask for the leader for each record would cost more than the record.
-            self._renew_series = monotonic() + _LEADERS_SECONDS
-            self._series.clear()
+        self._renew()
         found = self._series.get(key)
         if found is None:
             known = self._metric_attributes(destination, partition)
@@ -142,7 +142,22 @@ class Operation:
             found = self._series[key] = Series(known, self._kind)
         return found
 
-    def _known(self, destination: Destination, partition: int | None) -> Attributes:
+    def _renew(self) -> None:
+        """Forget what was known, now and then: leaders move, and to ask for each record costs more than the record."""
+        if monotonic() >= self._renew_at or len(self._series) + len(self._known) >= _MOST_KEPT:
+            self._renew_at = monotonic() + _LEADERS_SECONDS
+            self._series.clear()
+            self._known.clear()
+
+    def _known_of(self, destination: Destination, partition: int | None) -> Attributes:
+        self._renew()
+        key = (destination.name, destination.topic, partition)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._ask(destination, partition)
+        return found
+
+    def _ask(self, destination: Destination, partition: int | None) -> Attributes:
         return {
             **self._attributes,
             **destination.attributes,

@@ -1,6 +1,7 @@
 """The process span of a record or of a batch: its parent, its links and what it tells of the wait."""
 
 from collections.abc import Sequence
+from functools import partial
 from time import time_ns
 from typing import Any
 
@@ -51,10 +52,13 @@ class Processing:
         Returns:
             An open span, which does nothing where telemetry is suppressed or fails.
         """
-        idle = self.idle(record, owner)
         if is_suppressed():
-            return idle
-        return self.telemetry.guard.call("process", idle, self._open, idle, handover)
+            return self.idle(record, owner)
+        try:
+            return self._open(record, handover, owner)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
+            self.telemetry.guard.contain("process", error)
+            return self.idle(record, owner)
 
     def idle(self, record: Any = None, owner: object = None) -> OpenSpan:
         """Return an open span that does nothing."""
@@ -67,30 +71,29 @@ class Processing:
             return idle
         return self.telemetry.guard.call("process_batch", idle, self._open_batch, idle, records)
 
-    def _open(self, idle: OpenSpan, handover: Handover | None) -> OpenSpan:
-        record = idle.record
+    def _open(self, record: Any, handover: Handover | None, owner: object) -> OpenSpan:
         leave_ended_spans()
         ambient = context_api.get_current()
         creation = read(self.telemetry, record.headers)
         context = merge(creation, under=ambient)
         destination = self.telemetry.destination(record.topic)
-        told = {**destination.attributes, **attributes.of_position(record)}
         partition, start = record.partition, time_ns()
-        work = Work(destination, partition, {(record.topic, partition)}, start, told, INVALID_SPAN)
+        work = Work(destination, partition, {(record.topic, partition)}, start, record.offset, None, INVALID_SPAN)
         if destination.traced:
             parent, links = self._relate(ambient, creation, context)
             links = links[: self.options.max_links]
             span = self._operation.start(parent, destination, partition, links=links, start_time=start)
             if span is None:
-                return idle
+                return self.idle(record, owner)
             work.span = span
             if span.is_recording():
                 room = self.options.max_links - len(links)
                 self.telemetry.guard.call("process", None, self._tell, span, record, handover, start, room)
             self.telemetry.call_hook("on_process", self.options.on_process, span, record)
             context = trace.set_span_in_context(span, context)
-        self._measure_wait(work, [record], [trace.get_current_span(creation).get_span_context()])
-        return self._opened(idle, work, context)
+        if self.in_process.instruments is not None:
+            self._measure_wait(work, [record], [trace.get_current_span(creation).get_span_context()])
+        return self._opened(work, context, record, owner)
 
     def _measure_wait(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext]) -> None:
         """Record how long the longest waited of `records`, and how many of them carry no context."""
@@ -106,18 +109,18 @@ class Processing:
         if without_context:
             series.total(instruments.without_context).add(without_context)
 
-    def _opened(self, idle: OpenSpan, work: Work, context: Context) -> OpenSpan:
+    def _opened(self, work: Work, context: Context, record: Any = None, owner: object = None) -> OpenSpan:
         def end(now: int, error: BaseException | None) -> None:
             self.in_process.end(work)
             current = trace.get_current_span(context).get_span_context()
             duration = attributes.seconds(now - work.start)
-            self._predecessor = Predecessor(current, {**work.told, semconv.PROCESS_DURATION: duration})
+            self._predecessor = Predecessor(current, partial(work.tell, duration))
             instruments = self.in_process.instruments
             if instruments is not None:
                 series = self._operation.series(work.destination, work.partition, error)
                 instruments.process_duration.record(duration, series.attributes, context_of(work.span))
 
-        opened = OpenSpan(self.telemetry, work.span, idle.record, idle.owner, end)
+        opened = OpenSpan(self.telemetry, work.span, record, owner, end)
         opened.attach(context)
         self.in_process.begin(work)
         return opened
@@ -138,7 +141,7 @@ class Processing:
                 **self.telemetry.key_attributes(record.key),
                 **attributes.of_tombstone(tombstone=attributes.is_tombstone(record)),
                 **attributes.of_headers(record.headers, self.options.capture_headers),
-                **attributes.of_lag(attributes.lag(record.offset, handover.highwater)),
+                **attributes.of_lag(attributes.lag(record.offset, handover.highwater())),
                 **(wait.attributes() if wait else {}),
             }
         )
@@ -147,7 +150,7 @@ class Processing:
 
     def _handover_of(self, record: Any, start: int) -> Handover:
         noted = None if self.history is None else self.history.handover_of(record)
-        return noted or Handover(start, None)
+        return noted or Handover(start, lambda: None)
 
     def _link_predecessor(self, span: Span, wait: Wait | None) -> bool:
         predecessor = self._predecessor
@@ -166,12 +169,7 @@ class Processing:
         destination = self.telemetry.destination_of({record.topic for record in about})
         partitions = {(record.topic, record.partition) for record in about}
         partition = about[0].partition if len(partitions) == 1 else None
-        told = {
-            **destination.attributes,
-            **attributes.of_partition(partition),
-            semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(about),
-        }
-        work = Work(destination, partition, partitions, time_ns(), told, INVALID_SPAN)
+        work = Work(destination, partition, partitions, time_ns(), None, len(about), INVALID_SPAN)
         created: list[SpanContext] = []
         if traced:
             start, count = work.start, len(traced)
@@ -183,8 +181,9 @@ class Processing:
                 created = [context_in(self.telemetry, record) for record in traced]
             if span.is_recording():
                 self.telemetry.guard.call("process_batch", None, self._tell_batch, span, traced, created, start)
-        self._measure_wait(work, records, created)
-        return self._opened(idle, work, trace.set_span_in_context(work.span, ambient) if traced else ambient)
+        if self.in_process.instruments is not None:
+            self._measure_wait(work, records, created)
+        return self._opened(work, trace.set_span_in_context(work.span, ambient) if traced else ambient)
 
     def _tell_batch(self, span: Span, records: Sequence[Any], created: Sequence[SpanContext], start: int) -> None:
         handovers = [self._handover_of(record, start) for record in records]
@@ -198,7 +197,7 @@ class Processing:
             return {
                 **attributes.of_position(record),
                 **self.telemetry.key_attributes(record.key),
-                **attributes.of_lag(attributes.lag(record.offset, handovers[index].highwater)),
+                **attributes.of_lag(attributes.lag(record.offset, handovers[index].highwater())),
                 **(wait.attributes() if wait else {}),
             }
 

@@ -11,10 +11,11 @@ from opentelemetry.trace import SpanContext
 
 from otelkafka import semconv
 from otelkafka.client import Record
-from otelkafka.headers import Carrier, CarrierGetter, CarrierSetter, Headers
+from otelkafka.headers import AskedGetter, Carrier, CarrierGetter, CarrierSetter, Headers
 from otelkafka.options import Options
 from otelkafka.telemetry import Telemetry, shared_telemetry
 
+_GETTER = CarrierGetter()
 _SETTER = CarrierSetter()
 
 
@@ -67,8 +68,7 @@ def read(telemetry: Telemetry, headers: object) -> Context:
     """Return the context in `headers`; empty where they hold none, or the propagator fails."""
     if not headers:
         return Context()
-    taken = telemetry.guard.call("extract", None, _read, telemetry, headers)
-    return Context() if taken is None else taken[0]
+    return telemetry.guard.call("extract", Context(), _read, telemetry, headers, _GETTER)
 
 
 def context_in(telemetry: Telemetry, record: Record) -> SpanContext:
@@ -100,18 +100,20 @@ def merge(over: Context, *, under: Context) -> Context:
     return merged
 
 
-def _read(telemetry: Telemetry, headers: Any) -> tuple[Context, AbstractSet[str]]:
-    getter = CarrierGetter()
+def _read(telemetry: Telemetry, headers: Any, getter: CarrierGetter) -> Context:
     carrier = telemetry.options.carrier(headers)
     context = telemetry.propagator.extract(carrier, Context(), getter)
-    telemetry.drop(semconv.DROPPED_HEADER, getattr(carrier, "unreadable", 0))
-    return (context if isinstance(context, Context) else Context()), getter.asked
+    unreadable = getattr(carrier, "unreadable", 0)
+    if unreadable:
+        telemetry.drop(semconv.DROPPED_HEADER, unreadable)
+    return context if isinstance(context, Context) else Context()
 
 
 def _take(telemetry: Telemetry, headers: Headers) -> tuple[Context, Headers]:
-    context, asked = _read(telemetry, headers)
+    getter = AskedGetter()
+    context = _read(telemetry, headers, getter)
     # Not only the fields that will be written: a header that any reader would take for the context must not go stale.
-    names = _header_names(telemetry.options.carrier, asked | telemetry.propagator.fields)
+    names = _header_names(telemetry.options.carrier, getter.asked | telemetry.propagator.fields)
     return context, [header for header in headers if not (isinstance(header, tuple) and header and header[0] in names)]
 
 

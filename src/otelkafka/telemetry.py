@@ -11,7 +11,7 @@ from opentelemetry import context as context_api
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import TextMapPropagator
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, Status, StatusCode
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
@@ -175,6 +175,8 @@ class Telemetry:
 
     def end_span(self, span: Span, error: BaseException | None = None, end_time: int | None = None) -> None:
         """End a span: its status is unset after success, else the error."""
+        if span is INVALID_SPAN:
+            return
         if error is not None:
             self.fail_span(span, error)
         self.guard.call("end_span", None, span.end, end_time)
@@ -218,7 +220,7 @@ def _cached_telemetry(options: Options) -> Telemetry:
 def is_suppressed() -> bool:
     """Tell whether OpenTelemetry's `suppress_instrumentation()` is in force here."""
     current = context_api.get_current()
-    return bool(current) and any(current.get(key) for key in _SUPPRESSION_KEYS)
+    return bool(current) and any([current.get(key) for key in _SUPPRESSION_KEYS])  # noqa: C419 (a list is faster here)
 
 
 def _stand_in(context: Context) -> Span:

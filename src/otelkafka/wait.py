@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Callable
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -21,10 +22,15 @@ _MOST_HANDOVERS = 256
 
 
 class Handover(NamedTuple):
-    """When a record came out of its client, and how far its partition reached then."""
+    """When a record came out of its client, and what tells how far its partition reached then."""
 
     time: int
-    highwater: int | None
+    highwater: Callable[[], int | None]
+
+    def known(self) -> "Handover":
+        """Return the same with what it tells now."""
+        highwater = self.highwater()
+        return Handover(self.time, lambda: highwater)
 
 
 class Wait(NamedTuple):
