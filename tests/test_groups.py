@@ -225,7 +225,10 @@ def test_group_of_three_that_join_and_leave_is_told_whole(broker, recorder):
     assert [span.attributes["otelkafka.transaction.voided"] for span in aborts] == [5, 5]
     voided = [span for span in recorder.named("send orders") if "error.type" in span.attributes]
     sent = {span.context.span_id for span in recorder.named("send orders")} - {span.context.span_id for span in voided}
-    assert {span.parent.span_id for span in processed} == sent
+    parents = {span.parent.span_id for span in processed}
+    # A send that the broker had acknowledged before the abort has ended well, and was not processed either.
+    assert parents <= sent
+    assert len(parents) == 2 * group_of_three.ORDERS + 1
     assert sum(count for _, count in metrics.points("messaging.client.consumed.messages")) == len(handled)
     turns = {told["messaging.operation.name"]: count for told, count in metrics.points("otelkafka.consumer.rebalances")}
     assert turns["assign"] >= 1 + 2 + 3 + 2
