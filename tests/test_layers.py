@@ -15,6 +15,7 @@ ORDER = [
     "wait",
     "metrics",
     "guard",
+    "shortcuts",
     "telemetry",
     "reporter",
     "operation",

@@ -116,9 +116,9 @@ def test_predecessor_counts_among_the_links(recorder, room, expected):
 def test_predecessor_is_not_named_for_less_than_a_millisecond():
     """A consumer that was busy for a moment is not worth a link."""
     wait = Wait(queue=5, busy=1_000_000, fetch=0, timestamp_type=None, clock_skew=False)
-    context = trace.get_current_span(extract([TRACEPARENT])).get_span_context()
-    assert Predecessor(context, dict).kept_busy(wait) is False
-    assert Predecessor(context, dict).kept_busy(wait._replace(busy=1_000_001)) is True
+    before = trace.get_current_span(extract([TRACEPARENT]))
+    assert Predecessor(before, dict).kept_busy(wait) is False
+    assert Predecessor(before, dict).kept_busy(wait._replace(busy=1_000_001)) is True
 
 
 def test_revoked_partition_is_forgotten(recorder):

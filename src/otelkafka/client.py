@@ -79,6 +79,11 @@ class ClientFacts:
         return not isinstance(version, tuple) or version >= MINIMUM_VERSION_WITH_HEADERS
 
     @property
+    def is_transactional(self) -> bool:
+        """Whether a producer has transactions; also where it is a fake without a configuration."""
+        return not self._config or self._config.get("transactional_id") is not None
+
+    @property
     def cluster_id(self) -> str | None:
         """The cluster's id, which kafka-python knows since 2.1."""
         return _text(getattr(self._cluster, "cluster_id", None))

@@ -14,16 +14,18 @@ from otelkafka.wait import PREDECESSOR_AFTER, Wait
 class Predecessor(NamedTuple):
     """The process span before: what a record had to wait for while its consumer was busy."""
 
-    context: SpanContext
+    span: Span
     tell: Callable[[], Attributes]
 
     def kept_busy(self, wait: Wait | None) -> bool:
         """Tell whether the consumer was busy for so long that its name is worth a link."""
-        return self.context.is_valid and wait is not None and (wait.busy or 0) > PREDECESSOR_AFTER
+        if wait is None or (wait.busy or 0) <= PREDECESSOR_AFTER:
+            return False
+        return self.span.get_span_context().is_valid
 
     def link(self, span: Span) -> None:
         """Link `span` to it."""
-        span.add_link(self.context, attributes.of_link(semconv.LINK_PREDECESSOR, self.tell()))
+        span.add_link(self.span.get_span_context(), attributes.of_link(semconv.LINK_PREDECESSOR, self.tell()))
 
 
 def link_to(context: SpanContext, kind: str) -> list[Link]:

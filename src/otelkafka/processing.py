@@ -19,6 +19,7 @@ from otelkafka.links import Predecessor, add_creation_links, link_to
 from otelkafka.operation import Operation, context_of
 from otelkafka.options import ConsumerOptions
 from otelkafka.propagation import context_in, merge, read
+from otelkafka.shortcuts import context_with
 from otelkafka.telemetry import Telemetry, is_suppressed
 from otelkafka.wait import Handover, Wait, WaitHistory, queue_of, wait_of
 
@@ -39,6 +40,7 @@ class Processing:
         self.history = history
         self._operation = Operation(self.telemetry, self.facts, "process", semconv.TYPE_PROCESS, SpanKind.CONSUMER)
         self._predecessor: Predecessor | None = None
+        self._is_plain = options.relation == "parent" and options.on_process is None
         self.in_process = InProcess(self.telemetry, self.facts, history)
 
     def open(self, record: Any, handover: Handover | None = None, owner: object = None) -> OpenSpan:
@@ -74,11 +76,18 @@ class Processing:
     def _open(self, record: Any, handover: Handover | None, owner: object) -> OpenSpan:
         leave_ended_spans()
         ambient = context_api.get_current()
-        creation = read(self.telemetry, record.headers)
-        context = merge(creation, under=ambient)
         destination = self.telemetry.destination(record.topic)
         partition, start = record.partition, time_ns()
         work = Work(destination, partition, {(record.topic, partition)}, start, record.offset, None, INVALID_SPAN)
+        rules = self.telemetry.rules if self._is_plain and destination.traced and not ambient else None
+        unsampled = rules.continue_trace(record.headers) if rules is not None else None
+        if unsampled is not None:
+            work.span = unsampled
+            if self.in_process.instruments is not None:
+                self._measure_wait(work, [record], ())
+            return self._opened(work, context_with(unsampled), record, owner)
+        creation = read(self.telemetry, record.headers)
+        context = merge(creation, under=ambient)
         if destination.traced:
             parent, links = self._relate(ambient, creation, context)
             links = links[: self.options.max_links]
@@ -112,7 +121,7 @@ class Processing:
     def _opened(self, work: Work, context: Context, record: Any = None, owner: object = None) -> OpenSpan:
         def end(now: int, error: BaseException | None) -> None:
             self.in_process.end(work)
-            current = trace.get_current_span(context).get_span_context()
+            current = trace.get_current_span(context)
             duration = attributes.seconds(now - work.start)
             self._predecessor = Predecessor(current, partial(work.tell, duration))
             instruments = self.in_process.instruments

@@ -20,6 +20,7 @@ from otelkafka.message import Message, message_of, with_headers
 from otelkafka.operation import Operation
 from otelkafka.options import ProducerOptions
 from otelkafka.propagation import merge, put, take
+from otelkafka.shortcuts import context_with
 from otelkafka.telemetry import Destination, Telemetry, is_suppressed
 from otelkafka.transactions import KINDS, Transactions
 
@@ -50,6 +51,8 @@ class Sending:
         self._operation = Operation(self._telemetry, self._facts, "send", semconv.TYPE_SEND, SpanKind.PRODUCER)
         self._in_flight: InFlight = before._in_flight if before else InFlight()
         self._produce_hook = produce_hook
+        self._is_plain = produce_hook is None and options.on_send is None and self._facts.takes_headers
+        self._is_transactional = self._facts.is_transactional
         self._is_watched = False
 
     @property
@@ -84,7 +87,8 @@ class Sending:
         sending = None if is_suppressed() else contained("send", None, self._start, args, kwargs)
         if sending is None:
             return send(*args, **kwargs)
-        self._transactions.note_send()
+        if self._is_transactional:
+            self._transactions.note_send()
         started = perf_counter_ns()
         token = contained("attach", None, context_api.attach, sending.context)
         try:
@@ -95,41 +99,67 @@ class Sending:
         finally:
             if token is not None:
                 context_api.detach(token)
-        contained("send", None, self._follow, sending, perf_counter_ns() - started, future)
+        if self._is_heard(sending):
+            contained("send", None, self._follow, sending, perf_counter_ns() - started, future)
         return future
+
+    def _is_heard(self, sending: "_Sent") -> bool:
+        """Tell whether anybody hears how the send ends."""
+        heard = sending.span.is_recording() or self._options.on_ack is not None
+        return heard or self._telemetry.instruments is not None
 
     def _start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "_Sent | None":
         message = message_of(args, kwargs)
         if message is None:
             return None
-        start = time_ns()
+        start, ambient = time_ns(), context_api.get_current()
+        destination = self._telemetry.destination(message.topic)
+        tracer = None
+        if self._is_plain and destination.traced and not ambient and not message.headers:
+            rules = self._telemetry.rules
+            started = rules.start_trace() if rules is not None else None
+            if rules is not None and started is not None:
+                if started.span is not None and started.header is not None:
+                    context = context_with(started.span)
+                    return _Sent(message, args, kwargs, [started.header], context, destination, started.span, start)
+                tracer = rules.tracer_for(started.trace_id)
+        return self._start_generally(message, args, kwargs, destination, ambient, start, tracer)
+
+    def _start_generally(
+        self,
+        message: Message,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        destination: Destination,
+        ambient: Context,
+        start: int,
+        tracer: trace.Tracer | None,
+    ) -> "_Sent":
         sendable = self._facts.takes_headers and are_sendable(message.headers)
         given = message.headers if sendable and message.headers else []
         taken = take(self._telemetry, given)
         incoming, rest = taken or (Context(), given)
-        ambient = context_api.get_current()
         context = merge(ambient, under=incoming)
-        destination = self._telemetry.destination(message.topic)
         span: Span | None = INVALID_SPAN
         if destination.traced:
-            span = self._start_span(message, destination, context, _links_between(ambient, incoming), start)
-            context = context if span is None else trace.set_span_in_context(span, context)
-            if self._produce_hook is not None and span is not None:
-                self._telemetry.guard.call("produce_hook", None, self._produce_hook, span, args, kwargs)
+            links = _links_between(ambient, incoming)
+            span = self._operation.start(
+                context, destination, message.partition, links=links, start_time=start, tracer=tracer
+            )
+            if span is not None:
+                self._tell(span, message, args, kwargs)
+                context = trace.set_span_in_context(span, context)
         headers = None
         if sendable and taken is not None and span is not None:
             headers = put(self._telemetry, rest, context)
         headers = None if headers == given else headers
         return _Sent(message, args, kwargs, headers, context, destination, span or INVALID_SPAN, start)
 
-    def _start_span(
-        self, message: Message, destination: Destination, context: Context, links: list[Link], start: int
-    ) -> Span | None:
-        span = self._operation.start(context, destination, message.partition, links=links, start_time=start)
-        if span is not None:
-            self._telemetry.tell(span, lambda: self._message_attributes(message))
-            self._telemetry.call_hook("on_send", self._options.on_send, span, message)
-        return span
+    def _tell(self, span: Span, message: Message, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._telemetry.tell(span, lambda: self._message_attributes(message))
+        self._telemetry.call_hook("on_send", self._options.on_send, span, message)
+        if self._produce_hook is not None:
+            self._telemetry.guard.call("produce_hook", None, self._produce_hook, span, args, kwargs)
 
     def _message_attributes(self, message: Message) -> Attributes:
         return {
@@ -164,9 +194,6 @@ class Sending:
             self._is_watched = True
             instruments.watch(self._in_flight)
         pending = Pending(self._in_flight, span, sending.destination, sending.start, self._acknowledge)
-        if not (span.is_recording() or instruments is not None or self._options.on_ack is not None):
-            self._end(sending, blocked, None)
-            return
         if not self._in_flight.add(pending, self._options.max_in_flight):
             self._telemetry.drop(semconv.DROPPED_IN_FLIGHT)
             self._end(sending, blocked, None)

@@ -18,6 +18,7 @@ from otelkafka.attributes import Attributes
 from otelkafka.guard import Guard
 from otelkafka.metrics import Instruments, instruments_of
 from otelkafka.options import Options
+from otelkafka.shortcuts import Rules, rules_of, still_hold
 
 _MOST_CACHED = 1000
 _LOOK_SECONDS = 0.1
@@ -68,6 +69,8 @@ class Telemetry:
         self.guard = Guard(self._count_failure)
         self._instruments: Instruments | None = None
         self._look_again = 0.0
+        self._rules: Rules | None = None
+        self._renew_rules = 0.0
         opted_in = os.environ.get(semconv.STABILITY_OPT_IN, "").split(",")
         self.old_names = semconv.STABILITY_DUP in map(str.strip, opted_in)
         self._destinations: dict[str, Destination] = {}
@@ -85,6 +88,14 @@ class Telemetry:
             self._look_again = monotonic() + _LOOK_SECONDS
             self._instruments = self.guard.call("get_meter", None, self._get_instruments)
         return self._instruments
+
+    @property
+    def rules(self) -> Rules | None:
+        """What is certain of sampling at this moment, so that short cuts may be taken."""
+        if monotonic() >= self._renew_rules:
+            self._renew_rules = monotonic() + _LOOK_SECONDS
+            self._rules = rules_of(self.options, "otelkafka", VERSION, semconv.SCHEMA_URL)
+        return self._rules if self._rules is not None and still_hold(self._rules, self.options) else None
 
     def _get_instruments(self) -> Instruments | None:
         return instruments_of(self.options.meter_provider, "otelkafka", VERSION)
@@ -155,9 +166,10 @@ class Telemetry:
         told: Attributes,
         links: Sequence[Link] = (),
         start_time: int | None = None,
+        tracer: trace.Tracer | None = None,
     ) -> Span | None:
         """Start a span; None where the provider failed."""
-        start = self._tracer.start_span
+        start = (tracer or self._tracer).start_span
         span = self.guard.call("start_span", None, start, name, context, kind, told, links, start_time)
         if isinstance(span, Span):
             return span if span.get_span_context().is_valid else _stand_in(context)
