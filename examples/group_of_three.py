@@ -43,6 +43,7 @@ class Member(threading.Thread):
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
+            metadata_max_age_ms=500,  # one that joins before it knows a topic that is new looks again soon
             **broker.client_options,
         )
         self.consumer = wrap_consumer(bare, options)

@@ -38,7 +38,12 @@ def consumers(broker, questions, monkeypatch):
 
     class KafkaConsumer(kafka.KafkaConsumer):
         def __init__(self, *topics, **config):
-            forced = {**broker.client_options, "auto_offset_reset": "earliest", "consumer_timeout_ms": 1000}
+            forced = {
+                **broker.client_options,
+                "auto_offset_reset": "earliest",
+                "consumer_timeout_ms": 1500,
+                "metadata_max_age_ms": 500,
+            }
             group = {"group_id": uuid.uuid4().hex} if "group_id" in config else {}
             super().__init__(*topics, **{**config, **forced, **group})
             consumers.append(self)

@@ -29,7 +29,9 @@ def test_job_queue(instrumented, broker, topic):
     queue = kq.Queue(topic, producer)
     job = queue.enqueue(operator.add, 1, 2)
     producer.flush()
-    consumer = KafkaConsumer(group_id=topic, auto_offset_reset="earliest", **broker.client_options)
+    consumer = KafkaConsumer(
+        group_id=topic, auto_offset_reset="earliest", metadata_max_age_ms=500, **broker.client_options
+    )
     heard = []
     worker = kq.Worker(
         topic, consumer, callback=lambda status, message, job, result, *_: heard.append((status, result))

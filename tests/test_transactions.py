@@ -17,7 +17,7 @@ class Transacting(FakeProducer):
     """A producer with transactions, whose calls fail where it is told to."""
 
     def __init__(self, error=None):
-        super().__init__({"bootstrap_servers": "host:9092", "client_id": "p"})
+        super().__init__({"bootstrap_servers": "host:9092", "client_id": "p", "transactional_id": "x"})
         self.error = error
 
     def _call(self, *_, **__):
