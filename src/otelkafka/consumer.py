@@ -1,6 +1,6 @@
 """The traced consumer: each record it hands over is processed inside a span."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from otelkafka.client import Record
@@ -69,7 +69,7 @@ class TracedConsumer(TracedClient):
         """
         return process_with(self._self_engine.processing, record)
 
-    def process_batch(self, records: Iterable[Record] | Mapping[Any, Sequence[Record]]) -> ProcessSpan:
+    def process_batch(self, records: Collection[Record] | Mapping[Any, Sequence[Record]]) -> ProcessSpan:
         """Make one process span for a batch of this consumer's records.
 
         Args:

@@ -1,7 +1,7 @@
 """Explicit processing: handlers, one record, a batch."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, TypeVar, overload
@@ -36,7 +36,7 @@ def process(record: Record, options: Options | None = None) -> "ProcessSpan":
 
 
 def process_batch(
-    records: Iterable[Record] | Mapping[Any, Sequence[Record]], options: Options | None = None
+    records: Collection[Record] | Mapping[Any, Sequence[Record]], options: Options | None = None
 ) -> "ProcessSpan":
     """Make one process span for a batch of records that no wrapped consumer is at hand for.
 
@@ -66,7 +66,8 @@ def wrap_handler(handler: Any = None, options: Options | None = None) -> Any:
     """Run a handler of records inside a process span, which records what it raises.
 
     Args:
-        handler: a function or method, sync or async, one of whose arguments is a record, a list of records, or what
+        handler: a function or method, sync or async (a plain one that returns an awaitable is over when it has
+            returned that), one of whose arguments is a record, a list of records, or what
             `poll()` returned. Left out, a decorator is returned: `@wrap_handler(options=...)`.
         options: `ConsumerOptions`, or `Options`; None for the defaults.
 
@@ -79,14 +80,14 @@ def wrap_handler(handler: Any = None, options: Options | None = None) -> Any:
     processing = _shared_processing(options)
     if handler is None:
         return lambda decorated: wrap_handler(decorated, options)
-    if isinstance(handler, _TracedHandler):
+    if isinstance(handler, _TracedHandler) or isinstance(getattr(handler, "_self_parent", None), _TracedHandler):
         handler = handler.__wrapped__
     if not callable(handler) and not isinstance(handler, staticmethod | classmethod):
         msg = f"wrap_handler({handler!r}): give a function or method that takes a record or a list of them"
         raise TypeError(msg)
 
     def call(wrapped: Callable[..., Any], _: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        span = _span_for_arguments(processing, args, kwargs)
+        span = processing.telemetry.guard.call("wrap_handler", None, _span_for_arguments, processing, args, kwargs)
         if span is None:
             return wrapped(*args, **kwargs)
         if _is_async(wrapped):
@@ -142,7 +143,8 @@ def process_with(processing: Processing, record: Record) -> ProcessSpan:
 
 def process_batch_with(processing: Processing, records: Any) -> ProcessSpan:
     """Return what `process_batch()` returns, with the processing of a consumer that is known."""
-    batch = _flat(records) if isinstance(records, Iterable) else None
+    # A generator would be empty for the body, had we looked into it.
+    batch = _flat(records) if isinstance(records, Collection) else None
     if batch is None or not all(map(_is_record, batch)):
         msg = f"process_batch({records!r}): give a list of records, or what poll() returned"
         raise TypeError(msg)
@@ -191,10 +193,10 @@ def _is_record(value: object) -> bool:
 def _is_batch(value: object) -> bool:
     if isinstance(value, Mapping):
         return bool(value) and all(map(_is_batch, value.values()))
-    return isinstance(value, list | tuple) and bool(value) and _is_record(value[0])
+    return isinstance(value, list | tuple) and bool(value) and all(map(_is_record, value[:]))
 
 
-def _flat(records: Iterable[Any]) -> list[Any]:
+def _flat(records: Collection[Any]) -> list[Any]:
     if isinstance(records, Mapping):
         return [record for each in records.values() for record in _flat(each)]
     if isinstance(records, PolledRecords):

@@ -92,14 +92,18 @@ class Consumption:
             return subscribe(*args, **kwargs)
         if len(args) > _LISTENER:
             listener = listen(self._rebalances, args[_LISTENER])
-            return subscribe(*args[:_LISTENER], listener, *args[_LISTENER + 1 :], **kwargs)
-        listener = listen(self._rebalances, kwargs.get("listener"))
-        return subscribe(*args, **{**kwargs, "listener": listener})
+            result = subscribe(*args[:_LISTENER], listener, *args[_LISTENER + 1 :], **kwargs)
+        else:
+            listener = listen(self._rebalances, kwargs.get("listener"))
+            result = subscribe(*args, **{**kwargs, "listener": listener})
+        self.history.told = True
+        return result
 
     def assign(self, consumer: Any, assign: Call, *args: Any, **kwargs: Any) -> Any:
         """Assign partitions, and note which and when."""
         result = assign(*args, **kwargs)
         self.history.update(client.assignment(consumer), time_ns())
+        self.history.told = True
         return result
 
     def commit(self, consumer: Any, commit: Call, *args: Any, **kwargs: Any) -> Any:

@@ -23,7 +23,18 @@ class OpenSpan:
         on_end: called before it ends, with the Unix time in nanoseconds and the error of the processing, if any.
     """
 
-    __slots__ = ("_failure", "_mark", "_on_end", "_telemetry", "_token", "ended", "outer", "owner", "record", "span")
+    __slots__ = (
+        "_failure",
+        "_mark",
+        "_on_end",
+        "_outside",
+        "_telemetry",
+        "ended",
+        "outer",
+        "owner",
+        "record",
+        "span",
+    )
 
     def __init__(
         self,
@@ -42,13 +53,14 @@ class OpenSpan:
         self._on_end = on_end
         self._failure: BaseException | None = None
         self._mark: Token[OpenSpan | None] | None = None
-        self._token: Any = None
+        self._outside = Context()
 
     def attach(self, context: Context) -> None:
         """Make `context` current, and this the innermost of the open spans here."""
         self.outer = _live(_innermost.get())
         self._mark = _innermost.set(self)
-        self._token = context_api.attach(context)
+        self._outside = context_api.get_current()
+        context_api.attach(_Attached(context, self))
 
     def end(self, error: BaseException | None = None) -> None:
         """End the span, once, and restore the context where it was attached; with no effect on any other."""
@@ -74,9 +86,15 @@ class OpenSpan:
             _innermost.reset(self._mark)
         except ValueError:  # attached in another contextvars.Context, of which this one may be a copy
             return False
-        context_api.detach(self._token)
         self._mark = None
+        # What the application has attached since, or left already, is its own affair.
+        if _attached_here() is self:
+            self.restore()
         return True
+
+    def restore(self) -> None:
+        """Make current what was so before this span."""
+        context_api.attach(self._outside)
 
     def _finish(self, error: BaseException | None) -> None:
         if self.ended:
@@ -85,7 +103,7 @@ class OpenSpan:
         if error is not None:
             self.fail(error)
         now, failure = time_ns(), self._failure
-        self.record = self._failure = None
+        self.record = self._failure = self._mark = None
         if self._on_end is not None:
             self._telemetry.guard.call("process", None, self._on_end, now, failure)
         self._telemetry.end_span(self.span, end_time=now)
@@ -101,8 +119,24 @@ def open_spans() -> Iterator[OpenSpan]:
 
 def leave_ended_spans() -> None:
     """Restore the context from spans that ended elsewhere: an iterator dropped in another thread, say."""
-    while (innermost := _innermost.get()) is not None and innermost.ended and innermost.leave():
-        pass
+    innermost = _innermost.get()
+    if innermost is not None and innermost.ended:
+        _innermost.set(_live(innermost))
+    while (attached := _attached_here()) is not None and attached.ended:
+        attached.restore()
+
+
+class _Attached(Context):
+    """A context that a span has made current; what the application derives from it is a plain one."""
+
+    def __init__(self, context: Context, opened: OpenSpan) -> None:
+        super().__init__(context)
+        self.opened = opened
+
+
+def _attached_here() -> OpenSpan | None:
+    current = context_api.get_current()
+    return current.opened if isinstance(current, _Attached) else None
 
 
 def _spans_here() -> Iterator[OpenSpan]:

@@ -18,11 +18,15 @@ class Guard:
 
     Args:
         count: called with the name of the call and its error.
+
+    Attributes:
+        failures: how many it has contained.
     """
 
     def __init__(self, count: Callable[[str, Exception], None]) -> None:
         self._count = count
         self._seen: set[tuple[str, str]] = set()
+        self.failures = 0
 
     def call(self, name: str, default: T, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `function` returns, or `default` where it raises."""
@@ -34,6 +38,7 @@ class Guard:
 
     def contain(self, name: str, error: Exception) -> None:
         """Count `error`, which came out of the call `name`, and log it if it is the first of its kind."""
+        self.failures += 1
         with suppress(Exception):  # a meter provider may fail, too
             self._count(name, error)
         kind = (name, type(error).__name__)

@@ -1,5 +1,6 @@
 """The sends and commits that wait for their acknowledgement."""
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -61,6 +62,7 @@ class InFlight:
 
     def __init__(self, unanswered: str = "the producer was closed before the broker acknowledged the record") -> None:
         self._unanswered = unanswered
+        self._process = os.getpid()
         self._pending: dict[Pending, None] = {}
 
     def add(self, pending: Pending, limit: int) -> bool:
@@ -82,5 +84,7 @@ class InFlight:
 
     def end_all(self) -> None:
         """End what no future will end any more."""
+        if os.getpid() != self._process:  # a child's close() ends nothing of its parent's
+            self._pending.clear()
         for pending in list(self._pending):
             pending.failed(NotAcknowledgedError(self._unanswered))

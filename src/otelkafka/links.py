@@ -33,6 +33,13 @@ def link_to(context: SpanContext, kind: str) -> list[Link]:
     return [Link(context, attributes.of_link(kind))] if context.is_valid else []
 
 
+def tell_dropped(telemetry: Telemetry, span: Span, count: int) -> None:
+    """Say and count how many links were left out, if any."""
+    if count:
+        span.set_attribute(semconv.LINKS_DROPPED, count)
+        telemetry.drop(semconv.DROPPED_LINKS, count)
+
+
 def add_creation_links(
     telemetry: Telemetry, span: Span, created: Sequence[SpanContext], room: int, tell: Callable[[int], Attributes]
 ) -> None:
@@ -47,9 +54,7 @@ def add_creation_links(
     """
     valid = [(context, index) for index, context in enumerate(created) if context.is_valid]
     if len(valid) > room:
-        dropped = len(valid) - max(0, room)
-        span.set_attribute(semconv.LINKS_DROPPED, dropped)
-        telemetry.drop(semconv.DROPPED_LINKS, dropped)
+        tell_dropped(telemetry, span, len(valid) - max(0, room))
         valid = sorted(valid, key=lambda each: not each[0].trace_flags.sampled)[: max(0, room)]
     for context, index in valid:
         span.add_link(context, attributes.of_link(semconv.LINK_CREATION, tell(index)))

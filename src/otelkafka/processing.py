@@ -15,7 +15,7 @@ from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
 from otelkafka.current import OpenSpan, leave_ended_spans
 from otelkafka.in_process import InProcess, Work
-from otelkafka.links import Predecessor, add_creation_links, link_to
+from otelkafka.links import Predecessor, add_creation_links, link_to, tell_dropped
 from otelkafka.operation import Operation, context_of
 from otelkafka.options import ConsumerOptions
 from otelkafka.propagation import context_in, merge, read
@@ -84,13 +84,13 @@ class Processing:
         if unsampled is not None:
             work.span = unsampled
             if self.in_process.instruments is not None:
-                self._measure_wait(work, [record], ())
+                self.telemetry.guard.call("measure", None, self._measure_wait, work, [record], ())
             return self._opened(work, context_with(unsampled), record, owner)
         creation = read(self.telemetry, record.headers)
         context = merge(creation, under=ambient)
         if destination.traced:
             parent, links = self._relate(ambient, creation, context)
-            links = links[: self.options.max_links]
+            dropped, links = links[self.options.max_links :], links[: self.options.max_links]
             span = self._operation.start(parent, destination, partition, links=links, start_time=start)
             if span is None:
                 return self.idle(record, owner)
@@ -98,10 +98,12 @@ class Processing:
             if span.is_recording():
                 room = self.options.max_links - len(links)
                 self.telemetry.guard.call("process", None, self._tell, span, record, handover, start, room)
+                tell_dropped(self.telemetry, span, len(dropped))
             self.telemetry.call_hook("on_process", self.options.on_process, span, record)
             context = trace.set_span_in_context(span, context)
         if self.in_process.instruments is not None:
-            self._measure_wait(work, [record], [trace.get_current_span(creation).get_span_context()])
+            created = [trace.get_current_span(creation).get_span_context()]
+            self.telemetry.guard.call("measure", None, self._measure_wait, work, [record], created)
         return self._opened(work, context, record, owner)
 
     def _measure_wait(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext]) -> None:
@@ -149,7 +151,7 @@ class Processing:
                 **attributes.of_offset(record.offset),
                 **self.telemetry.key_attributes(record.key),
                 **attributes.of_tombstone(tombstone=attributes.is_tombstone(record)),
-                **attributes.of_headers(record.headers, self.options.capture_headers),
+                **self.telemetry.header_attributes(record.headers),
                 **attributes.of_lag(attributes.lag(record.offset, handover.highwater())),
                 **(wait.attributes() if wait else {}),
             }
@@ -191,7 +193,7 @@ class Processing:
             if span.is_recording():
                 self.telemetry.guard.call("process_batch", None, self._tell_batch, span, traced, created, start)
         if self.in_process.instruments is not None:
-            self._measure_wait(work, records, created)
+            self.telemetry.guard.call("measure", None, self._measure_wait, work, records, created)
         return self._opened(work, trace.set_span_in_context(work.span, ambient) if traced else ambient)
 
     def _tell_batch(self, span: Span, records: Sequence[Any], created: Sequence[SpanContext], start: int) -> None:

@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanContext
 
 from otelkafka import semconv
 from otelkafka.client import Record
-from otelkafka.headers import AskedGetter, Carrier, CarrierGetter, CarrierSetter, Headers
+from otelkafka.headers import AskedGetter, Carrier, CarrierGetter, CarrierSetter, Headers, are_sendable
 from otelkafka.options import Options
 from otelkafka.telemetry import Telemetry, shared_telemetry
 
@@ -128,7 +128,11 @@ def _header_names(carrier: type[Carrier], keys: AbstractSet[str]) -> set[str]:
 def _put(telemetry: Telemetry, headers: Headers, context: Context) -> Headers:
     carrier = telemetry.options.carrier(headers)
     telemetry.propagator.inject(carrier, context, _SETTER)
-    return carrier.headers
+    injected = carrier.headers
+    if not are_sendable(injected):
+        msg = f"the carrier's headers are {injected!r}: they must be a list of (str, bytes) tuples"
+        raise TypeError(msg)
+    return injected
 
 
 def _check_headers(headers: object) -> None:

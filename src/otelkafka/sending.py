@@ -165,7 +165,7 @@ class Sending:
         return {
             **self._telemetry.key_attributes(message.key),
             **attributes.of_tombstone(tombstone=message.value is None),
-            **attributes.of_headers(message.headers, self._options.capture_headers),
+            **self._telemetry.header_attributes(message.headers),
         }
 
     def _deliver(self, send: Callable[..., Any], sending: "_Sent") -> Any:
@@ -179,8 +179,10 @@ class Sending:
         else:
             if not _is_too_large(future):
                 return future
-        self._telemetry.tell(sending.span, lambda: {semconv.SEND_WITHOUT_CONTEXT: True})
-        return send(*sending.args, **sending.kwargs)
+        future = send(*sending.args, **sending.kwargs)
+        if not _is_too_large(future):
+            self._telemetry.tell(sending.span, lambda: {semconv.SEND_WITHOUT_CONTEXT: True})
+        return future
 
     def _end(self, sending: "_Sent", blocked: int, error: BaseException | None) -> None:
         self._tell_blocked(sending.span, blocked)

@@ -119,8 +119,10 @@ class Telemetry:
         """Return what the options say of `topic`."""
         found = self._destinations.get(topic)
         if found is None:
+            failures = self.guard.failures
             found = self._resolve(topic)
-            _remember(self._destinations, topic, found)
+            if self.guard.failures == failures:  # what has failed may work for the next record
+                _remember(self._destinations, topic, found)
         return found
 
     def _resolve(self, topic: str) -> Destination:
@@ -209,6 +211,11 @@ class Telemetry:
     def key_attributes(self, key: object) -> Attributes:
         """Return the key of a record, in the form that the options want."""
         return self.guard.call("capture_key", {}, attributes.of_key, key, self.options.capture_key)
+
+    def header_attributes(self, headers: object) -> Attributes:
+        """Return the headers that the options ask for."""
+        wanted = self.options.capture_headers
+        return self.guard.call("capture_headers", {}, attributes.of_headers, headers, wanted) if wanted else {}
 
     def call_hook(self, name: str, hook: Callable[[Span, Any], None] | None, span: Span, argument: object) -> None:
         """Call a hook of the user's, if there is one."""

@@ -1,7 +1,6 @@
 """Where a record's wait went: how long its consumer was busy, and how long it was fetching."""
 
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable
 from threading import Lock
 from typing import Any, NamedTuple
@@ -146,7 +145,7 @@ class WaitHistory:
         self.told = True
         self._since = now
         self._assigned: dict[tuple[str, int], int] = {}
-        self._handovers: dict[tuple[str, int], deque[tuple[int, int, Handover]]] = {}
+        self._handovers: dict[tuple[str, int], tuple[tuple[int, int, Handover], ...]] = {}
         self._marks = [(now, 0)]
         self.spent = TimeSpent(now)
         self.lags: dict[tuple[str, int], int] = {}
@@ -190,12 +189,12 @@ class WaitHistory:
 
     def note_handover(self, topic: str, partition: int, first: int, last: int, handover: Handover) -> None:
         """Note when the records from offset `first` to `last` were handed over, for who processes them later."""
-        noted = self._handovers.get((topic, partition))
-        if noted is None:
-            noted = self._handovers[topic, partition] = deque(maxlen=_MOST_HANDOVERS)
+        noted = self._handovers.get((topic, partition), ())
         if noted and noted[-1][1] < first and handover.time - noted[-1][2].time < MILLISECOND:
-            first, _, handover = noted.pop()
-        noted.append((first, last, handover))
+            first, _, handover = noted[-1]
+            noted = noted[:-1]
+        # In its place and not changed: records are processed in other threads, too.
+        self._handovers[topic, partition] = (*noted[1 - _MOST_HANDOVERS :], (first, last, handover))
 
     def handover_of(self, record: Any) -> Handover | None:
         """Return when a record was handed over, if that was noted and is not too long ago."""

@@ -1,0 +1,296 @@
+"""Defects that a review found, each with what must hold."""
+
+import asyncio
+import gc
+import os
+import sys
+import threading
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+
+from otelkafka import ConsumerOptions, HeaderCarrier, ProducerOptions, process_batch, wrap_handler
+from otelkafka.current import OpenSpan
+from otelkafka.testing import MetricRecorder
+from otelkafka.wait import Handover, WaitHistory
+from tests.face import engine_of, wrap_consumer, wrap_producer
+from tests.fakes import (
+    FakeConsumer,
+    FakeProducer,
+    ambient_of,
+    consumer_of,
+    current,
+    kinds,
+    options_of,
+    producer_of,
+    record,
+)
+
+
+def test_span_of_the_application_is_never_left_behind(recorder):
+    """A record asked for inside the application's own span: what was current before that comes back, never an ended one."""
+    consumer = consumer_of(recorder, *(record(at, headers=[]) for at in range(4)))
+    parents = []
+    for _ in range(3):
+        with ambient_of(recorder, "job") as job:
+            next(consumer)
+            parents.append(job.get_span_context().span_id)
+        assert not current().is_valid
+    consumer.poll()
+    assert not current().is_valid
+    assert [span.parent.span_id for span in recorder.named("process t")] == parents
+
+
+def test_span_of_the_application_inside_a_record_is_its_own_affair(recorder):
+    """The application's span outlives the record's: nothing ended is current after both."""
+    consumer = consumer_of(recorder, *(record(at, headers=[]) for at in range(3)))
+    next(consumer)
+    with ambient_of(recorder, "job") as job:
+        next(consumer)
+    job = job.get_span_context().span_id
+    next(consumer)
+    consumer.close()
+    assert not current().is_valid
+    first, second, third = recorder.named("process t")
+    assert (first.parent, second.parent.span_id, third.parent) == (None, job, None)
+
+
+@pytest.mark.parametrize("way", ["iterator", "generator"])
+def test_loop_that_is_left_elsewhere_leaves_nothing_behind(recorder, way):
+    """An iterator or generator that is dropped after the span around it has ended."""
+    consumer = consumer_of(recorder, record(0), record(1))
+    with ambient_of(recorder):
+        loop = iter(consumer) if way == "iterator" else (each for each in consumer)
+        next(loop)
+    del loop
+    assert not current().is_valid
+
+
+def test_handler_gets_whatever_it_is_called_with(recorder):
+    """A tuple with a record among other things, an argument that raises when it is looked at: no concern of ours."""
+
+    class Lazy:
+        def __getattr__(self, name):
+            raise RuntimeError("outside of a request")
+
+    handler = wrap_handler(lambda argument: argument, options_of(recorder))
+    for argument in ((record(0), 3), [record(0), None], Lazy()):
+        assert handler(argument) is argument
+    assert recorder.spans == []
+
+
+def test_generator_is_refused_before_it_is_emptied(recorder):
+    """process_batch() of what can be walked through once only is a clear error."""
+    records = (each for each in [record(0)])
+    with pytest.raises(TypeError, match="give a list of records"):
+        process_batch(records, options_of(recorder))
+    assert len(list(records)) == 1
+
+
+class BrokenHistograms(MeterProvider):
+    """Histograms that raise when they are used."""
+
+    def get_meter(self, *args, **kwargs):
+        meter = super().get_meter(*args, **kwargs)
+        create = meter.create_histogram
+
+        def broken(*args, **kwargs):
+            histogram = create(*args, **kwargs)
+            histogram.record = lambda *_, **__: 1 / 0
+            return histogram
+
+        meter.create_histogram = broken
+        return meter
+
+
+def test_histogram_that_raises_costs_no_span(recorder, caplog):
+    """The process span is current, ends and has its context, and so does the send's."""
+    broken = {"meter_provider": BrokenHistograms(shutdown_on_exit=False)}
+    for _ in consumer_of(recorder, record(0), **broken):
+        assert current().is_valid
+    with process_batch([record(0)], options_of(recorder, **broken)) as span:
+        assert current() == span.get_span_context()
+    producer_of(recorder, FakeProducer(), **broken).send("t", b"v").acknowledge()
+    assert [span.name for span in recorder.spans] == ["process t", "process t", "send t"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_hand_overs_are_noted_while_others_look_them_up():
+    """Records are processed in threads while their consumer polls."""
+    history, failures = WaitHistory(0), []
+    done = threading.Event()
+
+    def look():
+        while not done.is_set():
+            try:
+                history.handover_of(record(10**9))
+            except RuntimeError as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for at in range(60_000):
+            history.note_handover("t", 0, at, at, Handover(at * 2_000_000, lambda: None))
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(interval)
+    assert failures == []
+
+
+def test_chain_of_tasks_does_not_grow(recorder):
+    """Tasks that each take a record and start the next: no span of an earlier one is kept."""
+    consumer = consumer_of(recorder, *(record(at) for at in range(400)))
+
+    kept = []
+
+    async def work(left):
+        next(consumer)
+        if left:
+            return asyncio.get_running_loop().create_task(work(left - 1))
+        gc.collect()
+        kept.append(sum(isinstance(each, OpenSpan) for each in gc.get_objects()))
+        return None
+
+    async def main():
+        task = asyncio.create_task(work(300))
+        while task is not None:
+            task = await task
+
+    asyncio.run(main())
+    consumer.close()
+    assert kept[0] < 20
+
+
+def test_carrier_with_headers_that_cannot_be_sent_is_contained(recorder, caplog):
+    """What send() would refuse is not given to it: the record goes out as the caller gave it."""
+
+    class Tuples(HeaderCarrier):
+        headers = property(lambda self: tuple(self._headers))
+
+    bare = FakeProducer()
+    producer_of(recorder, bare, carrier=Tuples).send("t", b"v", headers=[("x", b"y")])
+    assert bare.headers == [[("x", b"y")]]
+    assert "they must be a list" in caplog.text
+
+
+def test_decorated_method_that_is_wrapped_again_is_one_layer(recorder):
+    """A bound handler is recognized."""
+    options = options_of(recorder)
+
+    class Service:
+        @wrap_handler(options=options)
+        def handle(self, records):
+            return len(records)
+
+    assert wrap_handler(Service().handle, options)([record(0), record(1)]) == 2
+    assert len(recorder.spans) == 1
+
+
+def test_empty_list_among_others_costs_nothing(recorder):
+    """poll() of a fake with an empty list: the other lists are dispatched."""
+
+    class WithEmpty(FakeConsumer):
+        def poll(self):
+            from kafka import TopicPartition
+
+            return {TopicPartition("t", 1): [], **super().poll()}
+
+    consumer = wrap_consumer(WithEmpty(record(0)), options_of(recorder))
+    assert [each.offset for records in consumer.poll().values() for each in records] == [0]
+    assert len(recorder.spans) == 1
+
+
+def test_record_that_is_too_large_by_itself_was_not_sent_without_context(recorder):
+    """Refused with and without our header: the span says that it failed, and no more."""
+
+    class TooLarge(FakeProducer):
+        def send(self, *args, **kwargs):
+            from kafka.errors import MessageSizeTooLargeError
+
+            raise MessageSizeTooLargeError
+
+    from kafka.errors import MessageSizeTooLargeError
+
+    with pytest.raises(MessageSizeTooLargeError):
+        producer_of(recorder, TooLarge()).send("t", b"v")
+    assert "otelkafka.send.without_context" not in recorder.spans[0].attributes
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process forks here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_childs_close_ends_nothing_of_its_parents(recorder):
+    """What was in flight before a fork is the parent's."""
+    bare = FakeProducer()
+    producer = producer_of(recorder, bare)
+    producer.send("t", b"v")
+    child = os.fork()
+    if child == 0:
+        producer.close()
+        os._exit(len(recorder.spans))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    bare.futures[0].acknowledge()
+    assert len(recorder.spans) == 1
+
+
+def test_function_of_a_topic_that_failed_is_asked_again(recorder):
+    """A failure is not what the options say of the topic."""
+    answers = [OSError(), False]
+
+    def trace_topic(_):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    producer = producer_of(recorder, FakeProducer(), trace_topic=trace_topic, max_in_flight=0)
+    for _ in range(3):
+        producer.send("t", b"v")
+    assert len(recorder.spans) == 1
+
+
+def test_link_that_max_links_leaves_out_is_told(recorder):
+    """max_links=0: the span says how many were left out, and they are counted."""
+    metrics = MetricRecorder()
+    options = {"max_links": 0, "relation": "link", "meter_provider": metrics.meter_provider}
+    list(consumer_of(recorder, record(0), **options))
+    (span,) = recorder.spans
+    assert kinds(span) == []
+    assert span.attributes["otelkafka.links.dropped"] == 1
+    assert metrics.points("otelkafka.telemetry.dropped") == [({"otelkafka.drop.reason": "links"}, 1)]
+
+
+def test_malformed_header_costs_only_the_headers(recorder):
+    """capture_headers of what is no header: everything else is told."""
+    list(consumer_of(recorder, record(0, headers=["junk"]), capture_headers=["x"]))
+    assert recorder.spans[0].attributes["messaging.kafka.offset"] == 0
+    assert "otelkafka.queue.duration" in recorder.spans[0].attributes
+
+
+def test_assignments_are_not_compared_where_a_listener_tells(recorder):
+    """A consumer that subscribes after it was wrapped has our listener."""
+
+    class Counting(FakeConsumer):
+        asked = 0
+
+        def subscribe(self, topics=(), pattern=None, listener=None):
+            pass
+
+        def assignment(self):
+            self.asked += 1
+            return super().assignment()
+
+    bare = Counting(record(0), record(1))
+    consumer = wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider))
+    consumer.subscribe(["t"])
+    list(consumer)
+    assert engine_of(consumer).history.told
+    assert bare.asked == 0
+    assert trace.get_current_span() is trace.INVALID_SPAN
+    assert wrap_producer(FakeProducer(), ProducerOptions()) is not None
