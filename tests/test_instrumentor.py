@@ -1,6 +1,7 @@
 """KafkaInstrumentor: patched classes, their way back, and the neighbours."""
 
 import http.server
+import json
 import logging
 import os
 import subprocess
@@ -389,22 +390,6 @@ def test_threads_that_instrument_and_send_at_once(instrument, clients, recorder,
     assert len(recorder.named(f"send {topic}")) <= 200
 
 
-SERVICE = """
-import os, sys
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-options = {"bootstrap_servers": sys.argv[1], **eval(sys.argv[3])}
-producer = KafkaProducer(**options)
-producer.send(sys.argv[2], b"v").get(30)
-producer.close()
-consumer = KafkaConsumer(auto_offset_reset="earliest", **options)
-consumer.assign([TopicPartition(sys.argv[2], 0)])
-for record in consumer:
-    print("answered", record.value.decode())
-    break
-consumer.close()
-"""
-
-
 class Endpoint(http.server.ThreadingHTTPServer):
     """Takes what an OTLP exporter sends."""
 
@@ -429,11 +414,10 @@ class Endpoint(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
 
 
-def test_service_without_a_changed_line_reaches_an_otlp_endpoint(broker, topic, tmp_path):
+def test_service_without_a_changed_line_reaches_an_otlp_endpoint(broker, topic):
     """`opentelemetry-instrument python service.py`: its spans arrive, one trace from send to process."""
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
-    service = tmp_path / "service.py"
-    service.write_text(SERVICE)
+    service = ROOT / "examples" / "service.py"
     options = {name: value for name, value in broker.client_options.items() if name != "bootstrap_servers"}
     with Endpoint() as endpoint:
         serving = threading.Thread(target=endpoint.serve_forever, kwargs={"poll_interval": 0.01})
@@ -452,7 +436,7 @@ def test_service_without_a_changed_line_reaches_an_otlp_endpoint(broker, topic, 
         }
         command = [str(Path(sys.executable).with_name("opentelemetry-instrument")), sys.executable, str(service)]
         ran = subprocess.run(
-            [*command, broker.bootstrap_servers, topic, repr(options)],
+            [*command, broker.bootstrap_servers, topic, f"--options={json.dumps(options)}"],
             env=environment,
             capture_output=True,
             text=True,
@@ -462,7 +446,7 @@ def test_service_without_a_changed_line_reaches_an_otlp_endpoint(broker, topic, 
         endpoint.shutdown()
         serving.join()
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout == "answered v\n"
+    assert ran.stdout == "answered why?\n"
     assert "OTELKAFKA_MAX_LINKS='wrong' is left out" in ran.stderr
     names = {span.name: span for span in endpoint.spans}
     assert set(names) == {f"send {topic}", f"process {topic}"}
