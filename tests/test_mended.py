@@ -193,6 +193,28 @@ def test_decorated_method_that_is_wrapped_again_is_one_layer(recorder):
     assert len(recorder.spans) == 1
 
 
+def test_handler_of_the_batch_that_is_open_adds_no_span(recorder):
+    """A list handler inside process_batch() of the same list records its exception on the open span."""
+    options, records = options_of(recorder), [record(0), record(1)]
+    handler = wrap_handler(lambda _: 1 / 0, options)
+    with pytest.raises(ZeroDivisionError), process_batch(records, options):
+        handler(records)
+    (span,) = recorder.spans
+    assert span.attributes["error.type"] == "ZeroDivisionError"
+    assert len(span.events) == 1
+
+
+def test_subclass_of_a_list_goes_through_untouched(recorder):
+    """What one release refuses as headers is not made acceptable by us."""
+
+    class Own(list):
+        pass
+
+    bare, own = FakeProducer(), Own([("x", b"y")])
+    producer_of(recorder, bare).send("t", b"v", headers=own)
+    assert bare.headers[0] is own
+
+
 def test_empty_list_among_others_costs_nothing(recorder):
     """poll() of a fake with an empty list: the other lists are dispatched."""
 

@@ -117,8 +117,8 @@ def test_predecessor_is_not_named_for_less_than_a_millisecond():
     """A consumer that was busy for a moment is not worth a link."""
     wait = Wait(queue=5, busy=1_000_000, fetch=0, timestamp_type=None, clock_skew=False)
     before = trace.get_current_span(extract([TRACEPARENT]))
-    assert Predecessor(before, dict).kept_busy(wait) is False
-    assert Predecessor(before, dict).kept_busy(wait._replace(busy=1_000_001)) is True
+    assert Predecessor(before, None, 0.0).kept_busy(wait) is False
+    assert Predecessor(before, None, 0.0).kept_busy(wait._replace(busy=1_000_001)) is True
 
 
 def test_revoked_partition_is_forgotten(recorder):

@@ -135,10 +135,7 @@ def process_with(processing: Processing, record: Record) -> ProcessSpan:
         msg = f"process({record!r}): give one record as the consumer handed it over"
         raise TypeError(msg)
 
-    def find_open() -> OpenSpan | None:
-        return next((each for each in open_spans() if each.record is record), None)
-
-    return ProcessSpan(lambda: processing.open(record), find_open)
+    return ProcessSpan(lambda: processing.open(record), lambda: _open_span_of(record))
 
 
 def process_batch_with(processing: Processing, records: Any) -> ProcessSpan:
@@ -148,7 +145,12 @@ def process_batch_with(processing: Processing, records: Any) -> ProcessSpan:
     if batch is None or not all(map(_is_record, batch)):
         msg = f"process_batch({records!r}): give a list of records, or what poll() returned"
         raise TypeError(msg)
-    return ProcessSpan(lambda: processing.open_batch(batch), lambda: None)
+    return ProcessSpan(lambda: processing.open_batch(batch, records), lambda: _open_span_of(records))
+
+
+def _open_span_of(processed: object) -> OpenSpan | None:
+    """Return the span that is open here for a record, or for a batch in this very object."""
+    return next((each for each in open_spans() if each.record is processed), None)
 
 
 class _TracedHandler(wrapt.FunctionWrapper):  # type: ignore[misc,type-arg,unused-ignore]

@@ -80,7 +80,7 @@ class OpenSpan:
 
     def leave(self) -> bool:
         """Restore the context to what it was before this span; False where it was not attached, or elsewhere."""
-        if self._mark is None or all(each is not self for each in _spans_here()):
+        if self._mark is None or (_innermost.get() is not self and all(each is not self for each in _spans_here())):
             return False
         try:
             _innermost.reset(self._mark)
@@ -115,6 +115,11 @@ _innermost: ContextVar[OpenSpan | None] = ContextVar("otelkafka_innermost_span",
 def open_spans() -> Iterator[OpenSpan]:
     """Yield the spans that are open here, the innermost first."""
     return (each for each in _spans_here() if not each.ended)
+
+
+def is_any_open() -> bool:
+    """Tell whether any span is open here, or was inherited."""
+    return _innermost.get() is not None
 
 
 def leave_ended_spans() -> None:

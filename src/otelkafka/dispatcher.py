@@ -10,7 +10,7 @@ from opentelemetry import context as context_api
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka import attributes, client, semconv
-from otelkafka.current import OpenSpan, leave_ended_spans, open_spans
+from otelkafka.current import OpenSpan, is_any_open, leave_ended_spans, open_spans
 from otelkafka.links import add_creation_links
 from otelkafka.operation import Operation
 from otelkafka.options import ConsumerOptions
@@ -79,6 +79,8 @@ class Dispatcher:
 
     def _end_open_here(self) -> None:
         """End what this consumer has left open in this context: spans of a list whose loop goes on, say."""
+        if not is_any_open():
+            return
         for each in open_spans():
             if each.owner is self:
                 each.end_here()

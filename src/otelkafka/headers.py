@@ -113,11 +113,11 @@ class CarrierSetter(Setter[Carrier]):
 
 
 def are_sendable(headers: object) -> bool:
-    """Tell whether `send()` takes these headers: None, or a list of (str, bytes) tuples."""
+    """Tell whether every `send()` takes these headers: None, or a list (no subclass) of (str, bytes) tuples."""
     if headers is None:
         return True
-    return isinstance(headers, list) and all(
-        isinstance(header, tuple)
+    return type(headers) is list and all(
+        type(header) is tuple
         and len(header) == 2  # noqa: PLR2004 (key and value)
         and isinstance(header[0], str)
         and isinstance(header[1], bytes)

@@ -7,6 +7,7 @@ from opentelemetry.trace import Link, Span, SpanContext
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
+from otelkafka.in_process import Work
 from otelkafka.telemetry import Telemetry
 from otelkafka.wait import PREDECESSOR_AFTER, Wait
 
@@ -15,7 +16,8 @@ class Predecessor(NamedTuple):
     """The process span before: what a record had to wait for while its consumer was busy."""
 
     span: Span
-    tell: Callable[[], Attributes]
+    work: Work
+    duration: float
 
     def kept_busy(self, wait: Wait | None) -> bool:
         """Tell whether the consumer was busy for so long that its name is worth a link."""
@@ -25,7 +27,9 @@ class Predecessor(NamedTuple):
 
     def link(self, span: Span) -> None:
         """Link `span` to it."""
-        span.add_link(self.span.get_span_context(), attributes.of_link(semconv.LINK_PREDECESSOR, self.tell()))
+        span.add_link(
+            self.span.get_span_context(), attributes.of_link(semconv.LINK_PREDECESSOR, self.work.tell(self.duration))
+        )
 
 
 def link_to(context: SpanContext, kind: str) -> list[Link]:

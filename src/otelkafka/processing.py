@@ -1,7 +1,6 @@
 """The process span of a record or of a batch: its parent, its links and what it tells of the wait."""
 
 from collections.abc import Sequence
-from functools import partial
 from time import time_ns
 from typing import Any
 
@@ -66,9 +65,14 @@ class Processing:
         """Return an open span that does nothing."""
         return OpenSpan(self.telemetry, record=record, owner=owner)
 
-    def open_batch(self, records: Sequence[Any]) -> OpenSpan:
-        """Start the process span of a batch, and make it current; it carries no record's baggage."""
-        idle = self.idle()
+    def open_batch(self, records: Sequence[Any], given: object = None) -> OpenSpan:
+        """Start the process span of a batch, and make it current; it carries no record's baggage.
+
+        Args:
+            records: the batch.
+            given: the object that the caller has it in, by which its span is found again.
+        """
+        idle = self.idle(given)
         if is_suppressed():
             return idle
         return self.telemetry.guard.call("process_batch", idle, self._open_batch, idle, records)
@@ -122,19 +126,22 @@ class Processing:
 
     def _opened(self, work: Work, context: Context, record: Any = None, owner: object = None) -> OpenSpan:
         def end(now: int, error: BaseException | None) -> None:
-            self.in_process.end(work)
-            current = trace.get_current_span(context)
-            duration = attributes.seconds(now - work.start)
-            self._predecessor = Predecessor(current, partial(work.tell, duration))
-            instruments = self.in_process.instruments
-            if instruments is not None:
-                series = self._operation.series(work.destination, work.partition, error)
-                instruments.process_duration.record(duration, series.attributes, context_of(work.span))
+            self._end(work, current, now, error)
 
+        current = work.span if work.destination.traced else trace.get_current_span(context)
         opened = OpenSpan(self.telemetry, work.span, record, owner, end)
         opened.attach(context)
         self.in_process.begin(work)
         return opened
+
+    def _end(self, work: Work, current: Span, now: int, error: BaseException | None) -> None:
+        self.in_process.end(work)
+        duration = attributes.seconds(now - work.start)
+        self._predecessor = Predecessor(current, work, duration)
+        instruments = self.in_process.instruments
+        if instruments is not None:
+            series = self._operation.series(work.destination, work.partition, error)
+            instruments.process_duration.record(duration, series.attributes, context_of(work.span))
 
     def _relate(self, ambient: Context, creation: Context, merged: Context) -> tuple[Context, list[Link]]:
         """Return the context that holds the parent, and the links that the relation asks for."""
@@ -194,7 +201,8 @@ class Processing:
                 self.telemetry.guard.call("process_batch", None, self._tell_batch, span, traced, created, start)
         if self.in_process.instruments is not None:
             self.telemetry.guard.call("measure", None, self._measure_wait, work, records, created)
-        return self._opened(work, trace.set_span_in_context(work.span, ambient) if traced else ambient)
+        context = trace.set_span_in_context(work.span, ambient) if traced else ambient
+        return self._opened(work, context, idle.record)
 
     def _tell_batch(self, span: Span, records: Sequence[Any], created: Sequence[SpanContext], start: int) -> None:
         handovers = [self._handover_of(record, start) for record in records]

@@ -4,6 +4,7 @@ from functools import partial, update_wrapper
 from typing import Any
 
 from otelkafka.options import Options, ProducerOptions, for_producer
+from otelkafka.passage import bare
 from otelkafka.proxy import TracedClient
 from otelkafka.sending import Sending
 from otelkafka.transactions import KINDS
@@ -45,4 +46,5 @@ class TracedProducer(TracedClient):
 
     def send(self, *args: Any, **kwargs: Any) -> Any:
         """Send a record inside a span, as `KafkaProducer.send` does, and return its future."""
-        return self._self_call("send", *args, **kwargs)
+        producer = self.__wrapped__
+        return self._self_engine.send(producer, bare(producer, "send"), *args, **kwargs)

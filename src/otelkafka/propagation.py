@@ -1,7 +1,7 @@
 """Contexts into headers and out of them."""
 
 from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from typing import Any
 
 from opentelemetry import baggage, trace
@@ -113,11 +113,12 @@ def _take(telemetry: Telemetry, headers: Headers) -> tuple[Context, Headers]:
     getter = AskedGetter()
     context = _read(telemetry, headers, getter)
     # Not only the fields that will be written: a header that any reader would take for the context must not go stale.
-    names = _header_names(telemetry.options.carrier, getter.asked | telemetry.propagator.fields)
+    names = _header_names(telemetry.options.carrier, frozenset(getter.asked | telemetry.propagator.fields))
     return context, [header for header in headers if not (isinstance(header, tuple) and header and header[0] in names)]
 
 
-def _header_names(carrier: type[Carrier], keys: AbstractSet[str]) -> set[str]:
+@lru_cache(maxsize=64)
+def _header_names(carrier: type[Carrier], keys: frozenset[str]) -> set[str]:
     """Return under which names a carrier writes `keys`: one of the user's may add a prefix, say."""
     probe = carrier()
     for key in keys:
