@@ -253,6 +253,23 @@ def test_time_of_a_consumer_that_is_dropped_without_close_is_kept(recorder):
     assert found["busy"] >= 0.02
 
 
+def test_consumer_that_is_collected_while_totals_are_busy_waits_for_nothing(recorder):
+    """Garbage is collected anywhere, also where a thread holds the lock of the totals: no deadlock."""
+    consumers = [consumer_of(recorder, record(0)) for _ in range(2)]
+    for consumer in consumers:
+        consumer.poll()
+    instruments = engine_of(consumers[0]).processing.telemetry.instruments
+    del consumer
+    with instruments._time._lock:
+        collecting = threading.Thread(target=lambda: (consumers.clear(), gc.collect()), daemon=True)
+        collecting.start()
+        collecting.join(10)
+        assert not collecting.is_alive()
+        assert instruments._time.of({"reentered": True}).value == 0
+    assert len(recorder.points("otelkafka.consumer.time")) >= 2
+    assert instruments._spent == {}
+
+
 def test_spans_in_flight_are_those_that_wait(recorder):
     """Recording send spans that wait for their acknowledgement, of all producers together."""
     spans = SpanRecorder()

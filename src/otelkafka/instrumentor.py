@@ -79,7 +79,7 @@ class Patch:
         self._names = [name for name in names if hasattr(patched, name)]
         self._make_engine = make_engine
         self._engines: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # garbage that is collected here may close another client
         self._before: dict[str, Any] = {}
         self._mine: dict[str, Any] = {}
         self._warned = False

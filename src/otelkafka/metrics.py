@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from threading import Lock, RLock
+from threading import RLock
 from time import time_ns
 from typing import Any, Final, Protocol, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet, finalize
@@ -56,8 +56,9 @@ class Totals:
     """
 
     def __init__(self, on_overflow: Callable[[], None] = lambda: None) -> None:
-        self._lock = Lock()
         self._on_overflow = on_overflow
+        # Not a plain lock: a collection of garbage may run here, and end spans that count.
+        self._lock = RLock()
         self._totals: dict[frozenset[Any], Total] = {}
 
     def of(self, attributes: Attributes) -> Total:
@@ -66,7 +67,7 @@ class Totals:
         with self._lock:
             found = self._totals.get(key)
             if found is None and len(self._totals) < _MOST_SETS:
-                found = self._totals[key] = Total(attributes)
+                found = self._totals.setdefault(key, Total(attributes))
         if found is None:
             self._on_overflow()
             return self._overflow()
@@ -78,7 +79,7 @@ class Totals:
 
     def restart(self) -> None:
         """Begin at zero."""
-        self._lock = Lock()
+        self._lock = RLock()
         for total in self._totals.values():
             total.restart()
 
@@ -145,7 +146,7 @@ class Instruments:
     def follow(self, owner: object, spent: TimeSpent, attributes: Attributes) -> None:
         """Count the time of a consumer, to the last moment of its life."""
         self._spent[spent] = attributes
-        finalize(owner, self._settle_last, spent).atexit = False
+        finalize(owner, spent.abandon).atexit = False
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Count what is left out on purpose."""
@@ -181,10 +182,8 @@ class Instruments:
             busy, fetch = spent.take(time_ns())
             self._time.of({**attributes, semconv.CONSUMER_STATE: semconv.STATE_BUSY}).add(busy)
             self._time.of({**attributes, semconv.CONSUMER_STATE: semconv.STATE_FETCH}).add(fetch)
-
-    def _settle_last(self, spent: TimeSpent) -> None:
-        self._settle(spent)
-        self._spent.pop(spent, None)
+        if spent.abandoned:
+            self._spent.pop(spent, None)
 
     def _read(self, name: str, merge: Callable[[list[float]], float]) -> list[Observation]:
         """Ask every client; equal attribute sets are merged, of which an SDK would keep one."""
@@ -196,7 +195,7 @@ class Instruments:
 
 
 _instruments: "WeakKeyDictionary[MeterProvider, Instruments | None]" = WeakKeyDictionary()
-_lock = Lock()
+_lock = RLock()
 
 
 def instruments_of(provider: MeterProvider | None, name: str, version: str) -> Instruments | None:
@@ -222,7 +221,7 @@ def instruments_of(provider: MeterProvider | None, name: str, version: str) -> I
 
 def _restart_in_child() -> None:
     global _lock  # noqa: PLW0603 (another thread of the parent may hold it)
-    _lock = Lock()
+    _lock = RLock()
     for instruments in list(_instruments.values()):
         if instruments is not None:
             instruments.restart()

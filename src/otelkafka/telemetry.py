@@ -75,6 +75,7 @@ class Telemetry:
         self.old_names = semconv.STABILITY_DUP in map(str.strip, opted_in)
         self._destinations: dict[str, Destination] = {}
         self._names: dict[tuple[str, str], str] = {}
+        _ = self.instruments  # with a provider that is there already, every thread's first record counts
         self._tracer = self.guard.call("get_tracer", trace.NoOpTracer(), self._get_tracer)
 
     def _get_tracer(self) -> trace.Tracer:

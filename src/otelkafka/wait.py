@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable
 from threading import Lock
+from time import time_ns
 from typing import Any, NamedTuple
 
 from otelkafka import semconv
@@ -90,10 +91,15 @@ class TimeSpent:
 
     Args:
         start: when the consumer was wrapped.
+
+    Attributes:
+        fetched: how long it has been fetching, until it fetched last.
+        abandoned: whether the consumer is no more.
     """
 
     def __init__(self, start: int) -> None:
         self.fetched = 0
+        self.abandoned = False
         self._start = start
         self._entered: int | None = None
         self._end: int | None = None
@@ -114,6 +120,11 @@ class TimeSpent:
         """Note that the consumer is closed: it is neither busy nor fetching from now on."""
         self.leave(now)
         self._end = self._end or now
+
+    def abandon(self) -> None:
+        """Note that the consumer is no more; in its finalizer, which may run anywhere and must wait for no lock."""
+        self.stop(time_ns())
+        self.abandoned = True
 
     def take(self, now: int) -> tuple[float, float]:
         """Return how much busy and fetch time, in seconds, has come since the last call; from any thread."""
