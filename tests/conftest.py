@@ -7,7 +7,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from brokers import start_broker
 from otelkafka import ConsumerOptions, ProducerOptions
-from otelkafka.testing import SpanRecorder
+from otelkafka.testing import MetricRecorder, SpanRecorder
 from tests.face import wrap_consumer, wrap_producer
 
 
@@ -28,6 +28,20 @@ def _needs_real_kafka(request):
 @pytest.fixture
 def recorder():
     return SpanRecorder()
+
+
+@pytest.fixture
+def metrics():
+    return MetricRecorder()
+
+
+@pytest.fixture
+def wrap(recorder, metrics):
+    def wrap(bare, **options):
+        providers = {"tracer_provider": recorder.tracer_provider, "meter_provider": metrics.meter_provider}
+        return wrap_consumer(bare, ConsumerOptions(**providers, **options))
+
+    return wrap
 
 
 @pytest.fixture

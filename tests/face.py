@@ -15,11 +15,10 @@ INSTRUMENTED = os.environ.get("OTELKAFKA_FACE") == "instrumented"
 def wrap_producer(producer, options=None):
     if not INSTRUMENTED or not hasattr(producer, "send") or isinstance(producer, type):
         return otelkafka.wrap_producer(producer, options)
-    from otelkafka.instrumentor import _PRODUCER_METHODS
     from otelkafka.sending import Sending
 
     checked = for_producer(options)
-    return _patched(producer, _PRODUCER_METHODS, lambda client: Sending(client, checked))
+    return _patched(producer, Sending.METHODS, lambda client: Sending(client, checked))
 
 
 def wrap_consumer(consumer, options=None):
@@ -27,10 +26,9 @@ def wrap_consumer(consumer, options=None):
         return otelkafka.wrap_consumer(consumer, options)
     from otelkafka.consumer_group import process_batch_with, process_with
     from otelkafka.consumption import Consumption
-    from otelkafka.instrumentor import _CONSUMER_METHODS
 
     checked = for_consumer(options)
-    patched = _patched(consumer, _CONSUMER_METHODS, lambda client: Consumption(client, checked))
+    patched = _patched(consumer, Consumption.METHODS, lambda client: Consumption(client, checked))
     # What an instrumented service takes from the module, with the engine of this consumer.
     type(patched).process = lambda self, record: process_with(engine_of(self).processing, record)
     type(patched).process_batch = lambda self, records: process_batch_with(engine_of(self).processing, records)

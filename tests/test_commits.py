@@ -5,9 +5,7 @@ from kafka import TopicPartition
 from opentelemetry import context
 from opentelemetry.trace import SpanKind, StatusCode
 
-from otelkafka import ConsumerOptions
-from otelkafka.testing import MetricRecorder
-from tests.face import bare_of, engine_of, wrap_consumer
+from tests.face import bare_of, engine_of
 from tests.fakes import FakeConsumer, ambient_of, record
 
 COMMIT = {
@@ -51,20 +49,6 @@ class Committing(FakeConsumer):
     def answer(self):
         for callback, offsets in self.waiting:
             callback(offsets, self.error or "response")
-
-
-@pytest.fixture
-def metrics():
-    return MetricRecorder()
-
-
-@pytest.fixture
-def wrap(recorder, metrics):
-    def wrap(bare, **options):
-        providers = {"tracer_provider": recorder.tracer_provider, "meter_provider": metrics.meter_provider}
-        return wrap_consumer(bare, ConsumerOptions(**providers, **options))
-
-    return wrap
 
 
 def commit_points(metrics):

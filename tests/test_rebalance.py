@@ -8,26 +8,10 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 from opentelemetry import context
 from opentelemetry.trace import SpanKind
 
-from otelkafka import ConsumerOptions
-from otelkafka.testing import MetricRecorder
-from tests.face import bare_of, engine_of, wrap_consumer
+from tests.face import bare_of, engine_of
 from tests.fakes import GroupConsumer, ambient_of, current, record
 
 PARTITIONS = [TopicPartition("t", 1), TopicPartition("t", 0)]
-
-
-@pytest.fixture
-def metrics():
-    return MetricRecorder()
-
-
-@pytest.fixture
-def wrap(recorder, metrics):
-    def wrap(bare, **options):
-        providers = {"tracer_provider": recorder.tracer_provider, "meter_provider": metrics.meter_provider}
-        return wrap_consumer(bare, ConsumerOptions(**providers, **options))
-
-    return wrap
 
 
 def listener_of(consumer, theirs=None):

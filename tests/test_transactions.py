@@ -6,7 +6,6 @@ from opentelemetry import context
 from opentelemetry.trace import SpanKind
 
 from otelkafka import ProducerOptions
-from otelkafka.testing import MetricRecorder
 from tests.face import wrap_producer
 from tests.fakes import FakeProducer, ambient_of
 
@@ -27,11 +26,6 @@ class Transacting(FakeProducer):
 
     init_transactions = begin_transaction = commit_transaction = abort_transaction = _call
     send_offsets_to_transaction = _call
-
-
-@pytest.fixture
-def metrics():
-    return MetricRecorder()
 
 
 @pytest.fixture

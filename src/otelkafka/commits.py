@@ -25,10 +25,14 @@ class Commits:
 
     Args:
         processing: of the consumer.
+
+    Attributes:
+        guard: contains what telling of them raises.
     """
 
     def __init__(self, processing: Processing) -> None:
         self._processing = processing
+        self.guard = processing.telemetry.guard
         self._telemetry = processing.telemetry
         self._operation = Operation(self._telemetry, processing.facts, "commit", semconv.TYPE_SETTLE, SpanKind.CLIENT)
         self._waiting = InFlight("the consumer was closed before the broker acknowledged the commit")
@@ -63,6 +67,15 @@ class Commits:
         except BaseException as error:
             pending.failed(error)
             raise
+
+    def count_automatic(self, offsets: Any, response: Any) -> None:
+        """Count a commit that the consumer made by itself, by its result."""
+        instruments = self._processing.in_process.instruments
+        if instruments is None:
+            return
+        destination, partition = what(self._telemetry.destination_of, offsets)
+        error = response if isinstance(response, BaseException) else None
+        self._operation.series(destination, partition, error).total(instruments.auto_commits).add()
 
     def end_all(self) -> None:
         """End what no callback will end any more."""
@@ -113,33 +126,24 @@ class AutoCommits:
 
     def __init__(self, callback: Callable[[Any, Any], Any]) -> None:
         self.callback = callback
-        self.processing: Processing | None = None
+        self.commits: Commits | None = None
 
     def __call__(self, offsets: Any, response: Any) -> Any:
         """Call the user's callback, and count."""
         try:
             return self.callback(offsets, response)
         finally:
-            if self.processing is not None and not is_suppressed():
-                self.processing.telemetry.guard.call("commit", None, self._count, self.processing, offsets, response)
-
-    def _count(self, processing: Processing, offsets: Any, response: Any) -> None:
-        instruments = processing.in_process.instruments
-        if instruments is None:
-            return
-        operation = Operation(processing.telemetry, processing.facts, "commit", semconv.TYPE_SETTLE, SpanKind.CLIENT)
-        destination, partition = what(processing.telemetry.destination_of, offsets)
-        error = response if isinstance(response, BaseException) else None
-        operation.series(destination, partition, error).total(instruments.auto_commits).add()
+            if self.commits is not None and not is_suppressed():
+                self.commits.guard.call("commit", None, self.commits.count_automatic, offsets, response)
 
 
-def hear_auto_commits(consumer: Any, processing: Processing) -> None:
+def hear_auto_commits(consumer: Any, commits: Commits) -> None:
     """Count the automatic commits of a consumer, where it tells of them."""
     present = client.commit_callback(consumer)
     if present is None:
         return
     counting = present if isinstance(present, AutoCommits) else AutoCommits(present)
-    counting.processing = processing
+    counting.commits = commits
     if counting is not present:
         client.replace_commit_callback(consumer, counting)
 

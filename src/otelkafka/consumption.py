@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from time import time_ns
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from otelkafka import client
 from otelkafka.commits import Commits, hear_auto_commits
@@ -41,21 +41,7 @@ class Consumption:
         self._rebalances = Rebalances(self.history, self.processing)
         self._commits = Commits(self.processing)
         self._adopt(consumer, ours.listener if ours else present)
-        hear_auto_commits(consumer, self.processing)
-
-    @property
-    def methods(self) -> dict[str, Call]:
-        """By the consumer's method, the one here that traces it."""
-        return {
-            "__iter__": self.iterate,
-            "__next__": self.next,
-            "poll": self.poll,
-            "subscribe": self.subscribe,
-            "assign": self.assign,
-            "commit": self.commit,
-            "commit_async": self.commit_async,
-            "close": self.close,
-        }
+        hear_auto_commits(consumer, self._commits)
 
     @property
     def processing(self) -> Processing:
@@ -76,7 +62,7 @@ class Consumption:
         advance = bare(consumer, "__next__") if records is consumer else records.__next__
         return RecordIterator(self.dispatcher, consumer, advance)
 
-    def next(self, consumer: Any, advance: Call) -> Any:
+    def next_record(self, consumer: Any, advance: Call) -> Any:
         """Return the next record, whose process span is current until the one after is asked for, or `close()`."""
         record, _ = self.dispatcher.next(consumer, advance)
         return record
@@ -131,6 +117,18 @@ class Consumption:
         self.dispatcher.end_open()
         self._commits.end_all()
         self.history.spent.stop(time_ns())
+
+    METHODS: ClassVar[dict[str, Call]] = {
+        "__iter__": iterate,
+        "__next__": next_record,
+        "poll": poll,
+        "subscribe": subscribe,
+        "assign": assign,
+        "commit": commit,
+        "commit_async": commit_async,
+        "close": close,
+    }
+    """By the consumer's method, the one here that traces it."""
 
 
 def _takes_listener(subscribe: Any) -> bool:

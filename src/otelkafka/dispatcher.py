@@ -118,10 +118,10 @@ class Dispatcher:
         now = time_ns()
         handed_over = {}
         for partition, records in polled.items():
-            handover = Handover(now, partial(client.highwater, consumer, partition.topic, partition.partition)).known()
             if not records:
                 handed_over[partition] = records
                 continue
+            handover = Handover(now, partial(client.highwater, consumer, partition.topic, partition.partition)).known()
             first, last = records[0].offset, records[-1].offset
             self.history.note_handover(partition.topic, partition.partition, first, last, handover)
             self._count(records[-1], len(records), handover)

@@ -17,12 +17,9 @@ from otelkafka.environment import options_from_environment
 from otelkafka.options import ConsumerOptions, ProducerOptions
 from otelkafka.passage import MARK, is_inside, is_neighbours, through, without_neighbour
 from otelkafka.sending import Sending
-from otelkafka.transactions import KINDS
 
 _logger = logging.getLogger("otelkafka")
 
-_PRODUCER_METHODS = ("send", "close", *KINDS)
-_CONSUMER_METHODS = ("__iter__", "__next__", "poll", "subscribe", "assign", "commit", "commit_async", "close")
 _MISSING = object()
 
 
@@ -51,10 +48,10 @@ class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         self._patches = (
             Patch(
                 kafka.KafkaProducer,
-                _PRODUCER_METHODS,
+                Sending.METHODS,
                 lambda producer: Sending(producer, producing, produce_hook=produce_hook),
             ),
-            Patch(kafka.KafkaConsumer, _CONSUMER_METHODS, lambda consumer: Consumption(consumer, consuming)),
+            Patch(kafka.KafkaConsumer, Consumption.METHODS, lambda consumer: Consumption(consumer, consuming)),
         )
         for patch in self._patches:
             patch.apply()
@@ -133,7 +130,7 @@ class Patch:
             if engine is None:
                 return original(client, *args, **kwargs)
             method = through(client, lambda *a, **k: original(client, *a, **k))
-            return engine.methods[name](client, method, *args, **kwargs)
+            return engine.METHODS[name](engine, client, method, *args, **kwargs)
 
         setattr(traced, MARK, self)
         return traced

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext
 
 from otelkafka import attributes, semconv
@@ -35,6 +37,13 @@ class Predecessor(NamedTuple):
 def link_to(context: SpanContext, kind: str) -> list[Link]:
     """Return one link, or none where the context is not valid."""
     return [Link(context, attributes.of_link(kind))] if context.is_valid else []
+
+
+def links_between(ambient: Context, incoming: Context) -> list[Link]:
+    """Return a link to the context that came in the headers, where it is of another trace than the ambient span."""
+    here = trace.get_current_span(ambient).get_span_context()
+    there = trace.get_current_span(incoming).get_span_context()
+    return link_to(there, semconv.LINK_CREATION) if here.is_valid and here.trace_id != there.trace_id else []
 
 
 def tell_dropped(telemetry: Telemetry, span: Span, count: int) -> None:

@@ -186,12 +186,15 @@ class Instruments:
             self._spent.pop(spent, None)
 
     def _read(self, name: str, merge: Callable[[list[float]], float]) -> list[Observation]:
-        """Ask every client; equal attribute sets are merged, of which an SDK would keep one."""
-        found: dict[frozenset[Any], tuple[Attributes, list[float]]] = {}
-        for source in list(self._sources):
-            for attributes, value in source.read(name):
-                found.setdefault(frozenset(attributes.items()), (attributes, []))[1].append(value)
-        return [Observation(merge(values), attributes) for attributes, values in found.values()]
+        return merged((reading for source in list(self._sources) for reading in source.read(name)), merge)
+
+
+def merged(readings: Iterable[Reading], merge: Callable[[list[float]], float]) -> list[Observation]:
+    """Return one observation for equal attribute sets, of which an SDK would keep one."""
+    found: dict[frozenset[Any], tuple[Attributes, list[float]]] = {}
+    for attributes, value in readings:
+        found.setdefault(frozenset(attributes.items()), (attributes, []))[1].append(value)
+    return [Observation(merge(values), attributes) for attributes, values in found.values()]
 
 
 _instruments: "WeakKeyDictionary[MeterProvider, Instruments | None]" = WeakKeyDictionary()

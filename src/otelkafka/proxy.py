@@ -24,13 +24,13 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
     def __init__(self, client: Any, options: Any, wrap: Callable[[Any, Any], Any], engine: Any) -> None:
         super().__init__(client)
         self._self_engine = engine
-        self._self_methods = engine.methods
         self._self_options = options
         self._self_wrap = wrap
 
     def _self_call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Call the engine's counterpart of the client's method."""
-        return self._self_methods[name](self.__wrapped__, bare(self.__wrapped__, name), *args, **kwargs)
+        engine, client = self._self_engine, self.__wrapped__
+        return engine.METHODS[name](engine, client, bare(client, name), *args, **kwargs)
 
     def close(self, *args: Any, **kwargs: Any) -> Any:
         """Close the client, then end the spans that are still open, also where closing raises."""

@@ -17,6 +17,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observa
 from otelkafka import semconv
 from otelkafka.attributes import Attributes
 from otelkafka.guard import Guard
+from otelkafka.metrics import Reading, merged
 from otelkafka.telemetry import VERSION
 
 _UNCOUNTED = "kafka-metrics-count"
@@ -90,7 +91,7 @@ class Registry:
         self._meter = meter
         self._names: set[str] = set()
         self._lock = Lock()
-        self._kept: dict[str, dict[frozenset[Any], tuple[Attributes, float]]] = {}
+        self._kept: dict[str, dict[frozenset[Any], Reading]] = {}
         self.reporters: WeakSet[KafkaMetricsReporter] = WeakSet()
 
     def restart(self) -> None:
@@ -119,12 +120,8 @@ class Registry:
         kept[key] = (figure.attributes, value + kept.get(key, (None, 0.0))[1])
 
     def _observe(self, figure: Figure) -> list[Observation]:
-        found = {key: (told, [value]) for key, (told, value) in self._kept.get(figure.name, {}).items()}
-        for reporter in list(self.reporters):
-            for told, value in reporter.read(figure.name):
-                found.setdefault(frozenset(told.items()), (told, []))[1].append(value)
-        merge = sum if figure.summed else max
-        return [Observation(merge(values), told) for told, values in found.values()]
+        living = (reading for reporter in list(self.reporters) for reading in reporter.read(figure.name))
+        return merged([*self._kept.get(figure.name, {}).values(), *living], sum if figure.summed else max)
 
 
 class KafkaMetricsReporter(AbstractMetricsReporter):  # type: ignore[misc]
@@ -157,7 +154,7 @@ class KafkaMetricsReporter(AbstractMetricsReporter):  # type: ignore[misc]
         for name in list(self._metrics):
             _guard.call("close", None, self._remove, name)
 
-    def read(self, name: str) -> Iterable[tuple[Attributes, float]]:
+    def read(self, name: str) -> Iterable[Reading]:
         """Return the values under one instrument's name; a figure that fails or has no value is left out."""
         for figure, metric in list(self._metrics.values()):
             if figure.name == name:

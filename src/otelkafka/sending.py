@@ -1,21 +1,21 @@
 """What is traced of a producer, behind the wrapper and behind a patched class: a span for each send, until its ack."""
 
 from collections.abc import Callable
-from functools import partial
 from time import perf_counter_ns, time_ns
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from kafka.errors import MessageSizeTooLargeError
 from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
 from otelkafka.headers import Headers, are_sendable
 from otelkafka.in_flight import InFlight, Pending
+from otelkafka.links import links_between
 from otelkafka.message import Message, message_of, with_headers
 from otelkafka.operation import Operation
 from otelkafka.options import ProducerOptions
@@ -23,6 +23,15 @@ from otelkafka.propagation import merge, put, take
 from otelkafka.shortcuts import context_with
 from otelkafka.telemetry import Destination, Telemetry, is_suppressed
 from otelkafka.transactions import KINDS, Transactions
+
+
+def _transacting(name: str) -> Callable[..., Any]:
+    """Return what traces a call of a transaction."""
+
+    def transact(self: "Sending", _: object, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return self._transactions.call(name, call, args, kwargs)
+
+    return transact
 
 
 class Sending:
@@ -54,14 +63,6 @@ class Sending:
         self._is_plain = produce_hook is None and options.on_send is None and self._facts.takes_headers
         self._is_transactional = self._facts.is_transactional
         self._is_watched = False
-
-    @property
-    def methods(self) -> dict[str, Callable[..., Any]]:
-        """By the producer's method, the one here that traces it."""
-        return {"send": self.send, "close": self.close, **{name: partial(self._transact, name) for name in KINDS}}
-
-    def _transact(self, name: str, _: object, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return self._transactions.call(name, call, args, kwargs)
 
     def close(self, _: object, close: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Close the producer, then end the spans that are still open, also where closing raises."""
@@ -142,7 +143,7 @@ class Sending:
         context = merge(ambient, under=incoming)
         span: Span | None = INVALID_SPAN
         if destination.traced:
-            links = _links_between(ambient, incoming)
+            links = links_between(ambient, incoming)
             span = self._operation.start(
                 context, destination, message.partition, links=links, start_time=start, tracer=tracer
             )
@@ -232,6 +233,13 @@ class Sending:
         if series is not None and (instruments := self._telemetry.instruments) is not None:
             series.total(instruments.sent).add()
 
+    METHODS: ClassVar[dict[str, Callable[..., Any]]] = {
+        "send": send,
+        "close": close,
+        **{name: _transacting(name) for name in KINDS},
+    }
+    """By the producer's method, the one here that traces it."""
+
 
 class _Sent(NamedTuple):
     """One call of `send()`: its `headers` are those to send in place of the caller's, None to leave them."""
@@ -244,15 +252,6 @@ class _Sent(NamedTuple):
     destination: Destination
     span: Span
     start: int
-
-
-def _links_between(ambient: Context, incoming: Context) -> list[Link]:
-    """Return a link to the context that came in the headers, where it is of another trace than the ambient span."""
-    here = trace.get_current_span(ambient).get_span_context()
-    there = trace.get_current_span(incoming).get_span_context()
-    if here.is_valid and there.is_valid and here.trace_id != there.trace_id:
-        return [Link(there, attributes.of_link(semconv.LINK_CREATION))]
-    return []
 
 
 def _is_too_large(future: Any) -> bool:
