@@ -15,6 +15,7 @@ ORDER = [
     "wait",
     "metrics",
     "guard",
+    "w3c",
     "shortcuts",
     "telemetry",
     "reporter",

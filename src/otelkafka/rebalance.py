@@ -79,7 +79,7 @@ class Rebalances:
     def _finish(self, kind: str, turned: set[tuple[str, int]], span: Span, error: Exception | None) -> None:
         if kind != "assign":
             self._processing.in_process.tell_gone(turned, kind)
-        instruments = self._processing.in_process.instruments
+        instruments = self._processing.telemetry.instruments
         if instruments is not None:
             nowhere = self._processing.telemetry.destination_of(set())
             self._operations[kind].series(nowhere, None, error).total(instruments.rebalances).add()

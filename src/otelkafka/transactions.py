@@ -1,6 +1,5 @@
 """Transactions of a producer: a span for what ends one, and a measure of each call."""
 
-from collections.abc import Callable
 from itertools import count
 from time import time_ns
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from otelkafka import semconv
 from otelkafka.client import ClientFacts
 from otelkafka.commits import what
 from otelkafka.operation import Operation
+from otelkafka.passage import Args, Call, KwArgs
 from otelkafka.telemetry import Telemetry, is_suppressed
 
 
@@ -53,7 +53,7 @@ class Transactions:
         """Count a send, which an abort would void."""
         next(self._sends)  # from any thread, without a lock that a child of a fork could find taken
 
-    def call(self, method: str, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, method: str, call: Call, args: Args, kwargs: KwArgs) -> Any:
         """Call a method of the producer's."""
         if is_suppressed():
             return call(*args, **kwargs)
@@ -84,8 +84,8 @@ class Transactions:
     def _finish(
         self,
         method: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        args: Args,
+        kwargs: KwArgs,
         start: int,
         span: Span,
         error: BaseException | None,
