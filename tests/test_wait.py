@@ -8,9 +8,9 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from otelkafka import extract, process_batch
+from otelkafka.destination import Destination
 from otelkafka.in_process import Work
 from otelkafka.links import link_predecessor
-from otelkafka.telemetry import Destination
 from otelkafka.testing import SpanRecorder
 from otelkafka.wait import Handover, Wait, WaitHistory
 from tests.face import bare_of, engine_of, wrap_consumer

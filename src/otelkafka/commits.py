@@ -10,11 +10,12 @@ from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka import client, semconv
+from otelkafka.destination import Destination
 from otelkafka.in_flight import InFlight, Pending
 from otelkafka.operation import Operation
 from otelkafka.passage import Args, Call, KwArgs
 from otelkafka.processing import Processing
-from otelkafka.telemetry import Destination, is_suppressed
+from otelkafka.telemetry import is_suppressed
 
 _CALLBACK = 1  # where `commit_async()` has it among its positional arguments
 _MOST_WAITING = 10_000
@@ -73,7 +74,7 @@ class Commits:
         instruments = self._processing.telemetry.instruments
         if instruments is None:
             return
-        destination, partition = what(self._telemetry.destination_of, offsets)
+        destination, partition = what(self._telemetry.destinations.of, offsets)
         error = response if isinstance(response, BaseException) else None
         self._operation.series(destination, partition, error).total(instruments.auto_commits).add()
 
@@ -83,7 +84,7 @@ class Commits:
 
     def _begin(self, consumer: Any, args: Args, kwargs: KwArgs) -> "Pending[_Commit]":
         start = time_ns()
-        nowhere = (self._telemetry.destination_of(set()), None)
+        nowhere = (self._telemetry.destinations.of(set()), None)
         destination, partition = self._telemetry.guard.call("commit", nowhere, self._what, consumer, args, kwargs)
         span = self._telemetry.guard.call("commit", INVALID_SPAN, self._start, destination, partition, start)
         pending = Pending(self._waiting, _Commit(destination, partition, start, span), self._end)
@@ -105,7 +106,7 @@ class Commits:
     def _what(self, consumer: Any, args: Args, kwargs: KwArgs) -> tuple[Destination, int | None]:
         """Return what is committed: what the caller says, else all that is assigned."""
         offsets = args[0] if args else kwargs.get("offsets")
-        return what(self._telemetry.destination_of, offsets, client.assignment(consumer) or ())
+        return what(self._telemetry.destinations.of, offsets, client.assignment(consumer) or ())
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from opentelemetry.trace import Span
 
 from otelkafka.client import Record
 from otelkafka.current import OpenSpan, open_spans, settle
-from otelkafka.dispatcher import PolledRecords
+from otelkafka.iterators import PolledRecords
 from otelkafka.options import ConsumerOptions, Options, for_consumer
 from otelkafka.processing import Processing
 

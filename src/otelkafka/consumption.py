@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from otelkafka import client
 from otelkafka.commits import Commits, hear_auto_commits
-from otelkafka.dispatcher import Dispatcher, RecordIterator
+from otelkafka.dispatcher import Dispatcher
+from otelkafka.iterators import RecordIterator
 from otelkafka.options import ConsumerOptions
 from otelkafka.passage import Args, Call, KwArgs, bare
 from otelkafka.processing import Processing

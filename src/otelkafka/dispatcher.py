@@ -1,7 +1,6 @@
 """The life of a process span around records that are handed over one by one, by iteration or in polled lists."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from time import time_ns
 from typing import Any
 
@@ -10,6 +9,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka import attributes, client, semconv
 from otelkafka.current import OpenSpan, settle
+from otelkafka.iterators import PolledRecords
 from otelkafka.links import add_creation_links
 from otelkafka.operation import Operation
 from otelkafka.options import ConsumerOptions
@@ -138,7 +138,7 @@ class Dispatcher:
         instruments = self._telemetry.instruments
         if instruments is None or is_suppressed():
             return
-        series = self._operation.series(self._telemetry.destination(last.topic), last.partition)
+        series = self._operation.series(self._telemetry.destinations[last.topic], last.partition)
         series.total(instruments.consumed).add(count)
         behind = attributes.lag(last.offset, highwater)
         if behind is not None:
@@ -150,7 +150,7 @@ class Dispatcher:
 
     def _start_poll_span(self, polled: Mapping[Any, list[Any]], started: int) -> Span:
         records = [record for each in polled.values() for record in each]
-        traced = [record for record in records if self._telemetry.destination(record.topic).traced]
+        traced = [record for record in records if self._telemetry.destinations[record.topic].traced]
         if not traced:
             return INVALID_SPAN
         span = self._start_span({record.topic for record in traced}, started, len(traced))
@@ -165,97 +165,9 @@ class Dispatcher:
         self._finish(topics, self._start_span(topics, started), started, error)
 
     def _start_span(self, topics: set[str], started: int, count: int | None = None) -> Span:
-        destination = self._telemetry.destination_of(topics)
+        destination = self._telemetry.destinations.of(topics)
         ambient = context_api.get_current()
         return self._operation.start(ambient, destination, start_time=started, message_count=count) or INVALID_SPAN
 
     def _finish(self, topics: set[str], span: Span, started: int, error: BaseException | None = None) -> None:
-        self._operation.finish(started, self._telemetry.destination_of(topics), None, span, error)
-
-
-class RecordIterator(Iterator[Any]):
-    """Iterates the records of a consumer, the body of the loop inside each record's process span.
-
-    Unlike a generator it goes on after a StopIteration or an error, as the consumer itself does.
-
-    Args:
-        dispatcher: of the consumer.
-        consumer: the bare one.
-        advance: returns its next record.
-    """
-
-    __slots__ = ("_advance", "_consumer", "_dispatcher", "_open")
-
-    def __init__(self, dispatcher: Dispatcher, consumer: Any, advance: Callable[[], Any]) -> None:
-        self._dispatcher = dispatcher
-        self._consumer = consumer
-        self._advance = advance
-        self._open: OpenSpan | None = None
-
-    def __next__(self) -> Any:
-        """Return the next record, whose process span is current until the one after is asked for."""
-        record, self._open = self._dispatcher.next(self._consumer, self._advance)
-        return record
-
-    def __del__(self) -> None:
-        """End the span of the last record where the loop was left."""
-        _end_dropped(self)
-
-
-class PolledRecords(list[Any]):
-    """A list of records whose first iteration runs the body of its loop inside each record's process span.
-
-    Any other use of it is a list's; copied or pickled it is a plain list.
-    """
-
-    __slots__ = ("_dispatch",)
-
-    def __init__(self, records: list[Any], dispatcher: Dispatcher, handover: Handover) -> None:
-        super().__init__(records)
-        self._dispatch: tuple[Dispatcher, Handover] | None = (dispatcher, handover)
-
-    def spend(self) -> tuple[Dispatcher, Handover] | None:
-        """Take the one dispatching iteration away; None where it was had already."""
-        dispatch, self._dispatch = self._dispatch, None
-        return dispatch
-
-    def __iter__(self) -> Iterator[Any]:
-        """Iterate as a list does, and dispatch the first time."""
-        dispatch = self.spend()
-        return super().__iter__() if dispatch is None else ListIterator(*dispatch, super().__iter__())
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """Copy and pickle as a plain list."""
-        return list, (self[:],)
-
-
-class ListIterator(Iterator[Any]):
-    """Iterates a polled list, the body of the loop inside each record's process span."""
-
-    __slots__ = ("_dispatcher", "_handover", "_open", "_records")
-
-    def __init__(self, dispatcher: Dispatcher, handover: Handover, records: Iterator[Any]) -> None:
-        self._dispatcher = dispatcher
-        self._handover = handover
-        self._records = records
-        self._open: OpenSpan | None = None
-
-    def __next__(self) -> Any:
-        """Return the next record, whose process span is current until the one after is asked for."""
-        now = time_ns()
-        if self._open is not None:
-            self._open.end(None, now)
-            self._open = None
-        record = next(self._records)
-        self._open = self._dispatcher.open_listed(record, self._handover, now)
-        return record
-
-    def __del__(self) -> None:
-        """End the span of the last record where the loop was left."""
-        _end_dropped(self)
-
-
-def _end_dropped(iterator: Any) -> None:
-    with suppress(Exception):  # at the end of the interpreter anything may be gone
-        if iterator._open is not None:
-            iterator._open.end()
+        self._operation.finish(started, self._telemetry.destinations.of(topics), None, span, error)

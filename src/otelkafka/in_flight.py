@@ -4,9 +4,12 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
+from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from otelkafka import semconv
+from otelkafka.destination import Destination
+from otelkafka.headers import Headers
 from otelkafka.metrics import Reading
 
 
@@ -18,6 +21,44 @@ class Work(Protocol):
     """What was started, with its span."""
 
     span: Span
+
+
+class Sent:
+    """One call of `send()`, without the record, so that waiting for its end holds no memory of the caller's.
+
+    Args:
+        destination: of the record.
+        span: its span, or one that records nothing.
+        start: when it was called, Unix time in nanoseconds.
+        context: that is current inside of it.
+        headers: to send in place of the caller's; None to leave them.
+        is_heard: whether anybody hears how it ends.
+        partition: the one that the caller gave.
+
+    Attributes:
+        blocked: how long it took to return, in nanoseconds.
+    """
+
+    __slots__ = ("blocked", "context", "destination", "headers", "is_heard", "partition", "span", "start")
+
+    def __init__(
+        self,
+        destination: Destination,
+        span: Span,
+        start: int,
+        context: Context,
+        headers: Headers | None,
+        is_heard: bool,  # noqa: FBT001 (a keyword costs time here)
+        partition: int | None = None,
+    ) -> None:
+        self.destination = destination
+        self.span = span
+        self.start = start
+        self.context = context
+        self.headers = headers
+        self.is_heard = is_heard
+        self.partition = partition
+        self.blocked = 0
 
 
 W = TypeVar("W", bound=Work)

@@ -9,8 +9,9 @@ from opentelemetry.trace import Span
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
+from otelkafka.destination import Destination
 from otelkafka.metrics import Instruments, Reading
-from otelkafka.telemetry import Destination, Telemetry
+from otelkafka.telemetry import Telemetry
 from otelkafka.wait import WaitHistory
 
 
@@ -104,7 +105,7 @@ class InProcess:
         """Return the consumer's lag by partition, or how long each record in process has been so."""
         if metric == semconv.METRIC_CONSUMER_LAG and self._history is not None:
             for (topic, partition), lag in list(self._history.lags.items()):
-                yield self._place(self._telemetry.destination(topic), partition), lag
+                yield self._place(self._telemetry.destinations[topic], partition), lag
         if metric == semconv.METRIC_PROCESS_AGE:
             now = time_ns()
             for work in list(self.works):

@@ -10,8 +10,9 @@ from opentelemetry.trace import Link, Span, SpanKind
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
+from otelkafka.destination import Destination
 from otelkafka.metrics import Total, Totals
-from otelkafka.telemetry import Destination, Telemetry
+from otelkafka.telemetry import Telemetry
 
 _NO_SPAN = Context()
 _MOST_KEPT = 4000

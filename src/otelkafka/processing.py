@@ -70,7 +70,7 @@ class Processing:
                 start = time_ns()
                 telemetry.look(start)
             topic, opened = record.topic, OpenSpan(self, record, owner)
-            opened.destination = destination = telemetry.destinations.get(topic) or telemetry.destination(topic)
+            opened.destination = destination = telemetry.destinations[topic]
             opened.partition, opened.offset, opened.start = record.partition, record.offset, start
             rules, tracer = telemetry.rules, None
             if rules is not None and self._is_plain and destination.traced and rules.hold():
@@ -217,9 +217,9 @@ class Processing:
     def _open_batch(self, idle: OpenSpan, records: Sequence[Any]) -> OpenSpan:
         ambient, start, telemetry = get_current(), time_ns(), self.telemetry
         telemetry.look(start)
-        traced = [record for record in records if telemetry.destination(record.topic).traced]
+        traced = [record for record in records if telemetry.destinations[record.topic].traced]
         about = traced or records
-        destination = telemetry.destination_of({record.topic for record in about})
+        destination = telemetry.destinations.of({record.topic for record in about})
         partitions = {(record.topic, record.partition) for record in about}
         opened, created, context = OpenSpan(self, idle.record), None, ambient
         opened.destination, opened.start, opened.offset = destination, start, None

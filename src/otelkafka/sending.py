@@ -12,8 +12,9 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
-from otelkafka.headers import Headers, are_sendable
-from otelkafka.in_flight import InFlight, Pending
+from otelkafka.destination import Destination
+from otelkafka.headers import are_sendable
+from otelkafka.in_flight import InFlight, Pending, Sent
 from otelkafka.links import links_between
 from otelkafka.message import Message, message_of
 from otelkafka.metrics import Instruments
@@ -22,7 +23,7 @@ from otelkafka.options import ProducerOptions
 from otelkafka.passage import Args, Call, KwArgs
 from otelkafka.propagation import merge, put, take
 from otelkafka.shortcuts import attach, get_current
-from otelkafka.telemetry import Destination, Telemetry, is_suppressed
+from otelkafka.telemetry import Telemetry, is_suppressed
 from otelkafka.transactions import KINDS, Transactions
 from otelkafka.w3c import SPAN_KEY
 
@@ -118,19 +119,19 @@ class Sending:
             self._telemetry.guard.call("send", None, self._follow, sending, future)
         return future
 
-    def _start(self, ambient: Context, args: Args, kwargs: KwArgs) -> "_Sent | None":
+    def _start(self, ambient: Context, args: Args, kwargs: KwArgs) -> Sent | None:
         topic, start, telemetry = args[0] if args else kwargs.get("topic"), time_ns(), self._telemetry
         if not isinstance(topic, str):
             return None
         telemetry.look(start)
-        destination, rules, tracer = telemetry.destination(topic), telemetry.rules, None
+        destination, rules, tracer = telemetry.destinations[topic], telemetry.rules, None
         has_headers = (args[_HEADERS] if len(args) > _HEADERS else kwargs.get("headers")) is not None
         if rules is not None and self._is_plain and not has_headers and destination.traced and rules.hold():
             span, header, drawn = rules.sampling.start(ambient)
             if span is not None:
                 context = Context({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
                 is_heard = self._hears_acks or telemetry.instruments is not None
-                return _Sent(destination, span, start, context, None if header is None else [header], is_heard)
+                return Sent(destination, span, start, context, None if header is None else [header], is_heard)
             tracer = None if drawn is None else rules.sampling.tracer_for(drawn)
         return self._start_generally(start, ambient, args, kwargs, destination, tracer)
 
@@ -142,7 +143,7 @@ class Sending:
         kwargs: KwArgs,
         destination: Destination,
         tracer: trace.Tracer | None,
-    ) -> "_Sent | None":
+    ) -> Sent | None:
         message, telemetry = message_of(args, kwargs), self._telemetry
         if message is None:
             return None
@@ -166,7 +167,7 @@ class Sending:
         headers = None if headers == given else headers
         span = span or INVALID_SPAN
         is_heard = self._hears_acks or telemetry.instruments is not None or span.is_recording()
-        return _Sent(destination, span, start, context, headers, is_heard, message.partition)
+        return Sent(destination, span, start, context, headers, is_heard, message.partition)
 
     def _tell(self, span: Span, message: Message, args: Args, kwargs: KwArgs) -> None:
         self._telemetry.tell(span, lambda: self._message_attributes(message))
@@ -182,7 +183,7 @@ class Sending:
             told.update(self._telemetry.header_attributes(message.headers))
         return told
 
-    def _deliver(self, send: Call, sending: "_Sent", args: Args, kwargs: KwArgs) -> Any:
+    def _deliver(self, send: Call, sending: Sent, args: Args, kwargs: KwArgs) -> Any:
         if sending.headers is None:
             return send(*args, **kwargs)
         try:
@@ -200,11 +201,11 @@ class Sending:
             self._telemetry.tell(sending.span, lambda: {semconv.SEND_WITHOUT_CONTEXT: True})
         return future
 
-    def _end(self, sending: "_Sent", error: BaseException | None) -> None:
+    def _end(self, sending: Sent, error: BaseException | None) -> None:
         self._telemetry.tell(sending.span, lambda: _blocked(time_ns() - sending.start))
         self._finish(sending, sending.partition, error)
 
-    def _follow(self, sending: "_Sent", future: Any) -> None:
+    def _follow(self, sending: Sent, future: Any) -> None:
         """See to it that the span ends when the future does."""
         pending = Pending(self._in_flight, sending, self._acknowledge)
         if not self._in_flight.add(pending, self._options.max_in_flight):
@@ -220,7 +221,7 @@ class Sending:
             pending.failed(None)
             raise
 
-    def _acknowledge(self, sending: "_Sent", metadata: Any, error: BaseException | None) -> None:
+    def _acknowledge(self, sending: Sent, metadata: Any, error: BaseException | None) -> None:
         """End the span of a record that the broker has acknowledged, or that failed."""
         if sending.span.is_recording():
             self._telemetry.tell(sending.span, lambda: self._delivery_attributes(sending, metadata))
@@ -228,14 +229,14 @@ class Sending:
             self._telemetry.call_hook("on_ack", self._options.on_ack, sending.span, metadata)
         self._telemetry.guard.call("send", None, self._finish, sending, getattr(metadata, "partition", None), error)
 
-    def _delivery_attributes(self, sending: "_Sent", metadata: Any) -> Attributes:
+    def _delivery_attributes(self, sending: Sent, metadata: Any) -> Attributes:
         told = _blocked(sending.blocked)
         if metadata is not None:
             told.update(self._operation.learned(sending.destination, metadata.partition))
             told.update(attributes.of_offset(metadata.offset))
         return told
 
-    def _finish(self, sending: "_Sent", partition: int | None, error: BaseException | None) -> None:
+    def _finish(self, sending: Sent, partition: int | None, error: BaseException | None) -> None:
         series = self._operation.finish(sending.start, sending.destination, partition, sending.span, error)
         if series is not None and (instruments := self._telemetry.instruments) is not None:
             series.total(instruments.sent).add()
@@ -246,44 +247,6 @@ class Sending:
         **{name: _transacting(name) for name in KINDS},
     }
     """By the producer's method, the one here that traces it."""
-
-
-class _Sent:
-    """One call of `send()`, without the record, so that waiting for its end holds no memory of the caller's.
-
-    Args:
-        destination: of the record.
-        span: its span, or one that records nothing.
-        start: when it was called, Unix time in nanoseconds.
-        context: that is current inside of it.
-        headers: to send in place of the caller's; None to leave them.
-        is_heard: whether anybody hears how it ends.
-        partition: the one that the caller gave.
-
-    Attributes:
-        blocked: how long it took to return, in nanoseconds.
-    """
-
-    __slots__ = ("blocked", "context", "destination", "headers", "is_heard", "partition", "span", "start")
-
-    def __init__(
-        self,
-        destination: Destination,
-        span: Span,
-        start: int,
-        context: Context,
-        headers: Headers | None,
-        is_heard: bool,  # noqa: FBT001 (a keyword costs time here)
-        partition: int | None = None,
-    ) -> None:
-        self.destination = destination
-        self.span = span
-        self.start = start
-        self.context = context
-        self.headers = headers
-        self.is_heard = is_heard
-        self.partition = partition
-        self.blocked = 0
 
 
 def _blocked(nanoseconds: int) -> Attributes:

@@ -16,12 +16,12 @@ from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, Status, Stat
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
+from otelkafka.destination import MOST_KEPT, Destinations
 from otelkafka.guard import Guard
 from otelkafka.metrics import Instruments, instruments_of
 from otelkafka.options import Options
 from otelkafka.shortcuts import Rules, rules_of
 
-_MOST_CACHED = 1000
 _LOOK_EVERY = 100_000_000
 
 
@@ -35,26 +35,6 @@ def _version() -> str:
 VERSION: Final = _version()
 
 
-class Destination:
-    """What the options say of a topic, or of several: whether they are traced, and what they are called.
-
-    Args:
-        topic: the topic's name; None for several.
-        template: the low-cardinality name that stands for it, or for all of them, if there is one.
-        traced: whether its records get spans.
-    """
-
-    __slots__ = ("attributes", "metric_attributes", "name", "topic", "traced")
-
-    def __init__(self, topic: str | None, template: str | None, *, traced: bool = True) -> None:
-        self.topic = topic
-        self.traced = traced
-        self.name = template or topic or ""
-        self.attributes = attributes.of_destination(topic, template)
-        # A metric has one name of low cardinality, not one for each tenant.
-        self.metric_attributes = attributes.of_destination(None if template else topic, template)
-
-
 class Telemetry:
     """Options, resolved.
 
@@ -64,7 +44,7 @@ class Telemetry:
     Attributes:
         old_names: whether the attributes of before the current conventions are told, too.
         instruments: of the meter provider; None as long as nobody listens.
-        destinations: what the options say of topics, as far as that is known already.
+        destinations: what the options say of topics.
         rules: what is certain of sampling and propagation as long as they `hold()`; None where nothing is.
     """
 
@@ -77,7 +57,7 @@ class Telemetry:
         self._looked = 0
         opted_in = os.environ.get(semconv.STABILITY_OPT_IN, "").split(",")
         self.old_names = semconv.STABILITY_DUP in map(str.strip, opted_in)
-        self.destinations: dict[str, Destination] = {}
+        self.destinations = Destinations(options, self.guard)
         self._names: dict[tuple[str, str], str] = {}
         self.look(time_ns())
         self._tracer = self.guard.call("get_tracer", trace.NoOpTracer(), self._get_tracer)
@@ -135,39 +115,14 @@ class Telemetry:
         """The propagator of the options, else the global one of this moment."""
         return self.options.propagator or propagate.get_global_textmap()
 
-    def destination(self, topic: str) -> Destination:
-        """Return what the options say of `topic`."""
-        found = self.destinations.get(topic)
-        if found is None:
-            failures = self.guard.failures
-            found = self._resolve(topic)
-            if self.guard.failures == failures:  # what has failed may work for the next record
-                _remember(self.destinations, topic, found)
-        return found
-
-    def _resolve(self, topic: str) -> Destination:
-        template, traced = self.options.destination_template, self.options.trace_topic
-        name = self.guard.call("destination_template", None, template, topic) if template else None
-        if name is not None and not (isinstance(name, str) and name):
-            self.guard.contain("destination_template", TypeError(f"returned {name!r}: return a str or None"))
-            name = None
-        return Destination(
-            topic, name, traced=bool(self.guard.call("trace_topic", True, traced, topic)) if traced else True
-        )
-
-    def destination_of(self, topics: set[str]) -> Destination:
-        """Return what there is to say of several topics in common: their template, where they share one."""
-        if len(topics) == 1:
-            return self.destination(next(iter(topics)))
-        names = {self.destination(topic).name for topic in topics}
-        return Destination(None, names.pop() if len(names) == 1 else None)
-
     def span_name(self, operation: str, destination: str) -> str:
         """Return the name of a span; `destination` is empty where there is no one destination."""
         name = self._names.get((operation, destination))
         if name is None:
             name = self._name(operation, destination)
-            _remember(self._names, (operation, destination), name)
+            if len(self._names) >= MOST_KEPT:
+                self._names.clear()
+            self._names[operation, destination] = name
         return name
 
     def _name(self, operation: str, destination: str) -> str:
@@ -272,9 +227,3 @@ _SUPPRESSION_KEYS = tuple(
     for key in ("suppress_instrumentation", getattr(context_api, "_SUPPRESS_INSTRUMENTATION_KEY", None))
     if key is not None
 )
-
-
-def _remember(cache: dict[Any, Any], key: object, value: object) -> None:
-    if len(cache) >= _MOST_CACHED:
-        cache.clear()
-    cache[key] = value

@@ -78,7 +78,7 @@ class Transactions:
         inside = trace.get_current_span(ambient).get_span_context().is_valid
         if not (spans == "always" or (spans == "ambient" and inside) or (spans == "error" and error)):
             return INVALID_SPAN
-        nowhere = self._telemetry.destination_of(set())
+        nowhere = self._telemetry.destinations.of(set())
         return self._operations[method].start(ambient, nowhere, start_time=start) or INVALID_SPAN
 
     def _finish(
@@ -93,6 +93,6 @@ class Transactions:
         if method == "abort_transaction":
             self._telemetry.tell(span, lambda: {semconv.TRANSACTION_VOIDED: next(self._sends)})
         offsets = args[0] if args else kwargs.get("offsets")
-        destination, partition = what(self._telemetry.destination_of, offsets)
+        destination, partition = what(self._telemetry.destinations.of, offsets)
         self._telemetry.tell(span, lambda: destination.attributes)
         self._operations[method].finish(start, destination, partition, span, error)
