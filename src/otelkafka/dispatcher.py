@@ -8,6 +8,7 @@ from opentelemetry import context as context_api
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka import attributes, client, semconv
+from otelkafka.attributes import Attributes
 from otelkafka.current import OpenSpan, settle
 from otelkafka.iterators import PolledRecords
 from otelkafka.links import add_creation_links
@@ -167,7 +168,8 @@ class Dispatcher:
     def _start_span(self, topics: set[str], started: int, count: int | None = None) -> Span:
         destination = self._telemetry.destinations.of(topics)
         ambient = context_api.get_current()
-        return self._operation.start(ambient, destination, start_time=started, message_count=count) or INVALID_SPAN
+        told: Attributes = {} if count is None else {semconv.MESSAGING_BATCH_MESSAGE_COUNT: count}
+        return self._operation.start(ambient, destination, start_time=started, told=told) or INVALID_SPAN
 
     def _finish(self, topics: set[str], span: Span, started: int, error: BaseException | None = None) -> None:
         self._operation.finish(started, self._telemetry.destinations.of(topics), None, span, error)

@@ -75,7 +75,7 @@ class Operation:
         *,
         links: Sequence[Link] = (),
         start_time: int | None = None,
-        message_count: int | None = None,
+        told: Attributes | None = None,
         tracer: trace.Tracer | None = None,
     ) -> Span | None:
         """Start a span; None where the provider failed.
@@ -86,12 +86,11 @@ class Operation:
             partition: the one partition, where that is known.
             links: its links.
             start_time: Unix time in nanoseconds; None for now.
-            message_count: how many records a batch has; None for what is no batch.
+            told: what else is known of it from the start.
             tracer: starts it; None for the one of the options.
         """
-        known = dict(self._known_of(destination, partition))
-        if message_count is not None:
-            known[semconv.MESSAGING_BATCH_MESSAGE_COUNT] = message_count
+        known = self._known_of(destination, partition)
+        known = {**known, **told} if told else dict(known)
         name = self._telemetry.span_name(self._name, destination.name)
         return self._telemetry.start_span(name, self._span_kind, context, known, links, start_time, tracer)
 

@@ -134,7 +134,7 @@ class Processing:
         return opened
 
     def _start(
-        self, work: Work, parent: Context, links: Sequence[Link], tracer: Tracer | None, count: int | None = None
+        self, work: Work, parent: Context, links: Sequence[Link], tracer: Tracer | None, told: Attributes | None = None
     ) -> Span | None:
         """Start the span of `work`; None where the provider failed."""
         span = self._operation.start(
@@ -143,7 +143,7 @@ class Processing:
             work.partition,
             links=links[: self.options.max_links],
             start_time=work.start,
-            message_count=count,
+            told=told,
             tracer=tracer,
         )
         if span is not None:
@@ -226,7 +226,7 @@ class Processing:
         opened.partition = about[0].partition if len(partitions) == 1 else None
         opened.partitions, opened.count = partitions, len(about)
         if traced:
-            if self._start(opened, ambient, (), None, len(traced)) is None:
+            if self._start(opened, ambient, (), None, {semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(traced)}) is None:
                 return idle
             if opened.span.is_recording():
                 created = [context_in(telemetry, record) for record in traced]

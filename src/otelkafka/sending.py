@@ -154,12 +154,15 @@ class Sending:
         context = merge(ambient, under=incoming)
         span: Span | None = INVALID_SPAN
         if destination.traced:
-            links = links_between(ambient, incoming)
+            links = links_between(ambient, incoming) if incoming else ()
+            told = self._message_attributes(message)
             span = self._operation.start(
-                context, destination, message.partition, links=links, start_time=start, tracer=tracer
+                context, destination, message.partition, links=links, start_time=start, told=told, tracer=tracer
             )
             if span is not None:
-                self._tell(span, message, args, kwargs)
+                telemetry.call_hook("on_send", self._options.on_send, span, message)
+                if self._produce_hook is not None:
+                    telemetry.guard.call("produce_hook", None, self._produce_hook, span, args, kwargs)
                 context = trace.set_span_in_context(span, context)
         headers = None
         if sendable and taken is not None and span is not None:
@@ -168,12 +171,6 @@ class Sending:
         span = span or INVALID_SPAN
         is_heard = self._hears_acks or telemetry.instruments is not None or span.is_recording()
         return Sent(destination, span, start, context, headers, is_heard, message.partition)
-
-    def _tell(self, span: Span, message: Message, args: Args, kwargs: KwArgs) -> None:
-        self._telemetry.tell(span, lambda: self._message_attributes(message))
-        self._telemetry.call_hook("on_send", self._options.on_send, span, message)
-        if self._produce_hook is not None:
-            self._telemetry.guard.call("produce_hook", None, self._produce_hook, span, args, kwargs)
 
     def _message_attributes(self, message: Message) -> Attributes:
         told = self._telemetry.key_attributes(message.key)
