@@ -487,3 +487,16 @@ def test_metrics_are_the_same_sampled_or_not():
         names = sorted(set(recorder.metrics) - {"otelkafka.consumer.time", "otelkafka.process.age"})
         found.append({name: recorder.points(name) for name in names})
     assert found[0] == found[1] == found[2]
+
+
+def test_failed_send_is_measured_with_the_partition_that_it_was_given(metrics):
+    """Sampled or not: the partition of the call is known where the broker never said one."""
+    for sampler in (None, ParentBased(ALWAYS_OFF)):
+        producer = producer_of(metrics, tracer_provider=SpanRecorder(sampler).tracer_provider)
+        producer.send("t", b"v", partition=3)
+        bare_of(producer).futures[0].fail(OSError("gone"))
+    counted = [
+        (told.get("messaging.destination.partition.id"), count)
+        for told, count in metrics.points("messaging.client.sent.messages")
+    ]
+    assert counted == [("3", 2)]

@@ -200,7 +200,16 @@ def sends(sampler, *, general, count=40, metrics=None, ambient=None, headers=Non
         random.setstate(state)
         context.detach(token)
     assert not trace.get_current_span().get_span_context().is_valid
-    spans = [(span.name, span.context, span.parent, dict(span.attributes), span.links) for span in recorder.spans]
+    spans = [
+        (
+            span.name,
+            span.context,
+            span.parent,
+            dict(span.attributes),
+            [(link.context, dict(link.attributes)) for link in span.links],
+        )
+        for span in recorder.spans
+    ]
     for _, _, _, told, _ in spans:
         told.pop("otelkafka.send.blocked_duration")
     return bare.headers, seen, spans, drawn

@@ -10,6 +10,7 @@ from opentelemetry.trace import Span
 from otelkafka import semconv
 from otelkafka.destination import Destination
 from otelkafka.headers import Headers
+from otelkafka.message import Message
 from otelkafka.metrics import Reading
 
 
@@ -32,10 +33,11 @@ class Sent:
         start: when it was called, Unix time in nanoseconds.
         context: that is current inside of it.
         headers: to send in place of the caller's; None to leave them.
-        is_heard: whether anybody hears how it ends.
-        partition: the one that the caller gave.
+        message: the caller's arguments; None where nobody hears how it ends.
 
     Attributes:
+        is_heard: whether anybody hears how it ends.
+        partition: the one that the caller gave.
         blocked: how long it took to return, in nanoseconds.
     """
 
@@ -48,16 +50,15 @@ class Sent:
         start: int,
         context: Context,
         headers: Headers | None,
-        is_heard: bool,  # noqa: FBT001 (a keyword costs time here)
-        partition: int | None = None,
+        message: Message | None,
     ) -> None:
         self.destination = destination
         self.span = span
         self.start = start
         self.context = context
         self.headers = headers
-        self.is_heard = is_heard
-        self.partition = partition
+        self.is_heard = message is not None
+        self.partition = None if message is None else message.partition
         self.blocked = 0
 
 

@@ -130,8 +130,11 @@ class Sending:
             span, header, drawn = rules.sampling.start(ambient)
             if span is not None:
                 context = Context({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
-                is_heard = self._hears_acks or telemetry.instruments is not None
-                return Sent(destination, span, start, context, None if header is None else [header], is_heard)
+                headers = None if header is None else [header]
+                if not self._hears_acks and telemetry.instruments is None:
+                    return Sent(destination, span, start, context, headers, None)
+                message = message_of(args, kwargs)
+                return message and Sent(destination, span, start, context, headers, message)
             tracer = None if drawn is None else rules.sampling.tracer_for(drawn)
         return self._start_generally(start, ambient, args, kwargs, destination, tracer)
 
@@ -170,7 +173,7 @@ class Sending:
         headers = None if headers == given else headers
         span = span or INVALID_SPAN
         is_heard = self._hears_acks or telemetry.instruments is not None or span.is_recording()
-        return Sent(destination, span, start, context, headers, is_heard, message.partition)
+        return Sent(destination, span, start, context, headers, message if is_heard else None)
 
     def _message_attributes(self, message: Message) -> Attributes:
         told = self._telemetry.key_attributes(message.key)
@@ -224,7 +227,8 @@ class Sending:
             self._telemetry.tell(sending.span, lambda: self._delivery_attributes(sending, metadata))
         if metadata is not None:
             self._telemetry.call_hook("on_ack", self._options.on_ack, sending.span, metadata)
-        self._telemetry.guard.call("send", None, self._finish, sending, getattr(metadata, "partition", None), error)
+        partition = sending.partition if metadata is None else getattr(metadata, "partition", None)
+        self._telemetry.guard.call("send", None, self._finish, sending, partition, error)
 
     def _delivery_attributes(self, sending: Sent, metadata: Any) -> Attributes:
         told = _blocked(sending.blocked)
