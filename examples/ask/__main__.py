@@ -13,6 +13,7 @@ from examples.ask.serving import PortInUseError
 from examples.ask.system import Question, System
 from examples.ask.telemetry import exported_elsewhere, samples_all, sampling
 from examples.ask.terminal import print_traces, print_waterfall
+from examples.ask.traces import Trace
 from examples.ask.waterfall import Waterfall
 
 QUESTIONS = (
@@ -52,7 +53,7 @@ def _show(console: Console, system: System, options: Options) -> int:
         console.print(f"\nLook at {system.page_url}, and end with Ctrl-C.", highlight=False, soft_wrap=True)
         threading.Event().wait()
     system.stop_services()
-    return _print(console, system, system.traces.all())
+    return _print(console, system, [trace for trace in system.traces.all() if trace.processed])
 
 
 def ask_all(system: System) -> None:
@@ -72,7 +73,7 @@ def ask_all(system: System) -> None:
         raise NotPossibleError(msg)
 
 
-def _print(console: Console, system: System, traces: list) -> int:
+def _print(console: Console, system: System, traces: list[Trace]) -> int:
     if elsewhere := exported_elsewhere():
         console.print(f"All questions are answered; look at their traces where they were sent: {elsewhere}", soft_wrap=True)
         return 0

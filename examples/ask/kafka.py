@@ -16,24 +16,22 @@ class NotPossibleError(Exception):
 
 
 def start_kafka(options: Options) -> Broker:
-    """Start or find the Kafka that the options ask for, with the topic in it.
+    """Start or find the Kafka that the options ask for.
 
     Raises:
         BrokerUnavailable: there is none.
-        NotPossibleError: it cannot do what the options ask.
     """
     if options.bootstrap_servers:
         os.environ[SERVERS_VARIABLE] = options.bootstrap_servers
-    broker = start_broker("given" if options.bootstrap_servers else None)
-    try:
-        _make_topic(broker, options)
-    except BaseException:
-        broker.stop()
-        raise
-    return broker
+    return start_broker("given" if options.bootstrap_servers else None)
 
 
-def _make_topic(broker: Broker, options: Options) -> None:
+def make_topic(broker: Broker, options: Options) -> None:
+    """Make the topic if it is not there.
+
+    Raises:
+        NotPossibleError: there cannot be one with a partition for each consumer.
+    """
     if broker.kind == "embedded" and options.consumers > 1:
         msg = "--consumers needs Apache Kafka itself, which cannot be had: connect to the network, or --bootstrap-servers"
         raise NotPossibleError(msg)

@@ -59,7 +59,7 @@ class Metrics:
         """
         request = ExportMetricsServiceRequest.FromString(body)
         for resource_metrics in request.resource_metrics:
-            instance = str(resource_metrics.resource.attributes)
+            instance = str(attributes_of(resource_metrics.resource.attributes).get("service.instance.id"))
             points = _points(resource_metrics)
             if TIME in points:
                 self._keep(instance, _sample(points))
@@ -82,8 +82,9 @@ class Metrics:
     def intervals(self) -> list[Interval]:
         """Return what happened from sample to sample."""
         with self._lock:
-            history = list(self._history)
-        return [_between(before, after) for before, after in zip(history, history[1:], strict=False)]
+            history, consumers = list(self._history), len(self._latest)
+        # From one sample to the next only one of the consumers has told something new.
+        return [_between(before, after) for before, after in zip(history, history[consumers:], strict=False)]
 
 
 def _points(resource_metrics: Any) -> dict[str, list[Any]]:

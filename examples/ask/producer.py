@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--client", type=json.loads, required=True, help="the client's configuration, as JSON")
     given = parser.parse_args()
     with (
-        telemetry(SERVICE),
+        telemetry(SERVICE, SERVICE),
         wrap_producer(KafkaProducer(client_id=SERVICE, **GIVES_UP, **client_config(given.client))) as producer,
     ):
         server = make_server(make_app(producer, given.topic, given.partitions), given.port)

@@ -14,13 +14,13 @@ from typing import Any
 
 from brokers import Broker
 from brokers.ports import free_ports
-from examples.ask.kafka import NotPossibleError, Watch, start_kafka
+from examples.ask.kafka import NotPossibleError, Watch, make_topic, start_kafka
 from examples.ask.lifeline import Child
 from examples.ask.metrics import Metrics
 from examples.ask.options import Options
 from examples.ask.page import Page
 from examples.ask.serving import HOST, make_server
-from examples.ask.telemetry import ENDPOINTS, ZIPKIN, exported_elsewhere
+from examples.ask.telemetry import ENDPOINTS, ZIPKIN
 from examples.ask.traces import Trace, Traces
 from examples.ask.wall import Wall
 from examples.ask.zipkin import Zipkin
@@ -40,6 +40,10 @@ class Question:
 class System:
     """All of it, from `with` to its end.
 
+    Args:
+        options: what it is to be.
+        kafka: one that runs already and stays; None: one as the options say.
+
     Attributes:
         kafka, page_url, zipkin: where it is.
         traces, metrics, wall: what the services told.
@@ -54,7 +58,7 @@ class System:
 
     def __init__(self, options: Options, kafka: Broker | None = None) -> None:
         self.options = options
-        self._given = kafka
+        self._kafka = kafka
         self.traces, self.metrics, self.wall = Traces(), Metrics(), Wall()
         self._children: list[Child] = []
         self._ends = ExitStack()
@@ -64,7 +68,8 @@ class System:
         with self._ends:
             (service_port,) = free_ports(1)
             self._start_page(f"http://{HOST}:{service_port}")
-            self.kafka = self._given or self._ends.enter_context(start_kafka(self.options))
+            self.kafka = self._kafka or self._ends.enter_context(start_kafka(self.options))
+            make_topic(self.kafka, self.options)
             self._page.watch = self._until_end(Watch(self.kafka.bootstrap_servers))
             if self.options.zipkin:
                 self.zipkin = self._until_end(Zipkin())
@@ -140,7 +145,7 @@ class System:
 
     @property
     def _environment(self) -> dict[str, str]:
-        told = {} if exported_elsewhere(os.environ) else {ENDPOINTS[0]: self.page_url}
+        told = {} if os.environ.get(ENDPOINTS[0]) else {ENDPOINTS[0]: self.page_url}
         return told | ({ZIPKIN: self.zipkin.spans_url} if self.zipkin else {})
 
     def _wait_until_ready(self) -> None:

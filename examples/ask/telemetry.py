@@ -21,9 +21,9 @@ SPANS_EVERY_MS, METRICS_EVERY_MS = 200, 1000
 
 
 @contextmanager
-def telemetry(service: str) -> Iterator[None]:
+def telemetry(service: str, instance: str) -> Iterator[None]:
     """Set the global providers up, as the OTEL_ variables say, and export what is left at the end."""
-    resource = Resource.create({"service.name": service})
+    resource = Resource.create({"service.name": service, "service.instance.id": instance})
     tracers = TracerProvider(resource=resource)
     tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), schedule_delay_millis=SPANS_EVERY_MS))
     if ZIPKIN in os.environ:

@@ -10,8 +10,8 @@ from examples.ask.waterfall import Row, Waterfall, seconds, shortened
 
 STYLES = {"server": "blue", "producer": "cyan", "consumer": "green", "internal": "magenta", "client": "bright_black"}
 SEGMENTS = {"busy": ("▒", "dark_orange"), "kafka": ("█", "yellow"), "before": ("░", "bright_black")}
-SHORTEST = 24
-LABELS_AND_DURATION = 52
+WIDE, LABELS, NARROW_LABELS, DURATION = 100, 54, 44, 10
+SHORTEST = 12
 
 
 def print_traces(console: Console, traces: list[Trace]) -> None:
@@ -30,14 +30,16 @@ def print_traces(console: Console, traces: list[Trace]) -> None:
 def print_waterfall(console: Console, waterfall: Waterfall) -> None:
     """Print one trace, a line per span and per part of a wait."""
     trace = waterfall.trace
-    title = f"The slowest, {seconds(trace.duration)}: {shortened(trace.question or trace.root.name)}"
+    title = Text(f"The slowest, {seconds(trace.duration)}: {shortened(trace.question or trace.root.name)}")
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0), show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
-    width = max(console.width - LABELS_AND_DURATION, SHORTEST)
+    labels = LABELS if console.width >= WIDE else NARROW_LABELS
+    width = max(console.width - labels - DURATION, SHORTEST)
     for row in waterfall.rows:
         for label, bar, duration in _lines(row, waterfall.duration, width):
+            label.truncate(labels, overflow="ellipsis")
             table.add_row(label, bar, duration)
     console.print(table)
     for row in waterfall.rows:
@@ -58,8 +60,7 @@ def _lines(row: Row, whole: float, width: int) -> list[tuple[Text, Text, str]]:
 def _segment_line(row: Row, number: int, whole: float, width: int) -> tuple[Text, Text, str]:
     segment = row.segments[number]
     character, style = SEGMENTS[segment.kind]
-    who = "consumer " if segment.kind == "busy" else ""
-    label = Text(shortened(f"{'  ' * (row.depth + 1)}{who}{segment.label}", LABELS_AND_DURATION - 12), style)
+    label = Text(f"{'  ' * (row.depth + 1)}{segment.label}", style)
     return label, _bar(character, style, segment.start, segment.end, whole, width), seconds(segment.duration)
 
 

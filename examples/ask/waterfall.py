@@ -7,7 +7,7 @@ from examples.ask.traces import Link, Span, Trace
 
 WORTH_DRAWING = 0.001
 SLACK = 0.02
-MOST_TICKS = 6
+MOST_TICKS, LAST_TICK = 6, 0.95
 LONGEST_NAME = 60
 
 
@@ -17,7 +17,7 @@ class Segment:
 
     Attributes:
         kind: "busy", "kafka" or "before".
-        label: as "busy with «Why?»".
+        label: as "consumer busy with «Why?»".
         start, end: in seconds since the trace began.
         trace_id: of the predecessor, where it is known.
     """
@@ -32,6 +32,11 @@ class Segment:
     def duration(self) -> float:
         """How long it took, in seconds."""
         return self.end - self.start
+
+    @property
+    def words(self) -> str:
+        """What it was spent on, within a sentence."""
+        return "in Kafka" if self.kind == "kafka" else self.label
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,12 @@ class Row:
         return self.end - self.start
 
     @property
+    def why(self) -> str:
+        """Tell a wait's parts in a sentence."""
+        parts = [f"{seconds(part.duration)} {part.words}" for part in self.segments]
+        return f"Waited {seconds(self.duration)}: {', '.join(parts)}."
+
+    @property
     def error(self) -> str | None:
         """What went wrong."""
         return self.span.error if self.span else None
@@ -83,10 +94,11 @@ class Waterfall:
         return self.trace.duration
 
     @property
-    def ticks(self) -> list[float]:
-        """Some round moments to write along the axis, in seconds since the trace began."""
+    def ticks(self) -> list[tuple[float, str]]:
+        """Some round moments to write along the axis, in seconds since the trace began, and in words."""
         step = next((step for step in _steps() if self.duration / step < MOST_TICKS), self.duration)
-        return [number * step for number in range(int(self.duration / step) + 1) if number * step < 0.97 * self.duration]
+        moments = [number * step for number in range(MOST_TICKS) if number * step < LAST_TICK * self.duration]
+        return [(moment, f"{moment:g} s" if self.duration > 1 else f"{moment * 1000:g} ms") for moment in moments]
 
     def _rows(self) -> Iterator[Row]:
         known = {span.span_id for span in self.trace.spans}
@@ -131,7 +143,7 @@ class Waterfall:
             before = trace.span(link.span_id) if link and trace else None
             earlier = _predecessor(before) if before else None
             begin = end - took if earlier and end - took > start + slack else start
-            label = f"busy with {name_of(link, trace)}" if link else "busy"
+            label = f"consumer busy with {name_of(link, trace)}" if link else "consumer busy"
             yield Segment("busy", label, begin, end, trace.trace_id if trace else None)
             link, end = earlier, begin
 

@@ -7,12 +7,12 @@ from examples.ask.metrics import Interval
 from examples.ask.waterfall import seconds
 
 WIDTH, HEIGHT, TOP = 600.0, 140.0, 8.0
-SHOWN_SECONDS = 120.0
+SHOWN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One figure over the last two minutes.
+    """One figure over the last minute.
 
     Attributes:
         name: of the metric.
@@ -42,9 +42,9 @@ def charts(intervals: Sequence[Interval]) -> list[Chart]:
     busy = [(each.moment, each.busy) for each in shown]
     lag = [(each.moment, each.lag) for each in shown]
     return [
-        _dots("Queue time", "otelkafka.queue.duration", "how long records waited for their consumer", waited, end),
-        _line("Busy share", "otelkafka.consumer.time", "of the consumers' time, spent in their own code", busy, end, 1.0),
-        _line("Lag", "otelkafka.consumer.lag", "records behind the last one written", lag, end),
+        _dots("Queue time", "otelkafka.queue.duration", "the mean wait of a record", waited, end),
+        _line("Busy share", "otelkafka.consumer.time", "time spent in the consumers' own code", busy, end, 1.0),
+        _line("Lag", "otelkafka.consumer.lag", "records behind the last one", lag, end),
     ]
 
 
