@@ -40,7 +40,11 @@ def take(driver: webdriver.Chrome, url: str, width: int, file: Path, *, dark: bo
     _resize(driver, width, 300)
     driver.get(url)
     # To the end of the page, without the footer.
-    _resize(driver, width, driver.execute_script("return document.querySelector('main').getBoundingClientRect().bottom") + 28)
+    _resize(
+        driver,
+        width,
+        driver.execute_script("return document.querySelector('main').getBoundingClientRect().bottom") + 28,
+    )
     driver.execute_script("document.querySelector('footer').style.visibility = 'hidden'")
     driver.save_screenshot(str(file))
     _shrink(file)

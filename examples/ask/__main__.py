@@ -75,7 +75,9 @@ def ask_all(system: System) -> None:
 
 def _print(console: Console, system: System, traces: list[Trace]) -> int:
     if elsewhere := exported_elsewhere():
-        console.print(f"All questions are answered; look at their traces where they were sent: {elsewhere}", soft_wrap=True)
+        console.print(
+            f"All questions are answered; look at their traces where they were sent: {elsewhere}", soft_wrap=True
+        )
         return 0
     if not traces:
         console.print(f"All questions are answered. There is no trace to show: {sampling()}", soft_wrap=True)

@@ -102,9 +102,9 @@ class Printer:
 
     def _post(self, what: str, content: dict[str, Any]) -> None:
         body = json.dumps(content).encode()
-        request = urllib.request.Request(f"{self._wall}/{what}", body, {"content-type": "application/json"})  # noqa: S310
+        request = urllib.request.Request(f"{self._wall}/{what}", body, {"content-type": "application/json"})
         with suppress(OSError):  # the wall may be gone, the questions go on
-            urllib.request.urlopen(request, timeout=2).close()  # noqa: S310 - http only
+            urllib.request.urlopen(request, timeout=2).close()
 
 
 def _read(value: bytes | None) -> dict[str, str]:

@@ -33,7 +33,9 @@ def make_topic(broker: Broker, options: Options) -> None:
         NotPossibleError: there cannot be one with a partition for each consumer.
     """
     if broker.kind == "embedded" and options.consumers > 1:
-        msg = "--consumers needs Apache Kafka itself, which cannot be had: connect to the network, or --bootstrap-servers"
+        msg = (
+            "--consumers needs Apache Kafka itself, which cannot be had: connect to the network, or --bootstrap-servers"
+        )
         raise NotPossibleError(msg)
     with suppress(RuntimeError):  # it is there already
         broker.create_topic(options.topic, options.consumers)
@@ -74,5 +76,3 @@ class Watch:
         """Look no more."""
         self._ended.set()
         self._thread.join()
-
-

@@ -27,8 +27,12 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     parser = argparse.ArgumentParser("tox run -e demo --", description=DESCRIPTION)
     parser.add_argument("--serve", action="store_true", help="stay up for a browser, until Ctrl-C")
     parser.add_argument("--port", type=_port, help="of the page; left out, a free one")
-    parser.add_argument("--work", type=_seconds, default=default.work, help="seconds that printing takes; 35 in the talk")
-    parser.add_argument("--fail-every", type=_count, default=default.fail_every, help="of so many tweets one fails; 0: none")
+    parser.add_argument(
+        "--work", type=_seconds, default=default.work, help="seconds that printing takes; 35 in the talk"
+    )
+    parser.add_argument(
+        "--fail-every", type=_count, default=default.fail_every, help="of so many tweets one fails; 0: none"
+    )
     parser.add_argument(
         "--consumers", type=_positive, default=default.consumers, help="so many share the work, each with a partition"
     )

@@ -31,7 +31,9 @@ def make_server(app: WSGIApplication, port: int) -> BaseWSGIServer:
     try:
         listener = socket.create_server((HOST, port))
     except OSError as error:
-        msg = f"port {port} of {HOST} cannot be had ({error.strerror}): end what listens there, or choose another, --port"
+        msg = (
+            f"port {port} of {HOST} cannot be had ({error.strerror}): end what listens there, or choose another, --port"
+        )
         raise PortInUseError(msg) from error
     with listener:  # the server has a duplicate
         return werkzeug_server(

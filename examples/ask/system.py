@@ -10,7 +10,7 @@ import urllib.request
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brokers import Broker
 from brokers.ports import free_ports
@@ -24,6 +24,9 @@ from examples.ask.telemetry import ENDPOINTS, ZIPKIN
 from examples.ask.traces import Trace, Traces
 from examples.ask.wall import Wall
 from examples.ask.zipkin import Zipkin
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # which typing has from Python 3.11 on
 
 START_SECONDS = 60.0
 TRACES_SECONDS = 5.0
@@ -63,7 +66,7 @@ class System:
         self._children: list[Child] = []
         self._ends = ExitStack()
 
-    def __enter__(self) -> "System":
+    def __enter__(self) -> "Self":
         """Start everything, and return when a question can be asked."""
         with self._ends:
             (service_port,) = free_ports(1)
@@ -87,9 +90,9 @@ class System:
     def ask(self, asked: Question) -> dict[str, Any]:
         """Ask as the page's form does, and return what it answers: the record's place and trace, or an `error`."""
         body = urllib.parse.urlencode(vars(asked)).encode()
-        request = urllib.request.Request(f"{self.page_url}/questions", body, {"accept": "application/json"})  # noqa: S310
+        request = urllib.request.Request(f"{self.page_url}/questions", body, {"accept": "application/json"})
         try:
-            with urllib.request.urlopen(request) as answer:  # noqa: S310 - http only
+            with urllib.request.urlopen(request) as answer:
                 told: dict[str, Any] = json.load(answer)
         except urllib.error.HTTPError as refusal:
             with refusal:

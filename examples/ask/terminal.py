@@ -17,7 +17,12 @@ SHORTEST = 12
 def print_traces(console: Console, traces: list[Trace]) -> None:
     """Print the list of traces, the first one first."""
     table = Table(title="Traces", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for column, justify in (("question", "left"), ("root", "left"), ("duration", "right"), ("spans per service", "left")):
+    for column, justify in (
+        ("question", "left"),
+        ("root", "left"),
+        ("duration", "right"),
+        ("spans per service", "left"),
+    ):
         table.add_column(column, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
     for trace in sorted(traces, key=lambda each: each.start):
         services = ", ".join(f"{service} {count}" for service, count in trace.services.items())
@@ -31,7 +36,9 @@ def print_waterfall(console: Console, waterfall: Waterfall) -> None:
     """Print one trace, a line per span and per part of a wait."""
     trace = waterfall.trace
     title = Text(f"The slowest, {seconds(trace.duration)}: {shortened(trace.question or trace.root.name)}")
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0), show_header=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0), show_header=False
+    )
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)

@@ -150,7 +150,9 @@ def _span(service: str, told: trace_pb2.Span) -> Span:
         start=told.start_time_unix_nano,
         end=told.end_time_unix_nano,
         attributes=attributes_of(told.attributes),
-        links=tuple(Link(each.trace_id.hex(), each.span_id.hex(), attributes_of(each.attributes)) for each in told.links),
+        links=tuple(
+            Link(each.trace_id.hex(), each.span_id.hex(), attributes_of(each.attributes)) for each in told.links
+        ),
         error=(told.status.message or "failed") if failed else None,
     )
 

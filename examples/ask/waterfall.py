@@ -110,9 +110,7 @@ class Waterfall:
     def _below(self, span: Span, spans: list[Span], depth: int) -> Iterator[Row]:
         if _wait(span) > WORTH_DRAWING:
             yield self._wait_row(span, depth)
-        yield Row(
-            span.name, span.kind, span.service, depth, self._since(span.start), self._since(span.end), span
-        )
+        yield Row(span.name, span.kind, span.service, depth, self._since(span.start), self._since(span.end), span)
         for child in spans:
             if child.parent_id == span.span_id:
                 yield from self._below(child, spans, depth + 1)

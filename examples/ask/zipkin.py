@@ -65,7 +65,7 @@ class Zipkin:
 
     def _answers(self) -> bool:
         try:
-            urllib.request.urlopen(self._health, timeout=2).close()  # noqa: S310 - http only
+            urllib.request.urlopen(self._health, timeout=2).close()
         except OSError:
             return False
         return True

@@ -51,7 +51,7 @@ class Page:
     def service_answers(self) -> bool:
         """Tell whether `kafka-producer` is up."""
         try:
-            urllib.request.urlopen(f"{self._service}/health", timeout=SERVICE_SECONDS).close()  # noqa: S310 - http only
+            urllib.request.urlopen(f"{self._service}/health", timeout=SERVICE_SECONDS).close()
         except OSError:
             return False
         return True
@@ -69,6 +69,8 @@ class Page:
     def _add_pages(self) -> None:
         route = self.app.add_url_rule
         route("/", "wall", self._wall)
+        # After a refused question the browser is there, and looks again.
+        route("/questions", "asked", lambda: redirect("/", code=303))
         route("/questions", "ask", self._ask, methods=["POST"])
         route("/traces", "traces", self._list)
         route("/traces/<trace_id>", "trace", self._trace)
@@ -108,9 +110,9 @@ class Page:
 
     def _pass_on(self, form: bytes) -> tuple[int, dict[str, Any]]:
         headers = {"content-type": "application/x-www-form-urlencoded"}
-        passed = urllib.request.Request(f"{self._service}/questions", form, headers)  # noqa: S310 - http only
+        passed = urllib.request.Request(f"{self._service}/questions", form, headers)
         try:
-            with urllib.request.urlopen(passed, timeout=SERVICE_SECONDS) as answer:  # noqa: S310 - http only
+            with urllib.request.urlopen(passed, timeout=SERVICE_SECONDS) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as refusal:
             with refusal:

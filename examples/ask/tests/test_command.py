@@ -121,7 +121,9 @@ def test_no_kafka_where_it_was_said_to_be():
     assert "no Kafka broker answers at 127.0.0.1:1" in printed
 
 
-@pytest.mark.parametrize(("option", "value"), [("--port", "0"), ("--port", "x"), ("--work", "-1"), ("--consumers", "0")])
+@pytest.mark.parametrize(
+    ("option", "value"), [("--port", "0"), ("--port", "x"), ("--work", "-1"), ("--consumers", "0")]
+)
 def test_numbers_that_are_none(option, value):
     """A wrong option is told with what would do."""
     code, printed = Demo(option, value).finish()

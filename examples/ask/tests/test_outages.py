@@ -43,7 +43,7 @@ def test_kafka_is_gone_and_comes_back():
 class Receiver(http.server.BaseHTTPRequestHandler):
     """A small OTLP receiver."""
 
-    def do_POST(self):  # noqa: N802 - the name that http.server calls
+    def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
         if self.path == "/v1/traces":
             self.server.traces.receive(body)

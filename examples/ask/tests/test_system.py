@@ -25,7 +25,9 @@ def test_each_question_is_one_trace_of_the_shape_of_the_talk(traces):
     assert [trace.question for trace in traces] == NAMES
     for trace in traces:
         named = {span.name: span for span in trace.spans}
-        parents = {name: next((p.name for p in trace.spans if p.span_id == s.parent_id), None) for name, s in named.items()}
+        parents = {
+            name: next((p.name for p in trace.spans if p.span_id == s.parent_id), None) for name, s in named.items()
+        }
         assert parents == {
             "POST /questions": None,
             "send questions": "POST /questions",
