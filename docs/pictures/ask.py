@@ -29,7 +29,6 @@ def shots(system: System) -> Iterator[tuple[str, str, int, bool]]:
     yield "ask-trace", trace, DESKTOP, False
     yield "ask-metrics", "/metrics", DESKTOP, False
     yield "ask-trace-dark", trace, DESKTOP, True
-    yield "ask-wall-phone", "/", PHONE, False
     yield "ask-trace-phone", trace, PHONE, False
 
 

@@ -23,13 +23,6 @@ FLAGS = (
 )
 
 
-def missing() -> str | None:
-    """Say what has to be installed, None if nothing."""
-    if shutil.which(CHROMIUM) and shutil.which(CHROMEDRIVER):
-        return None
-    return "there is no chromium and chromedriver: apt install chromium chromium-driver"
-
-
 @contextmanager
 def browser() -> Iterator[webdriver.Chrome]:
     """Yield a browser, which ends with the block."""

@@ -50,11 +50,19 @@ def sampling(environment: Mapping[str, str] = os.environ) -> str:
         case "always_off":
             what = "No trace is sampled"
         case "traceidratio":
-            what = f"{float(argument or 1):.0%} of the traces are sampled"
+            what = f"{_ratio(argument):.0%} of the traces are sampled"
         case _:
             what = "A sampler of its own decides which traces are sampled"
     why = f"{SAMPLER}={sampler}" + (f", {SAMPLER_ARGUMENT}={argument}" if argument else "")
     return f"{what} ({why if sampler else f'{SAMPLER} is not set'})."
+
+
+def _ratio(argument: str) -> float:
+    """Read a ratio as the SDK does, to which what is no number is 1."""
+    try:
+        return float(argument)
+    except ValueError:
+        return 1.0
 
 
 def samples_all(environment: Mapping[str, str] = os.environ) -> bool:

@@ -7,30 +7,55 @@ import urllib.request
 
 import pytest
 
+from brokers.given import SERVERS_VARIABLE
+from brokers.jars import KafkaNotInstallable, jars_of, kafka_jars
 from examples.ask.__main__ import QUESTIONS, ask_all
 from examples.ask.options import Options
 from examples.ask.system import System
+from examples.ask.zipkin import PROGRAM
 
 DEMANDED = "OTELKAFKA_DEMO_TOOLS"
+KAFKA = "4.1.1"
 
 
 def need(*tools):
     """Skip without the tools, and fail where they are demanded."""
     missing = [tool for tool in tools if not shutil.which(tool)]
     if missing:
-        reason = f"not installed: {', '.join(missing)}; apt install chromium chromium-driver kcat"
-        (pytest.fail if os.environ.get(DEMANDED) else pytest.skip)(reason)
+        _without(f"not installed: {', '.join(missing)}; apt install chromium chromium-driver kcat")
+
+
+def _without(reason):
+    (pytest.fail if os.environ.get(DEMANDED) else pytest.skip)(reason)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_settings_of_the_developer():
-    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+    for name in [name for name in os.environ if name.startswith("OTEL_") or name == SERVERS_VARIABLE]:
         del os.environ[name]
 
 
 @pytest.fixture(scope="session")
+def kafka_itself():
+    """Apache Kafka can be had, which the embedded broker cannot replace."""
+    try:
+        kafka_jars(KAFKA)
+    except KafkaNotInstallable as error:
+        _without(str(error))
+
+
+@pytest.fixture(scope="session")
+def zipkin_itself():
+    """Zipkin can be had."""
+    try:
+        jars_of(PROGRAM)
+    except KafkaNotInstallable as error:
+        _without(str(error))
+
+
+@pytest.fixture(scope="session")
 def system():
-    """The demo on Apache Kafka, with its four questions answered."""
+    """The demo, with its four questions answered."""
     with System(Options(work=0.1)) as running:
         ask_all(running)
         assert len(running.wait_for_traces(len(QUESTIONS))) == len(QUESTIONS)

@@ -2,6 +2,7 @@
 
 import pytest
 from conftest import need
+from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -59,6 +60,31 @@ def test_nothing_is_cut_off(driver, system, page, width):
     driver.get(system.page_url + (f"/traces/{slowest.trace_id}" if page == "trace" else page))
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
     assert driver.execute_script(OVERFLOWING) == []
+
+
+def test_hover_and_keyboard_show_attributes(driver, system):
+    """The mouse over a span shows some of its attributes, the Enter key all of them."""
+    trace = next(trace for trace in system.traces.all() if trace.question == "What is happening?")
+    driver.get(f"{system.page_url}/traces/{trace.trace_id}")
+    send = driver.find_element(By.XPATH, "//summary[contains(., 'send questions')]")
+    tip = send.find_element(By.CSS_SELECTOR, ".tip")
+    assert not tip.is_displayed()
+    ActionChains(driver).move_to_element(send).perform()
+    assert "messaging.destination.name = questions" in tip.text
+    send.send_keys(Keys.ENTER)
+    assert "messaging.kafka.offset" in driver.find_element(By.CSS_SELECTOR, "details[open] dl").text
+
+
+def test_a_refused_question_stays_in_the_form(driver, system):
+    """What was typed is still there, with the reason beside it, and the page goes on by itself."""
+    driver.get(system.page_url)
+    driver.find_element(By.NAME, "name").send_keys("Franz")
+    driver.find_element(By.NAME, "question").send_keys("   ")
+    driver.find_element(By.CSS_SELECTOR, "form button").click()
+    assert "Write a question first" in driver.find_element(By.ID, "error").text
+    assert driver.find_element(By.NAME, "name").get_attribute("value") == "Franz"
+    system.ask(Question("Max", "Is it still live?"))
+    WebDriverWait(driver, PATIENCE).until(lambda d: _card(d, "Is it still live?", ""))
 
 
 def test_it_needs_nothing_from_elsewhere(driver, system):

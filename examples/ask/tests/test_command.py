@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from brokers import start_broker
 from examples.ask.lifeline import ROOT
 
 PATIENCE = 60
@@ -74,9 +75,10 @@ def test_it_shows_why_the_last_had_to_wait_and_leaves_nothing():
     assert demo.living() == []
 
 
+@pytest.mark.usefixtures("kafka_itself")
 def test_three_consumers_cure_the_wait():
     """Each has a partition, so that the fourth question waits for one other only."""
-    code, printed = Demo("--consumers", "3", "--work", "0.3").finish()
+    code, printed = Demo("--consumers", "3", "--work", "0.3", OTELKAFKA_BROKER="kafka").finish()
     assert code == 0, printed
     assert printed.count("consumer busy with") == 1
 
@@ -119,6 +121,20 @@ def test_no_kafka_where_it_was_said_to_be():
     code, printed = Demo("--bootstrap-servers", "127.0.0.1:1").finish()
     assert code == 1
     assert "no Kafka broker answers at 127.0.0.1:1" in printed
+
+
+@pytest.mark.usefixtures("kafka_itself")
+def test_a_kafka_of_ones_own():
+    """It is used and left as it was, twice over; a topic that does not fit is told."""
+    with start_broker("kafka") as kafka:
+        given = "--bootstrap-servers", kafka.bootstrap_servers
+        for _ in range(2):
+            code, printed = Demo(*given).finish()
+            assert code == 0, printed
+            assert "consumer busy with «Who kept the consumer busy?»" in printed
+        code, printed = Demo(*given, "--consumers", "3").finish()
+    assert code == 1
+    assert "choose --consumers 1, or another --topic" in printed
 
 
 @pytest.mark.parametrize(

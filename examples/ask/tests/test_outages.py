@@ -23,6 +23,7 @@ def _until(condition):
         time.sleep(0.1)
 
 
+@pytest.mark.usefixtures("kafka_itself")
 def test_kafka_is_gone_and_comes_back():
     """The page says so in words, refuses questions meanwhile, and goes on by itself."""
     with start_broker("kafka") as kafka, System(Options(work=0.01, fail_every=0), kafka) as system:

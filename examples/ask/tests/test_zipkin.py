@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from conftest import fetch
 
 from examples.ask.__main__ import QUESTIONS, ask_all
@@ -9,6 +10,7 @@ from examples.ask.options import Options
 from examples.ask.system import System
 
 
+@pytest.mark.usefixtures("zipkin_itself")
 def test_each_trace_is_in_zipkin_too():
     """The spans of both services are there under the same trace id, and the page links to it."""
     with System(Options(work=0.01, zipkin=True)) as system:
