@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from selenium import webdriver
@@ -13,23 +12,33 @@ from selenium import webdriver
 from examples.ask.__main__ import QUESTIONS, ask_all
 from examples.ask.browser import browser
 from examples.ask.options import Options
-from examples.ask.system import System
+from examples.ask.system import Question, System
 
 HERE = Path(__file__).parent
 DESKTOP, PHONE = 1080, 400
 LARGEST = 150_000
+BURSTS, BURST_SECONDS = (1, 3, 8, 14, 6, 0, 2, 1, 0), 5
+MORE_QUESTIONS = (
+    Question("Grete", "Is anybody reading this?"),
+    Question("Dora", "Which one comes next?"),
+    Question("Julie", "How long is the queue?"),
+    Question("Robert", "Would two printers be faster?"),
+)
 
 
 def shots(system: System) -> Iterator[tuple[str, str, int, bool]]:
     """Yield each picture's name, its page, its width and whether it is dark."""
     slowest = max(system.wait_for_traces(len(QUESTIONS)), key=lambda trace: trace.duration)
     trace = f"/traces/{slowest.trace_id}"
-    yield "ask-wall", "/", DESKTOP, False
     yield "ask-traces", "/traces", DESKTOP, False
     yield "ask-trace", trace, DESKTOP, False
-    yield "ask-metrics", "/metrics", DESKTOP, False
     yield "ask-trace-dark", trace, DESKTOP, True
     yield "ask-trace-phone", trace, PHONE, False
+    for question in MORE_QUESTIONS:
+        system.ask(question)
+    yield "ask-wall", "/", DESKTOP, False
+    _keep_busy(system)
+    yield "ask-metrics", "/metrics", DESKTOP, False
 
 
 def take(driver: webdriver.Chrome, url: str, width: int, file: Path, *, dark: bool) -> None:
@@ -62,15 +71,12 @@ def _shrink(file: Path) -> None:
         raise RuntimeError(msg)
 
 
-@contextmanager
-def questions_asked() -> Iterator[System]:
-    """Run the demo with the questions asked twice, so that the charts have something to show."""
-    with System(Options(work=0.35)) as system:
-        ask_all(system)
-        time.sleep(12)
-        ask_all(system)
-        time.sleep(6)
-        yield system
+def _keep_busy(system: System) -> None:
+    """Ask now less and now more, so that the charts have something to show."""
+    for burst in BURSTS:
+        for number in range(burst):
+            system.ask(Question("Franz", f"And what about {number}?"))
+        time.sleep(BURST_SECONDS)
 
 
 def main() -> None:
@@ -78,7 +84,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--to", type=Path, default=HERE, help="the directory")
     directory = parser.parse_args().to
-    with questions_asked() as system, browser() as driver:
+    with System(Options()) as system, browser() as driver:
+        ask_all(system)
         for name, page, width, dark in shots(system):
             take(driver, system.page_url + page, width, directory / f"{name}.png", dark=dark)
 

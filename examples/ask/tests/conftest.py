@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 import urllib.error
 import urllib.request
 
@@ -16,6 +17,7 @@ from examples.ask.zipkin import PROGRAM
 
 DEMANDED = "OTELKAFKA_DEMO_TOOLS"
 KAFKA = "4.1.1"
+PATIENCE = 60
 
 
 def need(*tools):
@@ -23,6 +25,14 @@ def need(*tools):
     missing = [tool for tool in tools if not shutil.which(tool)]
     if missing:
         _without(f"not installed: {', '.join(missing)}; apt install chromium chromium-driver kcat")
+
+
+def until(condition):
+    """Return when a condition holds; fail if it never does."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.1)
 
 
 def _without(reason):

@@ -5,16 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
 import pytest
+from conftest import until
 
 from brokers import start_broker
 from examples.ask.lifeline import ROOT
-
-PATIENCE = 60
 
 
 class Demo:
@@ -51,13 +49,6 @@ def _read(place):
         return place.read_text(errors="replace")
     except OSError:
         return ""
-
-
-def _soon_none(demo):
-    until = time.monotonic() + PATIENCE
-    while demo.living() and time.monotonic() < until:
-        time.sleep(0.1)
-    return demo.living() == []
 
 
 def test_it_shows_why_the_last_had_to_wait_and_leaves_nothing():
@@ -156,4 +147,4 @@ def test_whoever_ends_it_ends_all_of_it(number):
     demo.process.send_signal(number)
     code, _ = demo.finish()
     assert code == (-number if number == signal.SIGKILL else 0)
-    assert _soon_none(demo)
+    until(lambda: demo.living() == [])

@@ -2,25 +2,15 @@
 
 import http.server
 import threading
-import time
 
 import pytest
-from conftest import fetch
+from conftest import PATIENCE, fetch, until
 
 from brokers import start_broker
 from examples.ask.__main__ import QUESTIONS, ask_all
 from examples.ask.options import Options
 from examples.ask.system import Question, System
 from examples.ask.traces import Traces
-
-PATIENCE = 60
-
-
-def _until(condition):
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < until, "it did not come to that"
-        time.sleep(0.1)
 
 
 @pytest.mark.usefixtures("kafka_itself")
@@ -31,13 +21,13 @@ def test_kafka_is_gone_and_comes_back():
         assert system.wall.wait_for_answers(1, PATIENCE)
         kafka.kill()
         gone = f"Kafka at {kafka.bootstrap_servers} is gone."
-        _until(lambda: gone in fetch(system.page_url)[1])
+        until(lambda: gone in fetch(system.page_url)[1])
         told = system.ask(Question("Franz", "Meanwhile?"))
         assert told == {"error": "The question was not sent: Kafka is gone. Ask again when it is back."}
         kafka.restart()
-        _until(lambda: gone not in fetch(system.page_url)[1])
-        _until(lambda: "error" not in system.ask(Question("Franz", "After?")))
-        _until(lambda: any(e.question == "After?" and e.done for e in system.wall.entries))
+        until(lambda: gone not in fetch(system.page_url)[1])
+        until(lambda: "error" not in system.ask(Question("Franz", "After?")))
+        until(lambda: any(e.question == "After?" and e.done for e in system.wall.entries))
         assert system.dead_service is None
 
 

@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-from conftest import fetch, need
+from conftest import fetch, need, until
 
 from examples.ask.__main__ import QUESTIONS
 from examples.ask.system import Question
@@ -72,8 +72,9 @@ def test_pages_show_it(get, traces):
 
 def test_metrics_that_matter_are_drawn(get, system):
     """The charts show queue time, busy share and lag."""
-    while not any(interval.waited for interval in system.metrics.intervals()):
-        system.ask(Question("Franz", "Are there figures?"))
+    until(system.metrics.intervals)
+    system.ask(Question("Franz", "Are there figures?"))
+    until(lambda: any(interval.waited for interval in system.metrics.intervals()))
     _, page = get("/metrics")
     for name in ("otelkafka.queue.duration", "otelkafka.consumer.time", "otelkafka.consumer.lag"):
         assert name in page
