@@ -2,8 +2,8 @@
 
 import logging
 import socket
-from wsgiref.types import WSGIApplication
 
+from flask import Flask
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler
 from werkzeug.serving import make_server as werkzeug_server
 
@@ -21,7 +21,7 @@ class _Quiet(WSGIRequestHandler):
         """Write nothing."""
 
 
-def make_server(app: WSGIApplication, port: int) -> BaseWSGIServer:
+def make_server(app: Flask, port: int) -> BaseWSGIServer:
     """Return a server that listens already; 0 is any free port.
 
     Raises:

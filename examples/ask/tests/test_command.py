@@ -51,10 +51,25 @@ def _read(place):
         return ""
 
 
-def test_it_shows_why_the_last_had_to_wait_and_leaves_nothing():
+@pytest.fixture
+def demo():
+    """Run the command; what a failed test leaves is ended."""
+    runs = []
+
+    def run(*arguments, **environment):
+        runs.append(Demo(*arguments, **environment))
+        return runs[-1]
+
+    yield run
+    for each in runs:
+        each.process.kill()
+        each.process.communicate()
+
+
+def test_it_shows_why_the_last_had_to_wait_and_leaves_nothing(demo):
     """The list, the waterfall, exit code 0, no process."""
-    demo = Demo()
-    code, printed = demo.finish()
+    run = demo()
+    code, printed = run.finish()
     assert code == 0, printed
     assert "POST /questions" in printed
     assert "kafka-producer 2, kafka-consumer 5" in printed
@@ -63,67 +78,67 @@ def test_it_shows_why_the_last_had_to_wait_and_leaves_nothing():
     for name in ("send questions", "Kafka", "process questions", "print message", "tweet", "commit questions"):
         assert name in printed
     assert "tweet failed: TweetError" in printed
-    assert demo.living() == []
+    assert run.living() == []
 
 
 @pytest.mark.usefixtures("kafka_itself")
-def test_three_consumers_cure_the_wait():
+def test_three_consumers_cure_the_wait(demo):
     """Each has a partition, so that the fourth question waits for one other only."""
-    code, printed = Demo("--consumers", "3", "--work", "0.3", OTELKAFKA_BROKER="kafka").finish()
+    code, printed = demo("--consumers", "3", "--work", "0.3", OTELKAFKA_BROKER="kafka").finish()
     assert code == 0, printed
     assert printed.count("consumer busy with") == 1
 
 
 @pytest.mark.parametrize(("sampler", "argument"), [("always_off", ""), ("parentbased_traceidratio", "0")])
-def test_without_sampled_traces(sampler, argument):
+def test_without_sampled_traces(demo, sampler, argument):
     """The questions are answered, and it says why there is nothing to see."""
-    code, printed = Demo(OTEL_TRACES_SAMPLER=sampler, OTEL_TRACES_SAMPLER_ARG=argument).finish()
+    code, printed = demo(OTEL_TRACES_SAMPLER=sampler, OTEL_TRACES_SAMPLER_ARG=argument).finish()
     assert code == 0, printed
     assert "All questions are answered. There is no trace to show:" in printed
     assert f"OTEL_TRACES_SAMPLER={sampler}" in printed
 
 
-def test_on_the_embedded_broker():
+def test_on_the_embedded_broker(demo):
     """Where Kafka cannot be had, all works the same."""
-    code, printed = Demo(OTELKAFKA_BROKER="embedded").finish()
+    code, printed = demo(OTELKAFKA_BROKER="embedded").finish()
     assert code == 0, printed
     assert "consumer busy with «Who kept the consumer busy?»" in printed
 
 
-def test_three_consumers_need_kafka_itself():
+def test_three_consumers_need_kafka_itself(demo):
     """The embedded broker has no groups: it says so."""
-    code, printed = Demo("--consumers", "3", OTELKAFKA_BROKER="embedded").finish()
+    code, printed = demo("--consumers", "3", OTELKAFKA_BROKER="embedded").finish()
     assert code == 1
     assert "--consumers needs Apache Kafka itself" in printed
 
 
-def test_a_port_in_use():
+def test_a_port_in_use(demo):
     """It says so, before it starts anything."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, printed = Demo("--port", str(port)).finish()
+        code, printed = demo("--port", str(port)).finish()
     assert code == 1
     assert f"ask: port {port} of 127.0.0.1 cannot be had" in printed
     assert "--port" in printed
 
 
-def test_no_kafka_where_it_was_said_to_be():
+def test_no_kafka_where_it_was_said_to_be(demo):
     """It says what to do."""
-    code, printed = Demo("--bootstrap-servers", "127.0.0.1:1").finish()
+    code, printed = demo("--bootstrap-servers", "127.0.0.1:1").finish()
     assert code == 1
     assert "no Kafka broker answers at 127.0.0.1:1" in printed
 
 
 @pytest.mark.usefixtures("kafka_itself")
-def test_a_kafka_of_ones_own():
+def test_a_kafka_of_ones_own(demo):
     """It is used and left as it was, twice over; a topic that does not fit is told."""
     with start_broker("kafka") as kafka:
         given = "--bootstrap-servers", kafka.bootstrap_servers
         for _ in range(2):
-            code, printed = Demo(*given).finish()
+            code, printed = demo(*given).finish()
             assert code == 0, printed
             assert "consumer busy with «Who kept the consumer busy?»" in printed
-        code, printed = Demo(*given, "--consumers", "3").finish()
+        code, printed = demo(*given, "--consumers", "3").finish()
     assert code == 1
     assert "choose --consumers 1, or another --topic" in printed
 
@@ -131,20 +146,20 @@ def test_a_kafka_of_ones_own():
 @pytest.mark.parametrize(
     ("option", "value"), [("--port", "0"), ("--port", "x"), ("--work", "-1"), ("--consumers", "0")]
 )
-def test_numbers_that_are_none(option, value):
+def test_numbers_that_are_none(demo, option, value):
     """A wrong option is told with what would do."""
-    code, printed = Demo(option, value).finish()
+    code, printed = demo(option, value).finish()
     assert code == 2
     assert f"argument {option}: '{value}' is no" in printed
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_whoever_ends_it_ends_all_of_it(number):
+def test_whoever_ends_it_ends_all_of_it(demo, number):
     """Ctrl-C, a polite and an impolite end alike leave no process."""
-    demo = Demo("--serve")
-    demo.read_until("Look at http://127.0.0.1:")
-    assert len(demo.living()) >= 4
-    demo.process.send_signal(number)
-    code, _ = demo.finish()
+    run = demo("--serve")
+    run.read_until("Look at http://127.0.0.1:")
+    assert len(run.living()) >= 3  # with a Kafka of its own process, more
+    run.process.send_signal(number)
+    code, _ = run.finish()
     assert code == (-number if number == signal.SIGKILL else 0)
-    until(lambda: demo.living() == [])
+    until(lambda: run.living() == [])
