@@ -85,6 +85,15 @@ def test_a_refused_question_stays_in_the_form(driver, system):
     _wait(driver).until(lambda d: _card(d, "Is it still live?"))
 
 
+def test_a_trace_comes_to_who_is_early(driver, system):
+    """Its page fills by itself, and stays as it is once the record has been processed."""
+    told = system.ask(Question("Max", "Am I early?"))
+    driver.get(f"{system.page_url}/traces/{told['trace_id']}")
+    _wait(driver).until(lambda d: "process questions" in d.find_element(By.ID, "trace").text)
+    assert driver.find_element(By.TAG_NAME, "h1").text == "Am I early?"
+    _wait(driver).until(lambda d: d.find_element(By.ID, "trace").get_attribute("data-live") is None)
+
+
 def test_it_needs_nothing_from_elsewhere(driver, system):
     """All that a page loads comes from its own server."""
     driver.get(system.page_url)

@@ -1,4 +1,4 @@
-// Keeps every [data-live] part of the page as the server has it now; what is typed or opened elsewhere stays.
+// Keeps every [data-live] part of the page as the server has it now; what is typed elsewhere stays.
 const EVERY = 800;
 
 async function refresh() {
@@ -6,23 +6,18 @@ async function refresh() {
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const old of document.querySelectorAll("[data-live]")) {
     const now = fresh.getElementById(old.id);
-    if (!now || now.outerHTML === old.dataset.seen) continue;
-    const seen = now.outerHTML;
-    old.replaceWith(now);
-    now.dataset.seen = seen;
+    if (!now) continue;
+    if (old.innerHTML !== now.innerHTML) old.innerHTML = now.innerHTML;
+    old.toggleAttribute("data-live", now.hasAttribute("data-live"));
   }
 }
 
 async function live() {
   if (!document.hidden) {
-    try {
-      await refresh();
-      document.body.classList.remove("away");
-    } catch {
-      document.body.classList.add("away");
-    }
+    const isThere = await refresh().then(() => true, () => false);
+    document.body.classList.toggle("away", !isThere);
   }
-  if (document.querySelector("[data-live]")) setTimeout(live, EVERY);
+  setTimeout(live, EVERY);
 }
 
 setTimeout(live, EVERY);
