@@ -193,7 +193,7 @@ def test_many_topics_do_not_grow_the_memory():
     for at in range(2500):
         producer.send(f"t{at}", b"v")
     telemetry = engine_of(producer)._telemetry
-    assert len(telemetry._destinations) <= 1000
+    assert len(telemetry.destinations) <= 1000
     assert len(telemetry._names) <= 1000
 
 

@@ -8,11 +8,13 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from otelkafka import extract, process_batch
-from otelkafka.links import Predecessor
+from otelkafka.destination import Destination
+from otelkafka.in_process import Work
+from otelkafka.links import link_predecessor
 from otelkafka.testing import SpanRecorder
 from otelkafka.wait import Handover, Wait, WaitHistory
 from tests.face import bare_of, engine_of, wrap_consumer
-from tests.fakes import TRACEPARENT, GroupConsumer, consumer_of, kinds, options_of, record, traceparent
+from tests.fakes import TRACEPARENT, GroupConsumer, ambient_of, consumer_of, kinds, options_of, record, traceparent
 
 
 def test_clock_skew_and_headers_and_hashed_keys(recorder):
@@ -68,11 +70,10 @@ def test_history_is_bounded_and_answers_coarsely_what_is_long_past():
     history = WaitHistory(0)
     step = 2_000_000
     for at in range(1, 10_001):
-        history.enter(at * step)
-        history.leave(at * step + step // 2)
-        history.note_handover("t", 0, at, at, Handover(at * step, lambda: None))
+        history.note_fetch(at * step, at * step + step // 2)
+        history.note_handover("t", 0, at, at, Handover(at * step, None))
     end = 10_001 * step
-    assert len(history._marks) <= 4097
+    assert len(history._marks[0]) <= 4097
     assert history.fetched(0, end) == 10_000 * step // 2
     assert history.fetched(end - 100 * step, end) == pytest.approx(50 * step, rel=0.05)
     assert history.fetched(0, end // 2) == pytest.approx(end // 4, rel=0.01)
@@ -82,12 +83,12 @@ def test_history_is_bounded_and_answers_coarsely_what_is_long_past():
 
 
 def test_history_counts_the_fetch_that_lasts():
-    """leave() without enter() changes nothing, and hand-overs close together are one."""
+    """A clock that went back counts nothing, and hand-overs close together are one."""
     history = WaitHistory(0)
-    history.leave(5_000_000)
+    history.note_fetch(6_000_000, 5_000_000)
     assert history.fetched(0, 5_000_000) == 0
-    history.note_handover("t", 0, 1, 1, Handover(10, lambda: None))
-    history.note_handover("t", 0, 2, 2, Handover(20, lambda: None))
+    history.note_handover("t", 0, 1, 1, Handover(10, None))
+    history.note_handover("t", 0, 2, 2, Handover(20, None))
     assert history.handover_of(record(2)) == history.handover_of(record(1))
 
 
@@ -113,12 +114,17 @@ def test_predecessor_counts_among_the_links(recorder, room, expected):
     assert kinds(recorder.spans[1]) == expected
 
 
-def test_predecessor_is_not_named_for_less_than_a_millisecond():
+def test_predecessor_is_not_named_for_less_than_a_millisecond(recorder):
     """A consumer that was busy for a moment is not worth a link."""
     wait = Wait(queue=5, busy=1_000_000, fetch=0, timestamp_type=None, clock_skew=False)
-    before = trace.get_current_span(extract([TRACEPARENT]))
-    assert Predecessor(before, None, 0.0).kept_busy(wait) is False
-    assert Predecessor(before, None, 0.0).kept_busy(wait._replace(busy=1_000_001)) is True
+    before = Work()
+    before.destination, before.partition, before.offset = Destination("t", None), 0, 3
+    before.start, before.ended_at, before.span = 0, 1_500_000, trace.get_current_span(extract([TRACEPARENT]))
+    with ambient_of(recorder) as span:
+        assert link_predecessor(span, before, wait) is False
+        assert link_predecessor(span, before, wait._replace(busy=1_000_001)) is True
+    assert kinds(span) == ["predecessor"]
+    assert span.links[0].attributes["otelkafka.process.duration"] == 0.0015
 
 
 def test_revoked_partition_is_forgotten(recorder):

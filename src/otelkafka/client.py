@@ -9,6 +9,8 @@ from functools import wraps
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+from kafka import TopicPartition
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -98,8 +100,6 @@ class ClientFacts:
 @_fact
 def highwater(consumer: Any, topic: str, partition: int) -> int | None:
     """Return the offset of the next record that will be written to the partition, as the client knows it."""
-    from kafka import TopicPartition  # noqa: PLC0415 (a fake consumer needs no kafka-python)
-
     mark = consumer.highwater(TopicPartition(topic, partition))
     return mark if isinstance(mark, int) else None
 
@@ -175,8 +175,6 @@ def _cluster_of_consumer(client: Any) -> Any:
 
 @_fact
 def _leader(cluster: Any, topic: str, partition: int) -> Server | None:
-    from kafka import TopicPartition  # noqa: PLC0415 (a fake client needs no kafka-python)
-
     broker = cluster.broker_metadata(cluster.leader_for_partition(TopicPartition(topic, partition)))
     return Server(broker.host, broker.port)
 

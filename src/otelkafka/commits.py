@@ -1,20 +1,21 @@
 """Commits of a consumer: a span inside what is processed, and a measure of each."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from time import time_ns
-from typing import Any, TypeAlias
+from typing import Any
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka import client, semconv
+from otelkafka.destination import Destination
 from otelkafka.in_flight import InFlight, Pending
 from otelkafka.operation import Operation
+from otelkafka.passage import Args, Call, KwArgs
 from otelkafka.processing import Processing
-from otelkafka.telemetry import Destination, is_suppressed
-
-Call: TypeAlias = Callable[..., Any]
+from otelkafka.telemetry import is_suppressed
 
 _CALLBACK = 1  # where `commit_async()` has it among its positional arguments
 _MOST_WAITING = 10_000
@@ -37,7 +38,7 @@ class Commits:
         self._operation = Operation(self._telemetry, processing.facts, "commit", semconv.TYPE_SETTLE, SpanKind.CLIENT)
         self._waiting = InFlight("the consumer was closed before the broker acknowledged the commit")
 
-    def commit(self, consumer: Any, commit: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def commit(self, consumer: Any, commit: Call, args: Args, kwargs: KwArgs) -> Any:
         """Call the consumer's `commit()`."""
         if is_suppressed():
             return commit(*args, **kwargs)
@@ -50,7 +51,7 @@ class Commits:
         pending.acknowledged(result)
         return result
 
-    def commit_async(self, consumer: Any, commit_async: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def commit_async(self, consumer: Any, commit_async: Call, args: Args, kwargs: KwArgs) -> Any:
         """Call the consumer's `commit_async()`, and hear of its end before the user's callback does."""
         given = args[_CALLBACK] if len(args) > _CALLBACK else kwargs.get("callback")
         if is_suppressed() or len(args) > _CALLBACK + 1 or not (given is None or callable(given)):
@@ -70,10 +71,10 @@ class Commits:
 
     def count_automatic(self, offsets: Any, response: Any) -> None:
         """Count a commit that the consumer made by itself, by its result."""
-        instruments = self._processing.in_process.instruments
+        instruments = self._processing.telemetry.instruments
         if instruments is None:
             return
-        destination, partition = what(self._telemetry.destination_of, offsets)
+        destination, partition = what(self._telemetry.destinations.of, offsets)
         error = response if isinstance(response, BaseException) else None
         self._operation.series(destination, partition, error).total(instruments.auto_commits).add()
 
@@ -81,19 +82,18 @@ class Commits:
         """End what no callback will end any more."""
         self._waiting.end_all()
 
-    def _begin(self, consumer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pending:
+    def _begin(self, consumer: Any, args: Args, kwargs: KwArgs) -> "Pending[_Commit]":
         start = time_ns()
-        nowhere = (self._telemetry.destination_of(set()), None)
+        nowhere = (self._telemetry.destinations.of(set()), None)
         destination, partition = self._telemetry.guard.call("commit", nowhere, self._what, consumer, args, kwargs)
-
-        def end(pending: Pending, _: Any, error: BaseException | None) -> None:
-            self._operation.finish(pending.start, pending.destination, partition, pending.span, error)
-
         span = self._telemetry.guard.call("commit", INVALID_SPAN, self._start, destination, partition, start)
-        pending = Pending(self._waiting, span, destination, start, end)
+        pending = Pending(self._waiting, _Commit(destination, partition, start, span), self._end)
         if not self._waiting.add(pending, _MOST_WAITING):
-            end(pending, None, None)
+            self._end(pending.work, None, None)
         return pending
+
+    def _end(self, begun: "_Commit", _: Any, error: BaseException | None) -> None:
+        self._operation.finish(begun.start, begun.destination, begun.partition, begun.span, error)
 
     def _start(self, destination: Destination, partition: int | None, start: int) -> Span:
         ambient = context_api.get_current()
@@ -103,10 +103,20 @@ class Commits:
             return INVALID_SPAN
         return self._operation.start(ambient, destination, partition, start_time=start) or INVALID_SPAN
 
-    def _what(self, consumer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Destination, int | None]:
+    def _what(self, consumer: Any, args: Args, kwargs: KwArgs) -> tuple[Destination, int | None]:
         """Return what is committed: what the caller says, else all that is assigned."""
         offsets = args[0] if args else kwargs.get("offsets")
-        return what(self._telemetry.destination_of, offsets, client.assignment(consumer) or ())
+        return what(self._telemetry.destinations.of, offsets, client.assignment(consumer) or ())
+
+
+@dataclass(slots=True)
+class _Commit:
+    """A commit that has begun."""
+
+    destination: Destination
+    partition: int | None
+    start: int
+    span: Span
 
 
 def what(

@@ -10,8 +10,8 @@ import wrapt
 from opentelemetry.trace import Span
 
 from otelkafka.client import Record
-from otelkafka.current import OpenSpan, open_spans
-from otelkafka.dispatcher import PolledRecords
+from otelkafka.current import OpenSpan, open_spans, settle
+from otelkafka.iterators import PolledRecords
 from otelkafka.options import ConsumerOptions, Options, for_consumer
 from otelkafka.processing import Processing
 
@@ -114,6 +114,7 @@ class ProcessSpan:
 
     def __enter__(self) -> Span:
         """Open the span, make it current and return it."""
+        settle()
         self._joined = self._find_open()
         self._open = self._joined or self._open_span()
         return self._open.span

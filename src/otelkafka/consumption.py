@@ -1,21 +1,19 @@
 """What is traced of a consumer, behind the wrapper and behind a patched class."""
 
 import inspect
-from collections.abc import Callable
 from contextlib import suppress
 from time import time_ns
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 from otelkafka import client
 from otelkafka.commits import Commits, hear_auto_commits
-from otelkafka.dispatcher import Dispatcher, RecordIterator
+from otelkafka.dispatcher import Dispatcher
+from otelkafka.iterators import RecordIterator
 from otelkafka.options import ConsumerOptions
-from otelkafka.passage import bare
+from otelkafka.passage import Args, Call, KwArgs, bare
 from otelkafka.processing import Processing
 from otelkafka.rebalance import RebalanceListener, Rebalances, listen
 from otelkafka.wait import WaitHistory
-
-Call: TypeAlias = Callable[..., Any]
 
 _LISTENER = 2  # where `subscribe()` has it among its positional arguments
 
@@ -55,23 +53,22 @@ class Consumption:
             told = client.replace_rebalance_listener(consumer, listen(self._rebalances, listener)) is True
         self.history.told = told is True
 
-    def iterate(self, consumer: Any, iterate: Call) -> RecordIterator:
+    def iterate(self, consumer: Any, iterate: Call, _: Args, __: KwArgs) -> RecordIterator:
         """Iterate records; the body of the loop runs inside each record's process span."""
         self.dispatcher.end_open()
         records = iterate()
         advance = bare(consumer, "__next__") if records is consumer else records.__next__
         return RecordIterator(self.dispatcher, consumer, advance)
 
-    def next_record(self, consumer: Any, advance: Call) -> Any:
+    def next_record(self, consumer: Any, advance: Call, _: Args, __: KwArgs) -> Any:
         """Return the next record, whose process span is current until the one after is asked for, or `close()`."""
-        record, _ = self.dispatcher.next(consumer, advance)
-        return record
+        return self.dispatcher.next(consumer, advance)[0]
 
-    def poll(self, consumer: Any, poll: Call, *args: Any, **kwargs: Any) -> Any:
+    def poll(self, consumer: Any, poll: Call, args: Args, kwargs: KwArgs) -> Any:
         """Return records; iterating its lists runs inside each record's process span."""
         return self.dispatcher.poll(consumer, lambda: poll(*args, **kwargs))
 
-    def subscribe(self, consumer: Any, subscribe: Call, *args: Any, **kwargs: Any) -> Any:
+    def subscribe(self, consumer: Any, subscribe: Call, args: Args, kwargs: KwArgs) -> Any:
         """Subscribe, and note which partitions are assigned and when."""
         if not _takes_listener(consumer.subscribe):
             self.history.told = False
@@ -85,22 +82,22 @@ class Consumption:
         self.history.told = True
         return result
 
-    def assign(self, consumer: Any, assign: Call, *args: Any, **kwargs: Any) -> Any:
+    def assign(self, consumer: Any, assign: Call, args: Args, kwargs: KwArgs) -> Any:
         """Assign partitions, and note which and when."""
         result = assign(*args, **kwargs)
         self.history.update(client.assignment(consumer), time_ns())
         self.history.told = True
         return result
 
-    def commit(self, consumer: Any, commit: Call, *args: Any, **kwargs: Any) -> Any:
+    def commit(self, consumer: Any, commit: Call, args: Args, kwargs: KwArgs) -> Any:
         """Commit, inside a span where there is one around it."""
         return self._commits.commit(consumer, commit, args, kwargs)
 
-    def commit_async(self, consumer: Any, commit_async: Call, *args: Any, **kwargs: Any) -> Any:
+    def commit_async(self, consumer: Any, commit_async: Call, args: Args, kwargs: KwArgs) -> Any:
         """Commit; the span ends when the broker has answered."""
         return self._commits.commit_async(consumer, commit_async, args, kwargs)
 
-    def close(self, _: Any, close: Call, *args: Any, **kwargs: Any) -> Any:
+    def close(self, _: Any, close: Call, args: Args, kwargs: KwArgs) -> Any:
         """Close the consumer, then end the spans that are still open, also where closing raises."""
         try:
             return close(*args, **kwargs)

@@ -1,115 +1,119 @@
 """Spans that are current while the application's code runs, and how they give way again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar, Token
 from time import time_ns
-from typing import Any
+from typing import Any, Protocol
 
-from opentelemetry import context as context_api
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span
 
+from otelkafka.in_process import Work
+from otelkafka.shortcuts import attach, get_current
 from otelkafka.telemetry import Telemetry
+from otelkafka.w3c import UnparsedSpan
 
 
-class OpenSpan:
+class Processing(Protocol):
+    """What hears of the end of an open span."""
+
+    telemetry: Telemetry
+
+    def ended(self, work: Work, error: BaseException | None) -> None:
+        """Hear of it, before the span ends, and of how the processing failed, if it did."""
+
+
+class OpenSpan(Work):
     """A process span from its start to its end, which may be current in one `contextvars.Context`.
 
     Args:
-        telemetry: of the client whose span it is.
-        span: the span; by default one that records nothing and becomes current nowhere.
-        record: the record that is processed; None for a batch.
+        processing: hears of its end; None for an open span that does nothing and becomes current nowhere.
+        record: the record that is processed; for a batch, the object that the caller has it in.
         owner: the dispatcher that ends it; None where a context manager does.
-        on_end: called before it ends, with the Unix time in nanoseconds and the error of the processing, if any.
     """
 
-    __slots__ = (
-        "_failure",
-        "_mark",
-        "_on_end",
-        "_outside",
-        "_telemetry",
-        "ended",
-        "outer",
-        "owner",
-        "record",
-        "span",
-    )
+    span: Span = INVALID_SPAN
+    ended = False
+    outer: "OpenSpan | None" = None
+    _failure: BaseException | None = None
+    _mark: "Token[OpenSpan | None] | None" = None
 
-    def __init__(
-        self,
-        telemetry: Telemetry,
-        span: Span = INVALID_SPAN,
-        record: Any = None,
-        owner: object = None,
-        on_end: Callable[[int, BaseException | None], None] | None = None,
-    ) -> None:
-        self._telemetry = telemetry
-        self.span = span
+    def __init__(self, processing: Processing | None, record: Any = None, owner: object = None) -> None:
+        self._processing = processing
         self.record = record
         self.owner = owner
-        self.ended = False
-        self.outer: OpenSpan | None = None
-        self._on_end = on_end
-        self._failure: BaseException | None = None
-        self._mark: Token[OpenSpan | None] | None = None
-        self._outside = Context()
 
-    def attach(self, context: Context) -> None:
+    def attach(self, context: Mapping[str, object]) -> None:
         """Make `context` current, and this the innermost of the open spans here."""
-        self.outer = _live(_innermost.get())
+        outer = _innermost.get(_UNSET)
+        if outer is _UNSET:
+            _innermost.set(None)  # to go back to a value costs less than to go back to none
+        elif outer is not None:
+            self.outer = _live(outer)
         self._mark = _innermost.set(self)
-        self._outside = context_api.get_current()
-        context_api.attach(_Attached(context, self))
+        attached = _Attached(context)
+        attached.opened, attached.outside = self, get_current()
+        attach(attached)
 
-    def end(self, error: BaseException | None = None) -> None:
-        """End the span, once, and restore the context where it was attached; with no effect on any other."""
-        self.leave()
-        self._finish(error)
+    def end(self, error: BaseException | None = None, now: int | None = None) -> None:
+        """End the span, once, and restore the context where it was attached; with no effect on any other.
 
-    def end_here(self) -> None:
-        """End the span if it was attached in this very context; one that this context inherited goes on."""
-        if self.leave():
-            self._finish(None)
-
-    def fail(self, error: BaseException) -> None:
-        """Record an error of the processing, once, also where it passes through more than one that would record it."""
-        if error is not self._failure:
-            self._failure = error
-            self._telemetry.fail_span(self.span, error)
-
-    def leave(self) -> bool:
-        """Restore the context to what it was before this span; False where it was not attached, or elsewhere."""
-        if self._mark is None or (_innermost.get() is not self and all(each is not self for each in _spans_here())):
-            return False
-        try:
-            _innermost.reset(self._mark)
-        except ValueError:  # attached in another contextvars.Context, of which this one may be a copy
-            return False
-        self._mark = None
-        # What the application has attached since, or left already, is its own affair.
-        if _attached_here() is self:
-            self.restore()
-        return True
-
-    def restore(self) -> None:
-        """Make current what was so before this span."""
-        context_api.attach(self._outside)
-
-    def _finish(self, error: BaseException | None) -> None:
+        Args:
+            error: how the processing failed.
+            now: Unix time in nanoseconds; None to look at the clock.
+        """
+        if self._mark is not None:
+            self.leave()
         if self.ended:
             return
         self.ended = True
         if error is not None:
             self.fail(error)
-        now, failure = time_ns(), self._failure
-        self.record = self._failure = self._mark = None
-        if self._on_end is not None:
-            self._telemetry.guard.call("process", None, self._on_end, now, failure)
-        self._telemetry.end_span(self.span, end_time=now)
+        processing, failure = self._processing, self._failure
+        self.record = self.owner = self._failure = self._mark = self._processing = None
+        if self.outer is not None:
+            self.outer = _live(self.outer)
+        if processing is None:
+            return
+        self.ended_at = time_ns() if now is None else now
+        try:
+            processing.ended(self, failure)
+        except Exception as raised:  # noqa: BLE001 (whatever it is, the application must not get it)
+            processing.telemetry.guard.contain("process", raised)
+        if type(self.span) is not UnparsedSpan:
+            processing.telemetry.end_span(self.span, end_time=self.ended_at)
+
+    def end_here(self) -> None:
+        """End the span if it was attached in this very context; one that this context inherited goes on."""
+        if self.leave():
+            self.end()
+
+    def fail(self, error: BaseException) -> None:
+        """Record an error of the processing, once, also where it passes through more than one that would record it."""
+        if error is not self._failure:
+            self._failure = error
+            if self._processing is not None:
+                self._processing.telemetry.fail_span(self.span, error)
+
+    def leave(self) -> bool:
+        """Restore the context to what it was before this span; False where it was not attached, or elsewhere."""
+        mark = self._mark
+        if mark is None or (_innermost.get() is not self and all(each is not self for each in _spans_here())):
+            return False
+        try:
+            _innermost.reset(mark)
+        except ValueError:  # attached in another contextvars.Context, of which this one may be a copy
+            return False
+        self._mark = None
+        # What the application has attached since, or left already, is its own affair.
+        current = get_current()
+        if type(current) is _Attached and current.opened is self:
+            attach(current.outside)
+        return True
 
 
 _innermost: ContextVar[OpenSpan | None] = ContextVar("otelkafka_innermost_span", default=None)
+_UNSET: Any = object()
 
 
 def open_spans() -> Iterator[OpenSpan]:
@@ -117,31 +121,30 @@ def open_spans() -> Iterator[OpenSpan]:
     return (each for each in _spans_here() if not each.ended)
 
 
-def is_any_open() -> bool:
-    """Tell whether any span is open here, or was inherited."""
-    return _innermost.get() is not None
+def settle(owner: object = None) -> None:
+    """End what `owner` has left open here, and restore the context from spans that ended elsewhere.
 
-
-def leave_ended_spans() -> None:
-    """Restore the context from spans that ended elsewhere: an iterator dropped in another thread, say."""
-    innermost = _innermost.get()
-    if innermost is not None and innermost.ended:
-        _innermost.set(_live(innermost))
-    while (attached := _attached_here()) is not None and attached.ended:
-        attached.restore()
+    A list whose loop goes on leaves a span open; an iterator that was dropped in another thread ends one elsewhere.
+    """
+    if _innermost.get() is not None:
+        for each in open_spans() if owner is not None else ():
+            if each.owner is owner:
+                each.end_here()
+        innermost = _innermost.get()
+        if innermost is not None and innermost.ended:
+            _innermost.set(_live(innermost))
+    current = get_current()
+    while type(current) is _Attached and current.opened.ended:
+        attach(current.outside)
+        current = get_current()
 
 
 class _Attached(Context):
     """A context that a span has made current; what the application derives from it is a plain one."""
 
-    def __init__(self, context: Context, opened: OpenSpan) -> None:
-        super().__init__(context)
-        self.opened = opened
-
-
-def _attached_here() -> OpenSpan | None:
-    current = context_api.get_current()
-    return current.opened if isinstance(current, _Attached) else None
+    __slots__ = ("opened", "outside")
+    opened: OpenSpan
+    outside: Context
 
 
 def _spans_here() -> Iterator[OpenSpan]:

@@ -1,8 +1,6 @@
 """The life of a process span around records that are handed over one by one, by iteration or in polled lists."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable, Mapping
 from time import time_ns
 from typing import Any
 
@@ -10,14 +8,15 @@ from opentelemetry import context as context_api
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka import attributes, client, semconv
-from otelkafka.current import OpenSpan, is_any_open, leave_ended_spans, open_spans
+from otelkafka.current import OpenSpan, settle
+from otelkafka.iterators import PolledRecords
 from otelkafka.links import add_creation_links
 from otelkafka.operation import Operation
 from otelkafka.options import ConsumerOptions
 from otelkafka.processing import Processing
 from otelkafka.propagation import context_in
 from otelkafka.telemetry import is_suppressed
-from otelkafka.wait import Handover, WaitHistory
+from otelkafka.wait import MILLISECOND, Handover, WaitHistory
 
 
 class Dispatcher:
@@ -40,31 +39,44 @@ class Dispatcher:
             self._telemetry, self.processing.facts, "poll", semconv.TYPE_RECEIVE, SpanKind.CLIENT
         )
         self._options = options
+        self._dispatches = options.process != "manual"
         self._iterated: OpenSpan | None = None
         self.stopped = False
 
     def poll(self, consumer: Any, poll: Callable[[], Any]) -> Any:
         """Call `poll`, and return its lists so that iterating them dispatches."""
-        self.end_open()
         started = time_ns()
-        records = self._fetch(consumer, poll, started)
-        return self._telemetry.guard.call("poll", records, self._hand_over_lists, consumer, records, started)
+        self.end_open()
+        self.history.compare_at = 0
+        records, now = self._fetch(consumer, poll, started)
+        self._telemetry.look(now)
+        return self._telemetry.guard.call("poll", records, self._hand_over_lists, consumer, records, started, now)
 
     def next(self, consumer: Any, advance: Callable[[], Any]) -> tuple[Any, OpenSpan | None]:
         """Call `advance` for the next record, and open its process span; None where it gets none."""
         if self.stopped:
             return advance(), None
-        self.end_open()
-        record = self._fetch(consumer, advance, time_ns())
-        self._iterated = self._telemetry.guard.call("next", None, self._hand_over, consumer, record)
+        started, iterated = time_ns(), self._iterated
+        if iterated is not None:
+            self._iterated = None
+            iterated.end(None, started)
+        settle(self)
+        record, now = self._fetch(consumer, advance, started)
+        self._telemetry.look(now)
+        if self._telemetry.instruments is not None:
+            self._telemetry.guard.call("next", None, self._count_one, consumer, record)
+        if self._dispatches:
+            self._iterated = self.processing.open(record, self, None, consumer, now)
+        else:
+            self._telemetry.guard.call("next", None, self._note_one, consumer, record, now)
         return record, self._iterated
 
-    def open_listed(self, record: Any, handover: Handover) -> OpenSpan:
+    def open_listed(self, record: Any, handover: Handover, now: int) -> OpenSpan:
         """Open the process span of a record from a polled list."""
-        self._end_open_here()
+        settle(self)
         if self.stopped:
             return self.processing.idle(record)
-        return self.processing.open(record, handover, self)
+        return self.processing.open(record, self, handover, None, now)
 
     def end_open(self) -> None:
         """End the span that iteration left open, wherever it is, and one of a list that was left in this context.
@@ -74,22 +86,14 @@ class Dispatcher:
         if self._iterated is not None:
             iterated, self._iterated = self._iterated, None
             iterated.end()
-        self._end_open_here()
-        leave_ended_spans()
+        settle(self)
 
-    def _end_open_here(self) -> None:
-        """End what this consumer has left open in this context: spans of a list whose loop goes on, say."""
-        if not is_any_open():
-            return
-        for each in open_spans():
-            if each.owner is self:
-                each.end_here()
-
-    def _fetch(self, consumer: Any, call: Callable[[], Any], started: int) -> Any:
-        _ = self.processing.in_process.instruments  # begin to ask for the consumer's gauges
-        self.history.enter(started)
+    def _fetch(self, consumer: Any, call: Callable[[], Any], started: int) -> tuple[Any, int]:
+        """Return what `call` returns, and when it did."""
+        history = self.history
+        history.spent.entered = started
         try:
-            return call()
+            fetched = call()
         except StopIteration:
             raise
         except Exception as error:
@@ -97,47 +101,46 @@ class Dispatcher:
                 self._telemetry.guard.call("poll", None, self._tell_failure, consumer, started, error)
             raise
         finally:
-            self.history.leave(time_ns())
-            if not self.history.told:
-                self.history.update(client.assignment(consumer), started)
+            now = time_ns()
+            history.note_fetch(started, now)
+            if not history.told and now >= history.compare_at:
+                history.compare_at = now + MILLISECOND
+                history.update(client.assignment(consumer), started)
+        return fetched, now
 
-    def _hand_over(self, consumer: Any, record: Any) -> OpenSpan | None:
-        ask = partial(client.highwater, consumer, record.topic, record.partition)
-        handover = Handover(time_ns(), ask)
-        self._count(record, 1, handover)
-        if self._options.process != "manual":
-            return self.processing.open(record, handover, self)
-        # What is noted for later must not hold the consumer.
-        handover = handover.known()
+    def _note_one(self, consumer: Any, record: Any, now: int) -> None:
+        """Note when a record was handed over, for who will process it."""
+        handover = Handover(now, client.highwater(consumer, record.topic, record.partition))
         self.history.note_handover(record.topic, record.partition, record.offset, record.offset, handover)
-        return None
 
-    def _hand_over_lists(self, consumer: Any, polled: Any, started: int) -> Any:
+    def _count_one(self, consumer: Any, record: Any) -> None:
+        self._count(record, 1, client.highwater(consumer, record.topic, record.partition))
+
+    def _hand_over_lists(self, consumer: Any, polled: Any, started: int, now: int) -> Any:
         if not polled or not isinstance(polled, Mapping):
             return polled
-        now = time_ns()
         handed_over = {}
         for partition, records in polled.items():
             if not records:
                 handed_over[partition] = records
                 continue
-            handover = Handover(now, partial(client.highwater, consumer, partition.topic, partition.partition)).known()
+            handover = Handover(now, client.highwater(consumer, partition.topic, partition.partition))
             first, last = records[0].offset, records[-1].offset
             self.history.note_handover(partition.topic, partition.partition, first, last, handover)
-            self._count(records[-1], len(records), handover)
+            self._count(records[-1], len(records), handover.highwater)
             handed_over[partition] = PolledRecords(records, self, handover)
         if not is_suppressed():
             self._telemetry.guard.call("poll", None, self._tell_poll, polled, started)
         return handed_over if self._options.process == "auto" else polled
 
-    def _count(self, last: Any, count: int, handover: Handover) -> None:
+    def _count(self, last: Any, count: int, highwater: int | None) -> None:
         """Count records of one partition that are handed over, `last` the last of them, and note what lies behind."""
         instruments = self._telemetry.instruments
         if instruments is None or is_suppressed():
             return
-        series = self._operation.series(self._telemetry.destination(last.topic), last.partition)
+        series = self._operation.series(self._telemetry.destinations[last.topic], last.partition)
         series.total(instruments.consumed).add(count)
-        behind = attributes.lag(last.offset, handover.highwater())
+        behind = attributes.lag(last.offset, highwater)
         if behind is not None:
             self.history.lags[last.topic, last.partition] = behind
 
@@ -147,7 +150,7 @@ class Dispatcher:
 
     def _start_poll_span(self, polled: Mapping[Any, list[Any]], started: int) -> Span:
         records = [record for each in polled.values() for record in each]
-        traced = [record for record in records if self._telemetry.destination(record.topic).traced]
+        traced = [record for record in records if self._telemetry.destinations[record.topic].traced]
         if not traced:
             return INVALID_SPAN
         span = self._start_span({record.topic for record in traced}, started, len(traced))
@@ -162,96 +165,9 @@ class Dispatcher:
         self._finish(topics, self._start_span(topics, started), started, error)
 
     def _start_span(self, topics: set[str], started: int, count: int | None = None) -> Span:
-        destination = self._telemetry.destination_of(topics)
+        destination = self._telemetry.destinations.of(topics)
         ambient = context_api.get_current()
         return self._operation.start(ambient, destination, start_time=started, message_count=count) or INVALID_SPAN
 
     def _finish(self, topics: set[str], span: Span, started: int, error: BaseException | None = None) -> None:
-        self._operation.finish(started, self._telemetry.destination_of(topics), None, span, error)
-
-
-class RecordIterator(Iterator[Any]):
-    """Iterates the records of a consumer, the body of the loop inside each record's process span.
-
-    Unlike a generator it goes on after a StopIteration or an error, as the consumer itself does.
-
-    Args:
-        dispatcher: of the consumer.
-        consumer: the bare one.
-        advance: returns its next record.
-    """
-
-    __slots__ = ("_advance", "_consumer", "_dispatcher", "_open")
-
-    def __init__(self, dispatcher: Dispatcher, consumer: Any, advance: Callable[[], Any]) -> None:
-        self._dispatcher = dispatcher
-        self._consumer = consumer
-        self._advance = advance
-        self._open: OpenSpan | None = None
-
-    def __next__(self) -> Any:
-        """Return the next record, whose process span is current until the one after is asked for."""
-        record, self._open = self._dispatcher.next(self._consumer, self._advance)
-        return record
-
-    def __del__(self) -> None:
-        """End the span of the last record where the loop was left."""
-        _end_dropped(self)
-
-
-class PolledRecords(list[Any]):
-    """A list of records whose first iteration runs the body of its loop inside each record's process span.
-
-    Any other use of it is a list's; copied or pickled it is a plain list.
-    """
-
-    __slots__ = ("_dispatch",)
-
-    def __init__(self, records: list[Any], dispatcher: Dispatcher, handover: Handover) -> None:
-        super().__init__(records)
-        self._dispatch: tuple[Dispatcher, Handover] | None = (dispatcher, handover)
-
-    def spend(self) -> tuple[Dispatcher, Handover] | None:
-        """Take the one dispatching iteration away; None where it was had already."""
-        dispatch, self._dispatch = self._dispatch, None
-        return dispatch
-
-    def __iter__(self) -> Iterator[Any]:
-        """Iterate as a list does, and dispatch the first time."""
-        dispatch = self.spend()
-        return super().__iter__() if dispatch is None else ListIterator(*dispatch, super().__iter__())
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """Copy and pickle as a plain list."""
-        return list, (self[:],)
-
-
-class ListIterator(Iterator[Any]):
-    """Iterates a polled list, the body of the loop inside each record's process span."""
-
-    __slots__ = ("_dispatcher", "_handover", "_open", "_records")
-
-    def __init__(self, dispatcher: Dispatcher, handover: Handover, records: Iterator[Any]) -> None:
-        self._dispatcher = dispatcher
-        self._handover = handover
-        self._records = records
-        self._open: OpenSpan | None = None
-
-    def __next__(self) -> Any:
-        """Return the next record, whose process span is current until the one after is asked for."""
-        if self._open is not None:
-            self._open.end()
-            self._open = None
-        record = next(self._records)
-        self._open = self._dispatcher.open_listed(record, self._handover)
-        return record
-
-    def __del__(self) -> None:
-        """End the span of the last record where the loop was left."""
-        _end_dropped(self)
-
-
-def _end_dropped(iterator: Any) -> None:
-    with suppress(Exception):  # at the end of the interpreter anything may be gone
-        if iterator._open is not None:
-            iterator._open.end()
+        self._operation.finish(started, self._telemetry.destinations.of(topics), None, span, error)

@@ -2,55 +2,93 @@
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
+from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from otelkafka import semconv
+from otelkafka.destination import Destination
+from otelkafka.headers import Headers
 from otelkafka.metrics import Reading
-from otelkafka.telemetry import Destination
 
 
 class NotAcknowledgedError(Exception):
     """What a send span records whose future was never resolved; it is not raised."""
 
 
-class Pending:
-    """A send or commit in flight, without the record, so that waiting holds no memory of the caller's.
+class Work(Protocol):
+    """What was started, with its span."""
+
+    span: Span
+
+
+class Sent:
+    """One call of `send()`, without the record, so that waiting for its end holds no memory of the caller's.
 
     Args:
-        in_flight: where it waits.
-        span: its span.
-        destination: of its record.
-        start: when it started, Unix time in nanoseconds.
-        end: called once, with this, the metadata of an acknowledgement or None, and the error or None.
+        destination: of the record.
+        span: its span, or one that records nothing.
+        start: when it was called, Unix time in nanoseconds.
+        context: that is current inside of it.
+        headers: to send in place of the caller's; None to leave them.
+        is_heard: whether anybody hears how it ends.
+        partition: the one that the caller gave.
+
+    Attributes:
+        blocked: how long it took to return, in nanoseconds.
     """
 
-    __slots__ = ("_end", "_in_flight", "destination", "span", "start")
+    __slots__ = ("blocked", "context", "destination", "headers", "is_heard", "partition", "span", "start")
 
     def __init__(
         self,
-        in_flight: "InFlight",
-        span: Span,
         destination: Destination,
+        span: Span,
         start: int,
-        end: "Callable[[Pending, Any, BaseException | None], None]",
+        context: Context,
+        headers: Headers | None,
+        is_heard: bool,  # noqa: FBT001 (a keyword costs time here)
+        partition: int | None = None,
     ) -> None:
+        self.destination = destination
+        self.span = span
+        self.start = start
+        self.context = context
+        self.headers = headers
+        self.is_heard = is_heard
+        self.partition = partition
+        self.blocked = 0
+
+
+W = TypeVar("W", bound=Work)
+
+
+class Pending(Generic[W]):
+    """What waits for its acknowledgement.
+
+    Args:
+        in_flight: where it waits.
+        work: what was started.
+        end: called once, with that, the metadata of an acknowledgement or None, and the error or None.
+    """
+
+    __slots__ = ("_end", "_in_flight", "work")
+
+    def __init__(self, in_flight: "InFlight", work: W, end: Callable[[W, Any, BaseException | None], None]) -> None:
         self._in_flight = in_flight
         self._end = end
-        self.span = span
-        self.destination = destination
-        self.start = start
+        self.work = work
 
     def acknowledged(self, metadata: Any) -> None:
         """End the span, if nothing has yet, with what the acknowledgement says."""
         if self._in_flight.remove(self):
-            self._end(self, metadata, None)
+            self._end(self.work, metadata, None)
 
     def failed(self, error: BaseException | None) -> None:
         """End the span, if nothing has yet, with an error; with None where it can be followed no further."""
         if self._in_flight.remove(self):
-            self._end(self, None, error)
+            self._end(self.work, None, error)
 
 
 class InFlight:
@@ -63,23 +101,23 @@ class InFlight:
     def __init__(self, unanswered: str = "the producer was closed before the broker acknowledged the record") -> None:
         self._unanswered = unanswered
         self._process = os.getpid()
-        self._pending: dict[Pending, None] = {}
+        self._pending: dict[Pending[Any], None] = {}
 
-    def add(self, pending: Pending, limit: int) -> bool:
+    def add(self, pending: Pending[Any], limit: int) -> bool:
         """Add one; False where there are `limit` already."""
         if len(self._pending) >= limit:
             return False
         self._pending[pending] = None
         return True
 
-    def remove(self, pending: Pending) -> bool:
+    def remove(self, pending: Pending[Any]) -> bool:
         """Remove one; False where another thread was first, so that each ends once."""
         return self._pending.pop(pending, self) is None
 
     def read(self, metric: str) -> Iterable[Reading]:
         """Return how many recording spans wait."""
         if metric == semconv.METRIC_SPANS_IN_FLIGHT:
-            recording = sum(pending.span.is_recording() for pending in list(self._pending))
+            recording = sum(pending.work.span.is_recording() for pending in list(self._pending))
             yield {semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA}, recording
 
     def end_all(self) -> None:

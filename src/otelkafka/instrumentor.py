@@ -130,7 +130,7 @@ class Patch:
             if engine is None:
                 return original(client, *args, **kwargs)
             method = through(client, lambda *a, **k: original(client, *a, **k))
-            return engine.METHODS[name](engine, client, method, *args, **kwargs)
+            return engine.METHODS[name](engine, client, method, args, kwargs)
 
         setattr(traced, MARK, self)
         return traced

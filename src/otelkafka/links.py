@@ -1,7 +1,6 @@
 """The links of a span: creation contexts under a limit, and the predecessor."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -14,24 +13,14 @@ from otelkafka.telemetry import Telemetry
 from otelkafka.wait import PREDECESSOR_AFTER, Wait
 
 
-class Predecessor(NamedTuple):
-    """The process span before: what a record had to wait for while its consumer was busy."""
-
-    span: Span
-    work: Work
-    duration: float
-
-    def kept_busy(self, wait: Wait | None) -> bool:
-        """Tell whether the consumer was busy for so long that its name is worth a link."""
-        if wait is None or (wait.busy or 0) <= PREDECESSOR_AFTER:
-            return False
-        return self.span.get_span_context().is_valid
-
-    def link(self, span: Span) -> None:
-        """Link `span` to it."""
-        span.add_link(
-            self.span.get_span_context(), attributes.of_link(semconv.LINK_PREDECESSOR, self.work.tell(self.duration))
-        )
+def link_predecessor(span: Span, work: Work | None, wait: Wait | None) -> bool:
+    """Link a recording span to what kept its consumer busy before, where that is worth it; tell whether it was."""
+    if work is None or wait is None or (wait.busy or 0) <= PREDECESSOR_AFTER:
+        return False
+    context = (work.current or work.span).get_span_context()
+    if context.is_valid:
+        span.add_link(context, attributes.of_link(semconv.LINK_PREDECESSOR, work.tell()))
+    return context.is_valid
 
 
 def link_to(context: SpanContext, kind: str) -> list[Link]:

@@ -27,13 +27,3 @@ def message_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Message | None:
     except TypeError:
         return None
     return message if isinstance(message.topic, str) else None
-
-
-def with_headers(
-    args: tuple[Any, ...], kwargs: dict[str, Any], headers: Headers
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments with other headers, in the place where the caller has them."""
-    place = Message._fields.index("headers")
-    if len(args) > place:
-        return (*args[:place], headers, *args[place + 1 :]), kwargs
-    return args, {**kwargs, "headers": headers}

@@ -5,13 +5,14 @@ from time import monotonic, time_ns
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind
+from opentelemetry.trace import Link, Span, SpanKind
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
+from otelkafka.destination import Destination
 from otelkafka.metrics import Total, Totals
-from otelkafka.telemetry import Destination, Telemetry
+from otelkafka.telemetry import Telemetry
 
 _NO_SPAN = Context()
 _MOST_KEPT = 4000
@@ -62,6 +63,7 @@ class Operation:
         self._span_kind = span_kind
         self._attributes = attributes.of_operation(name, kind)
         self._known: dict[tuple[str, str | None, int | None], Attributes] = {}
+        self._learned: dict[tuple[str, str | None, int], Attributes] = {}
         self._series: dict[tuple[str, int | None, str | None], Series] = {}
         self._renew_at = 0.0
 
@@ -110,13 +112,14 @@ class Operation:
             span: its span, or one that records nothing.
             error: how it failed.
         """
-        if span is INVALID_SPAN and self._telemetry.instruments is None:
-            return None
-        now = time_ns()
-        measured = self._telemetry.guard.call(
-            "measure", None, self._measure, now - start, destination, partition, span, error
-        )
-        self._telemetry.end_span(span, error, now)
+        now, telemetry = time_ns(), self._telemetry
+        telemetry.look(now)
+        measured = None
+        if telemetry.instruments is not None:
+            measured = telemetry.guard.call(
+                "measure", None, self._measure, now - start, destination, partition, span, error
+            )
+        telemetry.end_span(span, error, now)
         return measured
 
     def _measure(
@@ -150,6 +153,7 @@ class Operation:
             self._renew_at = monotonic() + _LEADERS_SECONDS
             self._series.clear()
             self._known.clear()
+            self._learned.clear()
 
     def _known_of(self, destination: Destination, partition: int | None) -> Attributes:
         self._renew()
@@ -157,6 +161,15 @@ class Operation:
         found = self._known.get(key)
         if found is None:
             found = self._known[key] = self._ask(destination, partition)
+        return found
+
+    def learned(self, destination: Destination, partition: int) -> Attributes:
+        """Return what is known of a partition beyond what was known before its number was: the leader, say."""
+        before, known = self._known_of(destination, None), self._known_of(destination, partition)
+        key = (destination.name, destination.topic, partition)
+        found = self._learned.get(key)
+        if found is None:
+            found = self._learned[key] = {name: told for name, told in known.items() if before.get(name) != told}
         return found
 
     def _ask(self, destination: Destination, partition: int | None) -> Attributes:

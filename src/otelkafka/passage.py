@@ -3,7 +3,11 @@
 import threading
 from collections.abc import Callable
 from types import MethodType
-from typing import Any
+from typing import Any, TypeAlias
+
+Call: TypeAlias = Callable[..., Any]
+Args: TypeAlias = tuple[Any, ...]
+KwArgs: TypeAlias = dict[str, Any]
 
 MARK = "_otelkafka_patch"
 """Attribute of the functions that stand in for a patched class's own."""
@@ -26,7 +30,7 @@ def is_inside(client: object) -> bool:
     return any(each is client for each in _inside.clients)
 
 
-def through(client: object, call: Callable[..., Any]) -> Callable[..., Any]:
+def through(client: object, call: Call) -> Call:
     """Return `call`, inside of which no other method of the client is traced."""
 
     def passing(*args: Any, **kwargs: Any) -> Any:
@@ -39,7 +43,7 @@ def through(client: object, call: Callable[..., Any]) -> Callable[..., Any]:
     return passing
 
 
-def bare(client: Any, name: str) -> Callable[..., Any]:
+def bare(client: Any, name: str) -> Call:
     """Return a client's method as it is without instrumentation."""
     method: Any = getattr(client, name)
     if type(method) is MethodType and not hasattr(method.__func__, MARK):

@@ -4,22 +4,22 @@ from collections.abc import Sequence
 from time import time_ns
 from typing import Any
 
-from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanContext, SpanKind
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Tracer
 
-from otelkafka import attributes, semconv
+from otelkafka import attributes, client, semconv
 from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
-from otelkafka.current import OpenSpan, leave_ended_spans
+from otelkafka.current import OpenSpan
 from otelkafka.in_process import InProcess, Work
-from otelkafka.links import Predecessor, add_creation_links, link_to, tell_dropped
+from otelkafka.links import add_creation_links, link_predecessor, link_to, tell_dropped
 from otelkafka.operation import Operation, context_of
 from otelkafka.options import ConsumerOptions
-from otelkafka.propagation import context_in, merge, read
-from otelkafka.shortcuts import context_with
+from otelkafka.propagation import carries_context, context_in, merge, read
+from otelkafka.shortcuts import get_current
 from otelkafka.telemetry import Telemetry, is_suppressed
+from otelkafka.w3c import SPAN_KEY
 from otelkafka.wait import Handover, Wait, WaitHistory, queue_of, wait_of
 
 
@@ -38,32 +38,59 @@ class Processing:
         self.telemetry = Telemetry(options)
         self.history = history
         self._operation = Operation(self.telemetry, self.facts, "process", semconv.TYPE_PROCESS, SpanKind.CONSUMER)
-        self._predecessor: Predecessor | None = None
+        self._predecessor: Work | None = None
         self._is_plain = options.relation == "parent" and options.on_process is None
         self.in_process = InProcess(self.telemetry, self.facts, history)
 
-    def open(self, record: Any, handover: Handover | None = None, owner: object = None) -> OpenSpan:
+    def open(
+        self,
+        record: Any,
+        owner: object = None,
+        handover: Handover | None = None,
+        consumer: Any = None,
+        start: int | None = None,
+    ) -> OpenSpan:
         """Start the process span of a record, and make it current.
 
         Args:
             record: the consumed record.
-            handover: when it came out of its client; None to look that up.
             owner: the dispatcher that will end it; None where a context manager will.
+            handover: when it came out of its client; None to look that up.
+            consumer: the one that has handed it over this moment, if it has.
+            start: when its processing starts, Unix time in nanoseconds; None for now.
 
         Returns:
             An open span, which does nothing where telemetry is suppressed or fails.
         """
-        if is_suppressed():
-            return self.idle(record, owner)
         try:
-            return self._open(record, handover, owner)
+            ambient, telemetry = get_current(), self.telemetry
+            if ambient and is_suppressed():
+                return self.idle(record, owner)
+            if start is None:
+                start = time_ns()
+                telemetry.look(start)
+            topic, opened = record.topic, OpenSpan(self, record, owner)
+            opened.destination = destination = telemetry.destinations[topic]
+            opened.partition, opened.offset, opened.start = record.partition, record.offset, start
+            rules, tracer = telemetry.rules, None
+            if rules is not None and self._is_plain and destination.traced and rules.hold():
+                span, _, drawn = rules.sampling.continue_trace(record.headers, ambient)
+                if span is not None:
+                    opened.span = span
+                    if telemetry.instruments is not None:
+                        telemetry.guard.call("measure", None, self._measure, opened, [record], None)
+                        self.in_process.begin(opened)
+                    opened.attach({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
+                    return opened
+                tracer = None if drawn is None else rules.sampling.tracer_for(drawn)
+            return self._open(opened, record, ambient, tracer, handover, consumer)
         except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
             self.telemetry.guard.contain("process", error)
             return self.idle(record, owner)
 
     def idle(self, record: Any = None, owner: object = None) -> OpenSpan:
         """Return an open span that does nothing."""
-        return OpenSpan(self.telemetry, record=record, owner=owner)
+        return OpenSpan(None, record, owner)
 
     def open_batch(self, records: Sequence[Any], given: object = None) -> OpenSpan:
         """Start the process span of a batch, and make it current; it carries no record's baggage.
@@ -73,46 +100,65 @@ class Processing:
             given: the object that the caller has it in, by which its span is found again.
         """
         idle = self.idle(given)
-        if is_suppressed():
+        if not records or is_suppressed():
             return idle
         return self.telemetry.guard.call("process_batch", idle, self._open_batch, idle, records)
 
-    def _open(self, record: Any, handover: Handover | None, owner: object) -> OpenSpan:
-        leave_ended_spans()
-        ambient = context_api.get_current()
-        destination = self.telemetry.destination(record.topic)
-        partition, start = record.partition, time_ns()
-        work = Work(destination, partition, {(record.topic, partition)}, start, record.offset, None, INVALID_SPAN)
-        rules = self.telemetry.rules if self._is_plain and destination.traced and not ambient else None
-        unsampled = rules.continue_trace(record.headers) if rules is not None else None
-        if unsampled is not None:
-            work.span = unsampled
-            if self.in_process.instruments is not None:
-                self.telemetry.guard.call("measure", None, self._measure_wait, work, [record], ())
-            return self._opened(work, context_with(unsampled), record, owner)
-        creation = read(self.telemetry, record.headers)
+    def _open(
+        self,
+        opened: OpenSpan,
+        record: Any,
+        ambient: Context,
+        tracer: Tracer | None,
+        handover: Handover | None,
+        consumer: Any,
+    ) -> OpenSpan:
+        telemetry = self.telemetry
+        creation = read(telemetry, record.headers)
         context = merge(creation, under=ambient)
-        if destination.traced:
-            parent, links = self._relate(ambient, creation, context)
-            dropped, links = links[self.options.max_links :], links[: self.options.max_links]
-            span = self._operation.start(parent, destination, partition, links=links, start_time=start)
-            if span is None:
-                return self.idle(record, owner)
-            work.span = span
-            if span.is_recording():
-                room = self.options.max_links - len(links)
-                self.telemetry.guard.call("process", None, self._tell, span, record, handover, start, room)
-                tell_dropped(self.telemetry, span, len(dropped))
-            self.telemetry.call_hook("on_process", self.options.on_process, span, record)
-            context = trace.set_span_in_context(span, context)
-        if self.in_process.instruments is not None:
-            created = [trace.get_current_span(creation).get_span_context()]
-            self.telemetry.guard.call("measure", None, self._measure_wait, work, [record], created)
-        return self._opened(work, context, record, owner)
+        created = trace.get_current_span(creation).get_span_context()
+        if opened.destination.traced:
+            parent, links = self._relate(ambient, created, context)
+            if self._start(opened, parent, links, tracer) is None:
+                return self.idle(record, opened.owner)
+            if opened.span.is_recording():
+                telemetry.guard.call("process", None, self._tell, opened, record, handover, consumer, len(links))
+            telemetry.call_hook("on_process", self.options.on_process, opened.span, record)
+            context = trace.set_span_in_context(opened.span, context)
+        else:
+            opened.current = trace.get_current_span(context)
+        if telemetry.instruments is not None:
+            telemetry.guard.call("measure", None, self._measure, opened, [record], [created])
+        self.in_process.begin(opened)
+        opened.attach(context)
+        return opened
 
-    def _measure_wait(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext]) -> None:
-        """Record how long the longest waited of `records`, and how many of them carry no context."""
-        instruments = self.in_process.instruments
+    def _start(
+        self, work: Work, parent: Context, links: Sequence[Link], tracer: Tracer | None, count: int | None = None
+    ) -> Span | None:
+        """Start the span of `work`; None where the provider failed."""
+        span = self._operation.start(
+            parent,
+            work.destination,
+            work.partition,
+            links=links[: self.options.max_links],
+            start_time=work.start,
+            message_count=count,
+            tracer=tracer,
+        )
+        if span is not None:
+            work.span = span
+        return span
+
+    def _measure(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext] | None) -> None:
+        """Record how long the longest waited of `records`, and how many of them carry no context.
+
+        Args:
+            work: what is done with them.
+            records: the records.
+            created: their creation contexts, where these have been read.
+        """
+        instruments = self.telemetry.instruments
         if instruments is None:
             return
         series = self._operation.series(work.destination, work.partition)
@@ -120,110 +166,98 @@ class Processing:
         longest = max((queue for queue in queues if queue is not None), default=None)
         if longest is not None:
             instruments.queue_duration.record(attributes.seconds(longest), series.attributes, context_of(work.span))
-        without_context = sum(not context.is_valid for context in created)
+        if created is None:
+            without_context = sum(not carries_context(self.telemetry, record) for record in records)
+        else:
+            without_context = sum(not context.is_valid for context in created)
         if without_context:
             series.total(instruments.without_context).add(without_context)
 
-    def _opened(self, work: Work, context: Context, record: Any = None, owner: object = None) -> OpenSpan:
-        def end(now: int, error: BaseException | None) -> None:
-            self._end(work, current, now, error)
-
-        current = work.span if work.destination.traced else trace.get_current_span(context)
-        opened = OpenSpan(self.telemetry, work.span, record, owner, end)
-        opened.attach(context)
-        self.in_process.begin(work)
-        return opened
-
-    def _end(self, work: Work, current: Span, now: int, error: BaseException | None) -> None:
-        self.in_process.end(work)
-        duration = attributes.seconds(now - work.start)
-        self._predecessor = Predecessor(current, work, duration)
-        instruments = self.in_process.instruments
+    def ended(self, work: Work, error: BaseException | None) -> None:
+        """Hear of the end of an open span, before its span ends."""
+        self._predecessor = work
+        if self.in_process.works:
+            self.in_process.end(work)
+        instruments = self.telemetry.instruments
         if instruments is not None:
             series = self._operation.series(work.destination, work.partition, error)
+            duration = attributes.seconds(work.ended_at - work.start)
             instruments.process_duration.record(duration, series.attributes, context_of(work.span))
 
-    def _relate(self, ambient: Context, creation: Context, merged: Context) -> tuple[Context, list[Link]]:
+    def _relate(self, ambient: Context, created: SpanContext, merged: Context) -> tuple[Context, list[Link]]:
         """Return the context that holds the parent, and the links that the relation asks for."""
-        around, created = trace.get_current_span(ambient), trace.get_current_span(creation).get_span_context()
+        around = trace.get_current_span(ambient)
         if created.is_valid and self.options.relation == "parent":
             return merged, link_to(around.get_span_context(), semconv.LINK_AMBIENT)
         return trace.set_span_in_context(around, merged), link_to(created, semconv.LINK_CREATION)
 
-    def _tell(self, span: Span, record: Any, handover: Handover | None, start: int, room: int) -> None:
-        handover = handover or self._handover_of(record, start)
-        wait = wait_of(record, start, handover.time, self.history)
-        span.set_attributes(
-            {
-                **attributes.of_offset(record.offset),
-                **self.telemetry.key_attributes(record.key),
-                **attributes.of_tombstone(tombstone=attributes.is_tombstone(record)),
-                **self.telemetry.header_attributes(record.headers),
-                **attributes.of_lag(attributes.lag(record.offset, handover.highwater())),
-                **(wait.attributes() if wait else {}),
-            }
-        )
-        if room > 0:
-            self._link_predecessor(span, wait)
+    def _tell(self, work: Work, record: Any, handover: Handover | None, consumer: Any, links: int) -> None:
+        if consumer is not None:
+            handover = Handover(work.start, client.highwater(consumer, record.topic, record.partition))
+        handover = handover or self._handover_of(record, work.start)
+        wait = wait_of(record, work.start, handover.time, self.history)
+        told = {**attributes.of_offset(record.offset), **self.telemetry.key_attributes(record.key)}
+        if attributes.is_tombstone(record):
+            told[semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
+        if self.options.capture_headers:
+            told.update(self.telemetry.header_attributes(record.headers))
+        if handover.highwater is not None:
+            told.update(attributes.of_lag(attributes.lag(record.offset, handover.highwater)))
+        if wait is not None:
+            wait.tell(told)
+        work.span.set_attributes(told)
+        if links < self.options.max_links:
+            link_predecessor(work.span, self._predecessor, wait)
+        tell_dropped(self.telemetry, work.span, max(0, links - self.options.max_links))
 
     def _handover_of(self, record: Any, start: int) -> Handover:
         noted = None if self.history is None else self.history.handover_of(record)
-        return noted or Handover(start, lambda: None)
-
-    def _link_predecessor(self, span: Span, wait: Wait | None) -> bool:
-        predecessor = self._predecessor
-        if predecessor is None or not predecessor.kept_busy(wait):
-            return False
-        predecessor.link(span)
-        return True
+        return noted or Handover(start, None)
 
     def _open_batch(self, idle: OpenSpan, records: Sequence[Any]) -> OpenSpan:
-        if not records:
-            return idle
-        leave_ended_spans()
-        ambient = context_api.get_current()
-        traced = [record for record in records if self.telemetry.destination(record.topic).traced]
+        ambient, start, telemetry = get_current(), time_ns(), self.telemetry
+        telemetry.look(start)
+        traced = [record for record in records if telemetry.destinations[record.topic].traced]
         about = traced or records
-        destination = self.telemetry.destination_of({record.topic for record in about})
+        destination = telemetry.destinations.of({record.topic for record in about})
         partitions = {(record.topic, record.partition) for record in about}
-        partition = about[0].partition if len(partitions) == 1 else None
-        work = Work(destination, partition, partitions, time_ns(), None, len(about), INVALID_SPAN)
-        created: list[SpanContext] = []
+        opened, created, context = OpenSpan(self, idle.record), None, ambient
+        opened.destination, opened.start, opened.offset = destination, start, None
+        opened.partition = about[0].partition if len(partitions) == 1 else None
+        opened.partitions, opened.count = partitions, len(about)
         if traced:
-            start, count = work.start, len(traced)
-            span = self._operation.start(ambient, destination, partition, start_time=start, message_count=count)
-            if span is None:
+            if self._start(opened, ambient, (), None, len(traced)) is None:
                 return idle
-            work.span = span
-            if span.is_recording() or self.in_process.instruments is not None:
-                created = [context_in(self.telemetry, record) for record in traced]
-            if span.is_recording():
-                self.telemetry.guard.call("process_batch", None, self._tell_batch, span, traced, created, start)
-        if self.in_process.instruments is not None:
-            self.telemetry.guard.call("measure", None, self._measure_wait, work, records, created)
-        context = trace.set_span_in_context(work.span, ambient) if traced else ambient
-        return self._opened(work, context, idle.record)
+            if opened.span.is_recording():
+                created = [context_in(telemetry, record) for record in traced]
+                telemetry.guard.call("process_batch", None, self._tell_batch, opened, traced, created)
+            context = trace.set_span_in_context(opened.span, ambient)
+        if telemetry.instruments is not None:
+            telemetry.guard.call("measure", None, self._measure, opened, records, created)
+        self.in_process.begin(opened)
+        opened.attach(context)
+        return opened
 
-    def _tell_batch(self, span: Span, records: Sequence[Any], created: Sequence[SpanContext], start: int) -> None:
-        handovers = [self._handover_of(record, start) for record in records]
+    def _tell_batch(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext]) -> None:
+        handovers = [self._handover_of(record, work.start) for record in records]
         waits = [
-            wait_of(record, start, handover.time, self.history)
+            wait_of(record, work.start, handover.time, self.history)
             for record, handover in zip(records, handovers, strict=True)
         ]
 
         def tell(index: int) -> Attributes:
             record, wait = records[index], waits[index]
-            return {
+            told = {
                 **attributes.of_position(record),
                 **self.telemetry.key_attributes(record.key),
-                **attributes.of_lag(attributes.lag(record.offset, handovers[index].highwater())),
-                **(wait.attributes() if wait else {}),
+                **attributes.of_lag(attributes.lag(record.offset, handovers[index].highwater)),
             }
+            return told if wait is None else wait.tell(told)
 
-        longest = max(filter(None, waits), key=lambda wait: wait.queue, default=None)
+        longest: Wait | None = max(filter(None, waits), key=lambda wait: wait.queue, default=None)
         if longest is not None:
-            span.set_attributes(longest.attributes())
+            work.span.set_attributes(longest.tell({}))
         room = self.options.max_links
-        if room > 0 and self._link_predecessor(span, longest):
+        if room > 0 and link_predecessor(work.span, self._predecessor, longest):
             room -= 1
-        add_creation_links(self.telemetry, span, created, room, tell)
+        add_creation_links(self.telemetry, work.span, created, room, tell)

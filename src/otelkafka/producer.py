@@ -47,4 +47,4 @@ class TracedProducer(TracedClient):
     def send(self, *args: Any, **kwargs: Any) -> Any:
         """Send a record inside a span, as `KafkaProducer.send` does, and return its future."""
         producer = self.__wrapped__
-        return self._self_engine.send(producer, bare(producer, "send"), *args, **kwargs)
+        return self._self_engine.send(producer, bare(producer, "send"), args, kwargs)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
+from time import time_ns
 from typing import Any
 
 from opentelemetry import baggage, trace
@@ -9,7 +10,7 @@ from opentelemetry import context as context_api
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext
 
-from otelkafka import semconv
+from otelkafka import semconv, w3c
 from otelkafka.client import Record
 from otelkafka.headers import AskedGetter, Carrier, CarrierGetter, CarrierSetter, Headers, are_sendable
 from otelkafka.options import Options
@@ -35,7 +36,7 @@ def inject(headers: Headers | None = None, context: Context | None = None, optio
         TypeError: `headers` are no list or tuple.
     """
     _check_headers(headers)
-    telemetry = shared_telemetry(options or Options())
+    telemetry = _telemetry_of(options)
     given = list(headers or ())
     current = context_api.get_current() if context is None else context
     taken = take(telemetry, given)
@@ -61,14 +62,29 @@ def extract(record_or_headers: Record | Iterable[Any] | None, options: Options |
     """
     headers = getattr(record_or_headers, "headers", record_or_headers)
     _check_headers(headers)
-    return read(shared_telemetry(options or Options()), headers)
+    return read(_telemetry_of(options), headers)
+
+
+def _telemetry_of(options: Options | None) -> Telemetry:
+    telemetry = shared_telemetry(options or Options())
+    telemetry.look(time_ns())
+    return telemetry
 
 
 def read(telemetry: Telemetry, headers: object) -> Context:
     """Return the context in `headers`; empty where they hold none, or the propagator fails."""
     if not headers:
         return Context()
-    return telemetry.guard.call("extract", Context(), _read, telemetry, headers, _GETTER)
+    context = w3c.read(headers) if telemetry.is_w3c else None
+    if context is None:
+        context = telemetry.guard.call("extract", Context(), _read, telemetry, headers, _GETTER)
+    return context
+
+
+def carries_context(telemetry: Telemetry, record: Record) -> bool:
+    """Tell whether a record carries a valid context."""
+    parent = w3c.traceparent_of(record.headers) if telemetry.is_w3c else None
+    return context_in(telemetry, record).is_valid if parent is None else bool(parent)
 
 
 def context_in(telemetry: Telemetry, record: Record) -> SpanContext:
@@ -84,7 +100,7 @@ def take(telemetry: Telemetry, headers: Headers) -> tuple[Context, Headers] | No
 
 
 def put(telemetry: Telemetry, headers: Headers, context: Context) -> Headers | None:
-    """Return `headers` with `context`; None where the propagator fails."""
+    """Return `headers`, which carry none, with `context`; None where the propagator fails."""
     return telemetry.guard.call("inject", None, _put, telemetry, headers, context)
 
 
@@ -127,6 +143,9 @@ def _header_names(carrier: type[Carrier], keys: frozenset[str]) -> set[str]:
 
 
 def _put(telemetry: Telemetry, headers: Headers, context: Context) -> Headers:
+    header = w3c.write(context) if telemetry.is_w3c else None
+    if header is not None:
+        return [*headers, header]
     carrier = telemetry.options.carrier(headers)
     telemetry.propagator.inject(carrier, context, _SETTER)
     injected = carrier.headers

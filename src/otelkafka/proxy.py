@@ -30,7 +30,7 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
     def _self_call(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Call the engine's counterpart of the client's method."""
         engine, client = self._self_engine, self.__wrapped__
-        return engine.METHODS[name](engine, client, bare(client, name), *args, **kwargs)
+        return engine.METHODS[name](engine, client, bare(client, name), args, kwargs)
 
     def close(self, *args: Any, **kwargs: Any) -> Any:
         """Close the client, then end the spans that are still open, also where closing raises."""

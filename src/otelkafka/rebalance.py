@@ -67,10 +67,10 @@ class Rebalances:
 
     def _start(self, kind: str, turned: set[tuple[str, int]], started: int) -> Span:
         telemetry = self._processing.telemetry
-        traced = {topic for topic, _ in turned if telemetry.destination(topic).traced}
+        traced = {topic for topic, _ in turned if telemetry.destinations[topic].traced}
         if not self._processing.options.rebalance_spans or (turned and not traced):
             return INVALID_SPAN
-        destination = telemetry.destination_of(traced) if len(traced) == 1 else telemetry.destination_of(set())
+        destination = telemetry.destinations.of(traced) if len(traced) == 1 else telemetry.destinations.of(set())
         span = self._operations[kind].start(Context(), destination, start_time=started) or INVALID_SPAN
         partitions = [f"{topic}-{partition}" for topic, partition in sorted(turned)]
         telemetry.tell(span, lambda: {semconv.REBALANCE_PARTITIONS: partitions})
@@ -79,9 +79,9 @@ class Rebalances:
     def _finish(self, kind: str, turned: set[tuple[str, int]], span: Span, error: Exception | None) -> None:
         if kind != "assign":
             self._processing.in_process.tell_gone(turned, kind)
-        instruments = self._processing.in_process.instruments
+        instruments = self._processing.telemetry.instruments
         if instruments is not None:
-            nowhere = self._processing.telemetry.destination_of(set())
+            nowhere = self._processing.telemetry.destinations.of(set())
             self._operations[kind].series(nowhere, None, error).total(instruments.rebalances).add()
         self._processing.telemetry.end_span(span, error)
 

@@ -1,11 +1,10 @@
 """What is traced of a producer, behind the wrapper and behind a patched class: a span for each send, until its ack."""
 
 from collections.abc import Callable
-from time import perf_counter_ns, time_ns
-from typing import Any, ClassVar, NamedTuple
+from time import time_ns
+from typing import Any, ClassVar
 
 from kafka.errors import MessageSizeTooLargeError
-from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
@@ -13,22 +12,29 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
-from otelkafka.headers import Headers, are_sendable
-from otelkafka.in_flight import InFlight, Pending
+from otelkafka.destination import Destination
+from otelkafka.headers import are_sendable
+from otelkafka.in_flight import InFlight, Pending, Sent
 from otelkafka.links import links_between
-from otelkafka.message import Message, message_of, with_headers
+from otelkafka.message import Message, message_of
+from otelkafka.metrics import Instruments
 from otelkafka.operation import Operation
 from otelkafka.options import ProducerOptions
+from otelkafka.passage import Args, Call, KwArgs
 from otelkafka.propagation import merge, put, take
-from otelkafka.shortcuts import context_with
-from otelkafka.telemetry import Destination, Telemetry, is_suppressed
+from otelkafka.shortcuts import attach, get_current
+from otelkafka.telemetry import Telemetry, is_suppressed
 from otelkafka.transactions import KINDS, Transactions
+from otelkafka.w3c import SPAN_KEY
+
+_HEADERS = Message._fields.index("headers")
+_NOTHING = Context()
 
 
 def _transacting(name: str) -> Callable[..., Any]:
     """Return what traces a call of a transaction."""
 
-    def transact(self: "Sending", _: object, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def transact(self: "Sending", _: object, call: Call, args: Args, kwargs: KwArgs) -> Any:
         return self._transactions.call(name, call, args, kwargs)
 
     return transact
@@ -61,10 +67,14 @@ class Sending:
         self._in_flight: InFlight = before._in_flight if before else InFlight()
         self._produce_hook = produce_hook
         self._is_plain = produce_hook is None and options.on_send is None and self._facts.takes_headers
+        self._hears_acks = options.on_ack is not None
         self._is_transactional = self._facts.is_transactional
-        self._is_watched = False
+        self._telemetry.when_heard(self._watch)
 
-    def close(self, _: object, close: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _watch(self, instruments: Instruments) -> None:
+        instruments.watch(self._in_flight)
+
+    def close(self, _: object, close: Call, args: Args, kwargs: KwArgs) -> Any:
         """Close the producer, then end the spans that are still open, also where closing raises."""
         try:
             return close(*args, **kwargs)
@@ -78,67 +88,68 @@ class Sending:
     def stop(self) -> None:
         """Trace no more; what is in flight ends when its future does."""
 
-    def send(self, _: object, send: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def send(self, _: object, send: Call, args: Args, kwargs: KwArgs) -> Any:
         """Call `send` inside a span, with headers that carry it.
 
         What `send` returns and raises passes through unchanged. A record that only our header made too large is sent
         once more as the caller gave it, so that its serializers run again.
         """
-        contained = self._telemetry.guard.call
-        sending = None if is_suppressed() else contained("send", None, self._start, args, kwargs)
+        ambient = get_current()
+        if ambient and is_suppressed():
+            return send(*args, **kwargs)
+        try:
+            sending = self._start(ambient, args, kwargs)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
+            self._telemetry.guard.contain("send", error)
+            sending = None
         if sending is None:
             return send(*args, **kwargs)
         if self._is_transactional:
             self._transactions.note_send()
-        started = perf_counter_ns()
-        token = contained("attach", None, context_api.attach, sending.context)
+        attach(sending.context)
         try:
-            future = self._deliver(send, sending)
+            future = self._deliver(send, sending, args, kwargs)
         except BaseException as error:
-            contained("send", None, self._end, sending, perf_counter_ns() - started, error)
+            if sending.is_heard:
+                self._telemetry.guard.call("send", None, self._end, sending, error)
             raise
         finally:
-            if token is not None:
-                context_api.detach(token)
-        if self._is_heard(sending):
-            contained("send", None, self._follow, sending, perf_counter_ns() - started, future)
+            attach(ambient)
+        if sending.is_heard:
+            self._telemetry.guard.call("send", None, self._follow, sending, future)
         return future
 
-    def _is_heard(self, sending: "_Sent") -> bool:
-        """Tell whether anybody hears how the send ends."""
-        heard = sending.span.is_recording() or self._options.on_ack is not None
-        return heard or self._telemetry.instruments is not None
-
-    def _start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "_Sent | None":
-        message = message_of(args, kwargs)
-        if message is None:
+    def _start(self, ambient: Context, args: Args, kwargs: KwArgs) -> Sent | None:
+        topic, start, telemetry = args[0] if args else kwargs.get("topic"), time_ns(), self._telemetry
+        if not isinstance(topic, str):
             return None
-        start, ambient = time_ns(), context_api.get_current()
-        destination = self._telemetry.destination(message.topic)
-        tracer = None
-        if self._is_plain and destination.traced and not ambient and not message.headers:
-            rules = self._telemetry.rules
-            started = rules.start_trace() if rules is not None else None
-            if rules is not None and started is not None:
-                if started.span is not None and started.header is not None:
-                    context = context_with(started.span)
-                    return _Sent(message, args, kwargs, [started.header], context, destination, started.span, start)
-                tracer = rules.tracer_for(started.trace_id)
-        return self._start_generally(message, args, kwargs, destination, ambient, start, tracer)
+        telemetry.look(start)
+        destination, rules, tracer = telemetry.destinations[topic], telemetry.rules, None
+        has_headers = (args[_HEADERS] if len(args) > _HEADERS else kwargs.get("headers")) is not None
+        if rules is not None and self._is_plain and not has_headers and destination.traced and rules.hold():
+            span, header, drawn = rules.sampling.start(ambient)
+            if span is not None:
+                context = Context({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
+                is_heard = self._hears_acks or telemetry.instruments is not None
+                return Sent(destination, span, start, context, None if header is None else [header], is_heard)
+            tracer = None if drawn is None else rules.sampling.tracer_for(drawn)
+        return self._start_generally(start, ambient, args, kwargs, destination, tracer)
 
     def _start_generally(
         self,
-        message: Message,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        destination: Destination,
-        ambient: Context,
         start: int,
+        ambient: Context,
+        args: Args,
+        kwargs: KwArgs,
+        destination: Destination,
         tracer: trace.Tracer | None,
-    ) -> "_Sent":
+    ) -> Sent | None:
+        message, telemetry = message_of(args, kwargs), self._telemetry
+        if message is None:
+            return None
         sendable = self._facts.takes_headers and are_sendable(message.headers)
         given = message.headers if sendable and message.headers else []
-        taken = take(self._telemetry, given)
+        taken = take(telemetry, given)
         incoming, rest = taken or (Context(), given)
         context = merge(ambient, under=incoming)
         span: Span | None = INVALID_SPAN
@@ -152,56 +163,57 @@ class Sending:
                 context = trace.set_span_in_context(span, context)
         headers = None
         if sendable and taken is not None and span is not None:
-            headers = put(self._telemetry, rest, context)
+            headers = put(telemetry, rest, context)
         headers = None if headers == given else headers
-        return _Sent(message, args, kwargs, headers, context, destination, span or INVALID_SPAN, start)
+        span = span or INVALID_SPAN
+        is_heard = self._hears_acks or telemetry.instruments is not None or span.is_recording()
+        return Sent(destination, span, start, context, headers, is_heard, message.partition)
 
-    def _tell(self, span: Span, message: Message, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _tell(self, span: Span, message: Message, args: Args, kwargs: KwArgs) -> None:
         self._telemetry.tell(span, lambda: self._message_attributes(message))
         self._telemetry.call_hook("on_send", self._options.on_send, span, message)
         if self._produce_hook is not None:
             self._telemetry.guard.call("produce_hook", None, self._produce_hook, span, args, kwargs)
 
     def _message_attributes(self, message: Message) -> Attributes:
-        return {
-            **self._telemetry.key_attributes(message.key),
-            **attributes.of_tombstone(tombstone=message.value is None),
-            **self._telemetry.header_attributes(message.headers),
-        }
+        told = self._telemetry.key_attributes(message.key)
+        if message.value is None:
+            told.update(attributes.of_tombstone(tombstone=True))
+        if self._options.capture_headers:
+            told.update(self._telemetry.header_attributes(message.headers))
+        return told
 
-    def _deliver(self, send: Callable[..., Any], sending: "_Sent") -> Any:
+    def _deliver(self, send: Call, sending: Sent, args: Args, kwargs: KwArgs) -> Any:
         if sending.headers is None:
-            return send(*sending.args, **sending.kwargs)
-        args, kwargs = with_headers(sending.args, sending.kwargs, sending.headers)
+            return send(*args, **kwargs)
         try:
-            future = send(*args, **kwargs)
+            if len(args) > _HEADERS:
+                future = send(*args[:_HEADERS], sending.headers, *args[_HEADERS + 1 :], **kwargs)
+            else:
+                future = send(*args, **{**kwargs, "headers": sending.headers})
         except MessageSizeTooLargeError:
             pass
         else:
             if not _is_too_large(future):
                 return future
-        future = send(*sending.args, **sending.kwargs)
+        future = send(*args, **kwargs)
         if not _is_too_large(future):
             self._telemetry.tell(sending.span, lambda: {semconv.SEND_WITHOUT_CONTEXT: True})
         return future
 
-    def _end(self, sending: "_Sent", blocked: int, error: BaseException | None) -> None:
-        self._tell_blocked(sending.span, blocked)
-        self._finish(sending, sending.message.partition, error)
+    def _end(self, sending: Sent, error: BaseException | None) -> None:
+        self._telemetry.tell(sending.span, lambda: _blocked(time_ns() - sending.start))
+        self._finish(sending, sending.partition, error)
 
-    def _follow(self, sending: "_Sent", blocked: int, future: Any) -> None:
+    def _follow(self, sending: Sent, future: Any) -> None:
         """See to it that the span ends when the future does."""
-        span = sending.span
-        instruments = self._telemetry.instruments
-        if instruments is not None and not self._is_watched:
-            self._is_watched = True
-            instruments.watch(self._in_flight)
-        pending = Pending(self._in_flight, span, sending.destination, sending.start, self._acknowledge)
+        pending = Pending(self._in_flight, sending, self._acknowledge)
         if not self._in_flight.add(pending, self._options.max_in_flight):
             self._telemetry.drop(semconv.DROPPED_IN_FLIGHT)
-            self._end(sending, blocked, None)
+            self._end(sending, None)
             return
-        self._tell_blocked(span, blocked)
+        sending.blocked = time_ns() - sending.start
+        sending.context, sending.headers = _NOTHING, None
         try:
             future.add_callback(pending.acknowledged)
             future.add_errback(pending.failed)
@@ -209,27 +221,23 @@ class Sending:
             pending.failed(None)
             raise
 
-    def _tell_blocked(self, span: Span, blocked: int) -> None:
-        self._telemetry.tell(span, lambda: {semconv.SEND_BLOCKED_DURATION: attributes.seconds(blocked)})
-
-    def _acknowledge(self, pending: Pending, metadata: Any, error: BaseException | None) -> None:
+    def _acknowledge(self, sending: Sent, metadata: Any, error: BaseException | None) -> None:
         """End the span of a record that the broker has acknowledged, or that failed."""
+        if sending.span.is_recording():
+            self._telemetry.tell(sending.span, lambda: self._delivery_attributes(sending, metadata))
         if metadata is not None:
-            self._telemetry.tell(
-                pending.span,
-                lambda: {
-                    **attributes.of_partition(metadata.partition),
-                    **attributes.of_offset(metadata.offset),
-                    **attributes.of_server(self._facts.server(pending.destination.topic, metadata.partition)),
-                    **attributes.of_client(self._facts),
-                    **self._operation.old_names(pending.destination.topic, metadata.partition),
-                },
-            )
-            self._telemetry.call_hook("on_ack", self._options.on_ack, pending.span, metadata)
-        self._telemetry.guard.call("send", None, self._finish, pending, getattr(metadata, "partition", None), error)
+            self._telemetry.call_hook("on_ack", self._options.on_ack, sending.span, metadata)
+        self._telemetry.guard.call("send", None, self._finish, sending, getattr(metadata, "partition", None), error)
 
-    def _finish(self, sent: "Pending | _Sent", partition: int | None, error: BaseException | None) -> None:
-        series = self._operation.finish(sent.start, sent.destination, partition, sent.span, error)
+    def _delivery_attributes(self, sending: Sent, metadata: Any) -> Attributes:
+        told = _blocked(sending.blocked)
+        if metadata is not None:
+            told.update(self._operation.learned(sending.destination, metadata.partition))
+            told.update(attributes.of_offset(metadata.offset))
+        return told
+
+    def _finish(self, sending: Sent, partition: int | None, error: BaseException | None) -> None:
+        series = self._operation.finish(sending.start, sending.destination, partition, sending.span, error)
         if series is not None and (instruments := self._telemetry.instruments) is not None:
             series.total(instruments.sent).add()
 
@@ -241,17 +249,8 @@ class Sending:
     """By the producer's method, the one here that traces it."""
 
 
-class _Sent(NamedTuple):
-    """One call of `send()`: its `headers` are those to send in place of the caller's, None to leave them."""
-
-    message: Message
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    headers: Headers | None
-    context: Context
-    destination: Destination
-    span: Span
-    start: int
+def _blocked(nanoseconds: int) -> Attributes:
+    return {semconv.SEND_BLOCKED_DURATION: attributes.seconds(max(0, nanoseconds))}
 
 
 def _is_too_large(future: Any) -> bool:

@@ -1,185 +1,224 @@
-"""Short cuts for what will not be sampled: the SDK's outcome, without making the SDK's objects.
+"""Short cuts for what will not be sampled: the outcome that is certain, without making OpenTelemetry's objects.
 
-They are taken only where sampler, id generator and propagators are exactly the SDK's and the API's own: then what the
-general path would do is certain, and the same is done here with less. This is the one module that reads private
-attributes of the SDK; one that is missing, and anything else unknown, means the general path.
+They are taken only where sampler, id generator and propagators are exactly the SDK's and the API's own, or where there
+is no SDK: then what the general path would do is known, and the same is done here with less. This is the one module
+that reads private attributes of OpenTelemetry; one that is missing, and anything else unknown, means the general path.
 """
 
 import copy
-import re
 import sys
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
 
+from opentelemetry import context as context_api
 from opentelemetry import propagate, trace
-from opentelemetry.baggage.propagation import W3CBaggagePropagator
-from opentelemetry.context import Context
-from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, TraceFlags
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanContext
 
 from otelkafka.headers import HeaderCarrier
 from otelkafka.options import Options
+from otelkafka.w3c import (
+    RANDOM,
+    RANDOM_DIGITS,
+    SAMPLED,
+    SAMPLED_DIGITS,
+    SPAN_KEY,
+    Header,
+    Ids,
+    UnparsedSpan,
+    has_baggage,
+    header,
+    is_w3c,
+    traceparent_of,
+)
 
 _LOW_BITS: Final = (1 << 64) - 1
-_RANDOM: Final = 2
-_SAMPLED: Final = 1
-_TRACEPARENT: Final = "traceparent"
-_OTHERS: Final = frozenset(("tracestate", "baggage"))
-_VALID = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-(_SPAN_KEY,) = trace.set_span_in_context(INVALID_SPAN, Context())
-_WHOLE = frozenset((TraceContextTextMapPropagator, W3CBaggagePropagator))
+
+Start: TypeAlias = tuple[Span | None, Header | None, int | None]
+"""How a span starts: one that records nothing, None where the general path has to be taken; the header that carries its
+context, None for none; and the id that was drawn for a trace that will be sampled.
+
+A plain tuple: it is made for each record.
+"""
+
+_UNCERTAIN: Final[Start] = (None, None, None)
+_AS_IT_IS: Final[Start] = (INVALID_SPAN, None, None)
+
+_runtime = getattr(context_api, "_RUNTIME_CONTEXT", None)
+_variable = getattr(_runtime, "_current_context", None) if type(_runtime) is ContextVarsRuntimeContext else None
+get_current = context_api.get_current if _variable is None else _variable.get
+"""OpenTelemetry's `get_current()`; where it keeps the context in a context variable, that one's own."""
+attach = context_api.attach if _variable is None else _variable.set
+"""OpenTelemetry's `attach()`, likewise."""
 
 
-class UnsampledSpan(NonRecordingSpan):
-    """A span that records nothing, and whose context is made only when somebody asks for it.
-
-    Args:
-        trace_id: as a number, or as its hexadecimal digits.
-        span_id: as a number.
-        flags: of the trace.
-    """
-
-    def __init__(self, trace_id: int | bytes, span_id: int, flags: int) -> None:
-        self._ids = (trace_id, span_id, flags)
-
-    @property
-    def _context(self) -> SpanContext:  # type: ignore[override]
-        trace_id, span_id, flags = self._ids
-        number = trace_id if isinstance(trace_id, int) else int(trace_id, 16)
-        return SpanContext(number, span_id, is_remote=False, trace_flags=TraceFlags(flags))
-
-
-class Started(NamedTuple):
-    """A send that starts a trace.
+class WithSdk(NamedTuple):
+    """What is certain under the SDK's own provider, sampler and id generator.
 
     Args:
-        trace_id: which was drawn for it.
-        span: the span that will not be recorded; None where the trace is sampled.
-        header: carries its context; None where the trace is sampled.
-    """
-
-    trace_id: int
-    span: UnsampledSpan | None
-    header: tuple[str, bytes] | None
-
-
-class Rules(NamedTuple):
-    """What is certain under a provider and a propagator.
-
-    Args:
-        provider: of traces.
-        propagator: of the moment.
         tracer: the SDK's.
         bound: trace ids whose low bits lie below it are sampled; None where that is not certain.
-        drops: whether what continues a trace that was not sampled elsewhere is dropped.
+        drops: whether what continues an unsampled trace is dropped: where that is of this process, and of elsewhere.
         flags: of a new trace that is not sampled.
     """
 
-    provider: Any
-    propagator: Any
     tracer: Any
     bound: int | None
-    drops: bool
+    drops: tuple[bool, bool]
     flags: int
 
-    def start_trace(self) -> Started | None:
-        """Draw the ids of a new trace, and take the sampler's decision; None where that is not certain."""
+    def start(self, ambient: Mapping[str, object]) -> Start:
+        """Start the span of a send, whose parent is the current span, if there is one."""
+        if not ambient:
+            return self._start_trace()
+        parent = ambient.get(SPAN_KEY)
+        if has_baggage(ambient):
+            return _UNCERTAIN
+        if parent is None:
+            return self._start_trace()
+        ids = _ids_of(parent)
+        if ids is None or ids[2] & SAMPLED or not self.drops[ids[3]]:
+            return _UNCERTAIN
+        flags = ids[2] & RANDOM if self.flags else 0
+        span_id = self.tracer.id_generator.generate_span_id()
+        return UnparsedSpan((ids[0], span_id, flags, False)), header(ids[0], span_id, flags), None
+
+    def continue_trace(self, headers: Any, ambient: Mapping[str, object]) -> Start:
+        """Start the span of a record, whose context says whether it was sampled; without one it starts a trace."""
+        parent = traceparent_of(headers)
+        if not parent:
+            return _UNCERTAIN if parent is None or SPAN_KEY in ambient else self._start_trace()
+        if parent[54] in SAMPLED_DIGITS or not self.drops[True]:
+            return _UNCERTAIN
+        flags = RANDOM if self.flags and parent[54] in RANDOM_DIGITS else 0
+        span_id = self.tracer.id_generator.generate_span_id()
+        return UnparsedSpan((parent[3:35], span_id, flags, False)), None, None
+
+    def _start_trace(self) -> Start:
+        """Draw the ids of a new trace, and take the sampler's decision."""
         if self.bound is None:
-            return None
-        ids = self.tracer.id_generator
+            return _UNCERTAIN
+        ids, flags = self.tracer.id_generator, self.flags
         trace_id = ids.generate_trace_id()
         if trace_id & _LOW_BITS < self.bound:
-            return Started(trace_id, None, None)
+            return None, None, trace_id
         span_id = ids.generate_span_id()
-        header = (_TRACEPARENT, b"00-%032x-%016x-%02x" % (trace_id, span_id, self.flags))
-        return Started(trace_id, UnsampledSpan(trace_id, span_id, self.flags), header)
+        return UnparsedSpan((trace_id, span_id, flags, False)), header(trace_id, span_id, flags), None
 
-    def tracer_for(self, trace_id: int) -> Any:
+    def tracer_for(self, drawn: int) -> Any:
         """Return the tracer, which takes this id for the next trace that it starts."""
         tracer = copy.copy(self.tracer)
-        tracer.id_generator = _Drawn(trace_id, self.tracer.id_generator)
+        tracer.id_generator = _Drawn(drawn, self.tracer.id_generator)
         return tracer
 
-    def continue_trace(self, headers: Any) -> UnsampledSpan | None:
-        """Return the span of a record whose context says that it was not sampled; None where that is not certain."""
-        if not self.drops or not isinstance(headers, list | tuple):
-            return None
-        parent = _only_traceparent(headers)
-        if parent is None or _VALID.fullmatch(parent) is None:
-            return None
-        flags = int(parent[-2:], 16)
-        if flags & _SAMPLED:
-            return None
-        kept = flags & _RANDOM if self.flags else 0
-        return UnsampledSpan(parent[3:35], self.tracer.id_generator.generate_span_id(), kept)
+
+class Unknown:
+    """Nothing is certain of sampling."""
+
+    def start(self, _: Mapping[str, object]) -> Start:
+        """Leave it to the general path."""
+        return _UNCERTAIN
+
+    def continue_trace(self, _: Any, __: Mapping[str, object]) -> Start:
+        """Leave it to the general path."""
+        return _UNCERTAIN
+
+    def tracer_for(self, _: int) -> None:
+        """Return nothing, since nothing is drawn."""
 
 
-def _only_traceparent(headers: list[Any] | tuple[Any, ...]) -> bytes | None:
-    """Return the one traceparent; None where there is none, or more, or anything else that a context is made of."""
-    parent = None
-    for header in headers:
-        if type(header) is not tuple or len(header) != 2:  # noqa: PLR2004 (key and value)
-            return None
-        key, value = header
-        if key in _OTHERS or (key == _TRACEPARENT and parent is not None):
-            return None
-        if key == _TRACEPARENT:
-            parent = value
-    return parent if type(parent) is bytes else None
+class WithoutSdk(Unknown):
+    """What is certain without an SDK: nothing is recorded, and a context is carried on as it is."""
+
+    def start(self, ambient: Mapping[str, object]) -> Start:
+        """Carry the current span's context on, if there is one."""
+        if not ambient:
+            return _AS_IT_IS
+        parent = ambient.get(SPAN_KEY)
+        if type(parent) is not UnparsedSpan or has_baggage(ambient):
+            return _UNCERTAIN
+        return parent, header(*parent.ids[:3]), None
+
+    def continue_trace(self, headers: Any, ambient: Mapping[str, object]) -> Start:
+        """Return a span with the context of a record."""
+        parent = traceparent_of(headers)
+        if not parent:
+            return _UNCERTAIN if parent is None or ambient else _AS_IT_IS
+        return UnparsedSpan((parent[3:35], parent[36:52], int(parent[-2:], 16), True)), None, None
 
 
-def context_with(span: UnsampledSpan) -> Context:
-    """Return a context with nothing in it but a span."""
-    return Context({_SPAN_KEY: span})
+class Rules(NamedTuple):
+    """What is certain under the options and the global propagator and provider of a moment: contexts are the W3C's.
+
+    Args:
+        propagator: the global one.
+        provider: the global one; None where there is none yet.
+        sampling: how spans start.
+    """
+
+    propagator: Any
+    provider: Any
+    sampling: WithSdk | Unknown
+
+    def hold(self) -> bool:
+        """Tell whether propagator and provider are still those of that moment."""
+        return propagate._HTTP_TEXT_FORMAT is self.propagator and trace._TRACER_PROVIDER is self.provider
 
 
 def rules_of(options: Options, tracer_name: str, version: str, schema_url: str) -> Rules | None:
-    """Return what is certain under these options and the global providers of this moment; None where nothing is."""
+    """Return what is certain under these options at this moment; None where contexts are not in the W3C's format."""
     try:
-        return _rules(options, tracer_name, version, schema_url)
-    except (AttributeError, KeyError):  # an SDK that is made otherwise
+        propagator, provider = propagate._HTTP_TEXT_FORMAT, trace._TRACER_PROVIDER
+        if options.carrier is not HeaderCarrier or not is_w3c(options.propagator or propagator):
+            return None
+    except AttributeError:  # an API that is made otherwise
         return None
+    sampling: WithSdk | Unknown
+    try:
+        sampling = _sampling(options, tracer_name, version, schema_url)
+    except (AttributeError, KeyError):  # an SDK that is made otherwise
+        sampling = Unknown()
+    return Rules(propagator, provider, sampling)
 
 
-def still_hold(rules: Rules, options: Options) -> bool:
-    """Tell whether provider and propagator are those that the rules are of."""
+def _ids_of(parent: object) -> Ids | None:
+    """Return the ids of a span that records nothing; None where there is more to it."""
+    if type(parent) is UnparsedSpan:
+        return parent.ids
+    if type(parent) is not NonRecordingSpan:
+        return None
+    context = parent.get_span_context()
+    if type(context) is not SpanContext or not context.is_valid or context.trace_state:
+        return None
+    return context.trace_id, context.span_id, context.trace_flags, context.is_remote
+
+
+def _sampling(  # noqa: PLR0911 (each thing that is not the SDK's own ends it)
+    options: Options, tracer_name: str, version: str, schema_url: str
+) -> WithSdk | Unknown:
     provider = options.tracer_provider or trace.get_tracer_provider()
-    return rules.provider is provider and rules.propagator is (options.propagator or propagate.get_global_textmap())
-
-
-def _rules(options: Options, tracer_name: str, version: str, schema_url: str) -> Rules | None:
+    if type(provider) is trace.NoOpTracerProvider or provider is trace._PROXY_TRACER_PROVIDER:
+        return WithoutSdk()
     sdk = sys.modules["opentelemetry.sdk.trace"]
     sampling = sys.modules["opentelemetry.sdk.trace.sampling"]
     generators = sys.modules["opentelemetry.sdk.trace.id_generator"]
-    provider = options.tracer_provider or trace.get_tracer_provider()
-    propagator = options.propagator or propagate.get_global_textmap()
-    if type(provider) is not sdk.TracerProvider or not _is_whole(propagator) or options.carrier is not HeaderCarrier:
-        return None
+    if type(provider) is not sdk.TracerProvider:
+        return Unknown()
     tracer: Any = provider.get_tracer(tracer_name, version, schema_url)
     if type(tracer) is not sdk.Tracer or type(tracer.id_generator) is not generators.RandomIdGenerator:
-        return None
+        return Unknown()
     if hasattr(tracer, "_is_enabled") and not tracer._is_enabled():
-        return None
+        return Unknown()
     if hasattr(tracer, "_tracer_metrics") and not type(tracer._tracer_metrics).__name__.startswith("NoOp"):
-        return None
+        return Unknown()
     sampler = tracer.sampler
     if type(sampler) not in (sampling.ParentBased, sampling.ParentBasedTraceIdRatio):
-        return None
+        return Unknown()
+    parents = sampler._local_parent_not_sampled, sampler._remote_parent_not_sampled
+    local, remote = (_drops(parent, sampling) for parent in parents)
     is_random = getattr(tracer.id_generator, "is_trace_id_random", None)
-    return Rules(
-        provider,
-        propagator,
-        tracer,
-        _bound(sampler._root, sampling),
-        _drops(sampler._remote_parent_not_sampled, sampling),
-        _RANDOM if is_random is not None and is_random() else 0,
-    )
-
-
-def _is_whole(propagator: Any) -> bool:
-    parts = propagator._propagators if type(propagator) is CompositePropagator else [propagator]
-    kinds = [type(part) for part in parts]
-    return kinds.count(TraceContextTextMapPropagator) == 1 and _WHOLE.issuperset(kinds)
+    flags = RANDOM if is_random is not None and is_random() else 0
+    return WithSdk(tracer, _bound(sampler._root, sampling), (local, remote), flags)
 
 
 def _bound(root: Any, sampling: Any) -> int | None:

@@ -4,8 +4,9 @@ import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from time import monotonic
+from time import time_ns
 from typing import Any, Final
+from weakref import WeakMethod
 
 from opentelemetry import context as context_api
 from opentelemetry import propagate, trace
@@ -15,13 +16,13 @@ from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, Status, Stat
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
+from otelkafka.destination import MOST_KEPT, Destinations
 from otelkafka.guard import Guard
 from otelkafka.metrics import Instruments, instruments_of
 from otelkafka.options import Options
-from otelkafka.shortcuts import Rules, rules_of, still_hold
+from otelkafka.shortcuts import Rules, rules_of
 
-_MOST_CACHED = 1000
-_LOOK_SECONDS = 0.1
+_LOOK_EVERY = 100_000_000
 
 
 def _version() -> str:
@@ -34,26 +35,6 @@ def _version() -> str:
 VERSION: Final = _version()
 
 
-class Destination:
-    """What the options say of a topic, or of several: whether they are traced, and what they are called.
-
-    Args:
-        topic: the topic's name; None for several.
-        template: the low-cardinality name that stands for it, or for all of them, if there is one.
-        traced: whether its records get spans.
-    """
-
-    __slots__ = ("attributes", "metric_attributes", "name", "topic", "traced")
-
-    def __init__(self, topic: str | None, template: str | None, *, traced: bool = True) -> None:
-        self.topic = topic
-        self.traced = traced
-        self.name = template or topic or ""
-        self.attributes = attributes.of_destination(topic, template)
-        # A metric has one name of low cardinality, not one for each tenant.
-        self.metric_attributes = attributes.of_destination(None if template else topic, template)
-
-
 class Telemetry:
     """Options, resolved.
 
@@ -62,41 +43,54 @@ class Telemetry:
 
     Attributes:
         old_names: whether the attributes of before the current conventions are told, too.
+        instruments: of the meter provider; None as long as nobody listens.
+        destinations: what the options say of topics.
+        rules: what is certain of sampling and propagation as long as they `hold()`; None where nothing is.
     """
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.guard = Guard(self._count_failure)
-        self._instruments: Instruments | None = None
-        self._look_again = 0.0
-        self._rules: Rules | None = None
-        self._renew_rules = 0.0
+        self.instruments: Instruments | None = None
+        self._waiting: list[WeakMethod[Callable[[Instruments], None]]] = []
+        self.rules: Rules | None = None
+        self._looked = 0
         opted_in = os.environ.get(semconv.STABILITY_OPT_IN, "").split(",")
         self.old_names = semconv.STABILITY_DUP in map(str.strip, opted_in)
-        self._destinations: dict[str, Destination] = {}
+        self.destinations = Destinations(options, self.guard)
         self._names: dict[tuple[str, str], str] = {}
-        _ = self.instruments  # with a provider that is there already, every thread's first record counts
+        self.look(time_ns())
         self._tracer = self.guard.call("get_tracer", trace.NoOpTracer(), self._get_tracer)
 
     def _get_tracer(self) -> trace.Tracer:
         return trace.get_tracer("otelkafka", VERSION, self.options.tracer_provider, semconv.SCHEMA_URL)
 
-    @property
-    def instruments(self) -> Instruments | None:
-        """The instruments of the meter provider; None as long as nobody listens."""
-        if self._instruments is None and monotonic() >= self._look_again:
-            # A global provider may still come; to ask for it for each record would cost more than the record.
-            self._look_again = monotonic() + _LOOK_SECONDS
-            self._instruments = self.guard.call("get_meter", None, self._get_instruments)
-        return self._instruments
+    def look(self, now: int) -> None:
+        """Look, now and then, for a meter provider that has come, and for what is certain of sampling.
 
-    @property
-    def rules(self) -> Rules | None:
-        """What is certain of sampling at this moment, so that short cuts may be taken."""
-        if monotonic() >= self._renew_rules:
-            self._renew_rules = monotonic() + _LOOK_SECONDS
-            self._rules = rules_of(self.options, "otelkafka", VERSION, semconv.SCHEMA_URL)
-        return self._rules if self._rules is not None and still_hold(self._rules, self.options) else None
+        To ask for each record would cost more than the record.
+
+        Args:
+            now: Unix time in nanoseconds.
+        """
+        if 0 <= now - self._looked < _LOOK_EVERY:
+            return
+        self._looked = now
+        self.rules = self.guard.call("rules", None, rules_of, self.options, "otelkafka", VERSION, semconv.SCHEMA_URL)
+        if self.instruments is None:
+            self.instruments = self.guard.call("get_meter", None, self._get_instruments)
+            self._tell_waiting()
+
+    def when_heard(self, begin: Callable[[Instruments], None]) -> None:
+        """Call a method as soon as somebody listens; it is held weakly."""
+        self._waiting.append(WeakMethod(begin))
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        while self.instruments is not None and self._waiting:
+            begin = self._waiting.pop()()
+            if begin is not None:
+                self.guard.call("get_meter", None, begin, self.instruments)
 
     def _get_instruments(self) -> Instruments | None:
         return instruments_of(self.options.meter_provider, "otelkafka", VERSION)
@@ -105,6 +99,11 @@ class Telemetry:
         if self.instruments is not None:
             told = {semconv.CALL: name, **attributes.of_error(error)}
             self.instruments.errors.of(told).add()
+
+    @property
+    def is_w3c(self) -> bool:
+        """Whether contexts are certain to travel in the W3C's format."""
+        return self.rules is not None and self.rules.hold()
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Count what is left out on purpose."""
@@ -116,39 +115,14 @@ class Telemetry:
         """The propagator of the options, else the global one of this moment."""
         return self.options.propagator or propagate.get_global_textmap()
 
-    def destination(self, topic: str) -> Destination:
-        """Return what the options say of `topic`."""
-        found = self._destinations.get(topic)
-        if found is None:
-            failures = self.guard.failures
-            found = self._resolve(topic)
-            if self.guard.failures == failures:  # what has failed may work for the next record
-                _remember(self._destinations, topic, found)
-        return found
-
-    def _resolve(self, topic: str) -> Destination:
-        template, traced = self.options.destination_template, self.options.trace_topic
-        name = self.guard.call("destination_template", None, template, topic) if template else None
-        if name is not None and not (isinstance(name, str) and name):
-            self.guard.contain("destination_template", TypeError(f"returned {name!r}: return a str or None"))
-            name = None
-        return Destination(
-            topic, name, traced=bool(self.guard.call("trace_topic", True, traced, topic)) if traced else True
-        )
-
-    def destination_of(self, topics: set[str]) -> Destination:
-        """Return what there is to say of several topics in common: their template, where they share one."""
-        if len(topics) == 1:
-            return self.destination(next(iter(topics)))
-        names = {self.destination(topic).name for topic in topics}
-        return Destination(None, names.pop() if len(names) == 1 else None)
-
     def span_name(self, operation: str, destination: str) -> str:
         """Return the name of a span; `destination` is empty where there is no one destination."""
         name = self._names.get((operation, destination))
         if name is None:
             name = self._name(operation, destination)
-            _remember(self._names, (operation, destination), name)
+            if len(self._names) >= MOST_KEPT:
+                self._names.clear()
+            self._names[operation, destination] = name
         return name
 
     def _name(self, operation: str, destination: str) -> str:
@@ -253,9 +227,3 @@ _SUPPRESSION_KEYS = tuple(
     for key in ("suppress_instrumentation", getattr(context_api, "_SUPPRESS_INSTRUMENTATION_KEY", None))
     if key is not None
 )
-
-
-def _remember(cache: dict[Any, Any], key: object, value: object) -> None:
-    if len(cache) >= _MOST_CACHED:
-        cache.clear()
-    cache[key] = value

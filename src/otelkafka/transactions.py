@@ -1,6 +1,5 @@
 """Transactions of a producer: a span for what ends one, and a measure of each call."""
 
-from collections.abc import Callable
 from itertools import count
 from time import time_ns
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from otelkafka import semconv
 from otelkafka.client import ClientFacts
 from otelkafka.commits import what
 from otelkafka.operation import Operation
+from otelkafka.passage import Args, Call, KwArgs
 from otelkafka.telemetry import Telemetry, is_suppressed
 
 
@@ -53,7 +53,7 @@ class Transactions:
         """Count a send, which an abort would void."""
         next(self._sends)  # from any thread, without a lock that a child of a fork could find taken
 
-    def call(self, method: str, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, method: str, call: Call, args: Args, kwargs: KwArgs) -> Any:
         """Call a method of the producer's."""
         if is_suppressed():
             return call(*args, **kwargs)
@@ -78,14 +78,14 @@ class Transactions:
         inside = trace.get_current_span(ambient).get_span_context().is_valid
         if not (spans == "always" or (spans == "ambient" and inside) or (spans == "error" and error)):
             return INVALID_SPAN
-        nowhere = self._telemetry.destination_of(set())
+        nowhere = self._telemetry.destinations.of(set())
         return self._operations[method].start(ambient, nowhere, start_time=start) or INVALID_SPAN
 
     def _finish(
         self,
         method: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        args: Args,
+        kwargs: KwArgs,
         start: int,
         span: Span,
         error: BaseException | None,
@@ -93,6 +93,6 @@ class Transactions:
         if method == "abort_transaction":
             self._telemetry.tell(span, lambda: {semconv.TRANSACTION_VOIDED: next(self._sends)})
         offsets = args[0] if args else kwargs.get("offsets")
-        destination, partition = what(self._telemetry.destination_of, offsets)
+        destination, partition = what(self._telemetry.destinations.of, offsets)
         self._telemetry.tell(span, lambda: destination.attributes)
         self._operations[method].finish(start, destination, partition, span, error)

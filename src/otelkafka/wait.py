@@ -1,7 +1,6 @@
 """Where a record's wait went: how long its consumer was busy, and how long it was fetching."""
 
 from bisect import bisect_right
-from collections.abc import Callable
 from threading import Lock
 from time import time_ns
 from typing import Any, NamedTuple
@@ -22,15 +21,10 @@ _MOST_HANDOVERS = 256
 
 
 class Handover(NamedTuple):
-    """When a record came out of its client, and what tells how far its partition reached then."""
+    """When a record came out of its client, and how far its partition reached then, if that is known."""
 
     time: int
-    highwater: Callable[[], int | None]
-
-    def known(self) -> "Handover":
-        """Return the same with what it tells now."""
-        highwater = self.highwater()
-        return Handover(self.time, lambda: highwater)
+    highwater: int | None
 
 
 class Wait(NamedTuple):
@@ -42,9 +36,9 @@ class Wait(NamedTuple):
     timestamp_type: str | None
     clock_skew: bool
 
-    def attributes(self) -> Attributes:
-        """Return the wait as attributes, in seconds."""
-        told: Attributes = {semconv.QUEUE_DURATION: seconds(self.queue)}
+    def tell(self, told: Attributes) -> Attributes:
+        """Add the wait to attributes, in seconds."""
+        told[semconv.QUEUE_DURATION] = seconds(self.queue)
         if self.busy is not None and self.fetch is not None:
             told[semconv.QUEUE_BUSY_DURATION] = seconds(self.busy)
             told[semconv.QUEUE_FETCH_DURATION] = seconds(self.fetch)
@@ -94,6 +88,7 @@ class TimeSpent:
 
     Attributes:
         fetched: how long it has been fetching, until it fetched last.
+        entered: since when it fetches, if it does.
         abandoned: whether the consumer is no more.
     """
 
@@ -101,24 +96,15 @@ class TimeSpent:
         self.fetched = 0
         self.abandoned = False
         self._start = start
-        self._entered: int | None = None
+        self.entered: int | None = None
         self._end: int | None = None
         self._taken = (0, 0)
         self._lock = Lock()
 
-    def enter(self, now: int) -> None:
-        """Note that the consumer starts to fetch."""
-        self._entered = now
-
-    def leave(self, now: int) -> None:
-        """Note that the consumer fetches no more."""
-        if self._entered is not None:
-            self.fetched += max(0, now - self._entered)
-            self._entered = None
-
     def stop(self, now: int) -> None:
         """Note that the consumer is closed: it is neither busy nor fetching from now on."""
-        self.leave(now)
+        if self.entered is not None:
+            self.fetched, self.entered = self.fetched + max(0, now - self.entered), None
         self._end = self._end or now
 
     def abandon(self) -> None:
@@ -129,7 +115,7 @@ class TimeSpent:
     def take(self, now: int) -> tuple[float, float]:
         """Return how much busy and fetch time, in seconds, has come since the last call; from any thread."""
         with self._lock:
-            entered, fetched = self._entered, self.fetched
+            entered, fetched = self.entered, self.fetched
             fetch = fetched + (0 if entered is None else max(0, now - entered))
             busy = max(0, (self._end or now) - self._start - fetch)
             # A total that was read while the consumer changed it may be ahead of the next one: it never shrinks.
@@ -147,29 +133,33 @@ class WaitHistory:
         now: when the consumer was wrapped.
 
     Attributes:
-        told: whether a listener tells of assignments; where none does, they are compared after each fetch.
+        told: whether a listener tells of assignments; where none does, they are compared after fetches.
+        compare_at: when they are to be compared again: to do so for each record would cost as much as the record.
         spent: the running totals.
         lags: of each assigned partition, as of the last record handed over.
     """
 
     def __init__(self, now: int) -> None:
         self.told = True
+        self.compare_at = 0
         self._since = now
         self._assigned: dict[tuple[str, int], int] = {}
         self._handovers: dict[tuple[str, int], tuple[tuple[int, int, Handover], ...]] = {}
-        self._marks = [(now, 0)]
+        self._marks = ([now], [0])
+        self._next_mark = now + MILLISECOND
         self.spent = TimeSpent(now)
         self.lags: dict[tuple[str, int], int] = {}
 
-    def enter(self, now: int) -> None:
-        """Note that the consumer starts to fetch."""
-        self._mark(now)
-        self.spent.enter(now)
-
-    def leave(self, now: int) -> None:
-        """Note that the consumer hands over what it fetched, or an error."""
-        self.spent.leave(now)
-        self._mark(now)
+    def note_fetch(self, start: int, end: int) -> None:
+        """Note that the consumer has been fetching, and hands over what it fetched, or an error."""
+        if start >= self._next_mark:
+            self._mark(start)
+        spent = self.spent
+        spent.entered = None
+        if end > start:
+            spent.fetched += end - start
+        if end >= self._next_mark:
+            self._mark(end)
 
     def assign(self, partitions: set[tuple[str, int]], now: int) -> None:
         """Note the partitions that the consumer has been assigned in addition."""
@@ -215,22 +205,22 @@ class WaitHistory:
         return None
 
     def _mark(self, now: int) -> None:
-        if now - self._marks[-1][0] < MILLISECOND:
-            return
-        self._marks.append((now, self.spent.fetched))
-        if len(self._marks) > _MOST_MARKS:
+        moments, totals = self._marks
+        if len(moments) >= _MOST_MARKS:  # new lists: who reads the old ones may be in another thread
             half = _MOST_MARKS // 2
-            self._marks = self._marks[:half:2] + self._marks[half:]
+            moments, totals = moments[:half:2] + moments[half:], totals[:half:2] + totals[half:]
+            self._marks = (moments, totals)
+        totals.append(self.spent.fetched)
+        moments.append(now)
+        self._next_mark = now + MILLISECOND
 
     def _total(self, moment: int) -> int:
         """Return the time spent fetching up to `moment`."""
-        marks = [*self._marks[-2:], (max(moment, self._marks[-1][0]), self.spent.fetched)]
-        if moment < marks[0][0]:
-            marks = self._marks
-        after = bisect_right(marks, moment, key=lambda mark: mark[0])
+        moments, totals = self._marks
+        if moment >= moments[-1]:
+            return self.spent.fetched
+        after = bisect_right(moments, moment)
         if after == 0:
             return 0
-        if after == len(marks):
-            return marks[-1][1]
-        (start, low), (end, high) = marks[after - 1], marks[after]
+        start, end, low, high = moments[after - 1], moments[after], totals[after - 1], totals[after]
         return low + (high - low) * (moment - start) // (end - start)

@@ -1,0 +1,113 @@
+"""Contexts in the W3C's own format, read and written without a propagator where nothing but a `traceparent` is there.
+
+The same comes out as from the API's propagators; where it would not, the answer is None, and they are asked.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+from opentelemetry import baggage, trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import Context
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanContext, TraceFlags
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+Header: TypeAlias = tuple[str, bytes]
+Ids: TypeAlias = tuple[int | bytes, int | bytes, int, bool]
+"""Trace id and span id, as numbers or as their hexadecimal digits, flags, and whether they come from elsewhere."""
+
+SAMPLED: Final = 1
+SAMPLED_DIGITS: Final = b"13579bdf"
+"""What the last digit of a traceparent is where the flag is set: to look it up costs less than to make a number."""
+RANDOM: Final = 2
+RANDOM_DIGITS: Final = b"2367abef"
+"""The same."""
+(SPAN_KEY,) = trace.set_span_in_context(INVALID_SPAN, Context())
+"""Where a context has its span."""
+(_BAGGAGE_KEY,) = baggage.set_baggage("name", "value", Context())
+_TRACEPARENT: Final = "traceparent"
+_OTHERS: Final = frozenset(("tracestate", "baggage"))
+_VALID = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_WHOLE = frozenset((TraceContextTextMapPropagator, W3CBaggagePropagator))
+
+
+class UnparsedSpan(NonRecordingSpan):
+    """A span that records nothing, and whose context is made only when somebody asks for it.
+
+    Args:
+        ids: of its context.
+    """
+
+    def __init__(self, ids: Ids) -> None:
+        self.ids = ids
+
+    @property
+    def _context(self) -> SpanContext:  # type: ignore[override]
+        trace_id, span_id, flags, is_remote = self.ids
+        return SpanContext(_number(trace_id), _number(span_id), is_remote, TraceFlags(flags))
+
+
+def is_w3c(propagator: Any) -> bool:
+    """Tell whether a propagator is exactly the API's own for trace contexts, with or without the one for baggage."""
+    parts = propagator._propagators if type(propagator) is CompositePropagator else [propagator]
+    kinds = [type(part) for part in parts]
+    return kinds.count(TraceContextTextMapPropagator) == 1 and _WHOLE.issuperset(kinds)
+
+
+def traceparent_of(headers: Any) -> bytes | None:
+    """Return the one valid traceparent; empty where nothing is of a context, None where more is, or that is unclear."""
+    if not headers:
+        return b""
+    if type(headers) is not list and type(headers) is not tuple:
+        return None
+    parent = b""
+    for header in headers:
+        if type(header) is not tuple or len(header) != 2:  # noqa: PLR2004 (key and value)
+            return None
+        key, value = header
+        if key == _TRACEPARENT:
+            if parent or type(value) is not bytes or _VALID.fullmatch(value) is None:
+                return None
+            parent = value
+        elif type(key) is not str or key in _OTHERS:
+            return None
+    return parent
+
+
+def read(headers: Any) -> Context | None:
+    """Return the context in headers that have a traceparent, and nothing else of one."""
+    parent = traceparent_of(headers)
+    if not parent:
+        return None if parent is None else Context()
+    flags = TraceFlags(int(parent[-2:], 16))
+    context = SpanContext(int(parent[3:35], 16), int(parent[36:52], 16), is_remote=True, trace_flags=flags)
+    return Context({SPAN_KEY: NonRecordingSpan(context)})
+
+
+def write(context: Mapping[str, object]) -> Header | None:
+    """Return the one header that carries a context whose span is valid, without tracestate and baggage."""
+    span = context.get(SPAN_KEY)
+    told = span.get_span_context() if isinstance(span, Span) else None
+    if told is None or not told.is_valid or told.trace_state or has_baggage(context):
+        return None
+    return header(told.trace_id, told.span_id, told.trace_flags)
+
+
+def header(trace_id: int | bytes, span_id: int | bytes, flags: int) -> Header:
+    """Return the traceparent with these ids."""
+    if isinstance(trace_id, int) and isinstance(span_id, int):
+        return _TRACEPARENT, b"00-%032x-%016x-%02x" % (trace_id, span_id, flags)
+    trace_digits = trace_id if isinstance(trace_id, bytes) else b"%032x" % trace_id
+    span_digits = span_id if isinstance(span_id, bytes) else b"%016x" % span_id
+    return _TRACEPARENT, b"00-%b-%b-%02x" % (trace_digits, span_digits, flags)
+
+
+def has_baggage(context: Mapping[str, object]) -> bool:
+    """Tell whether a context has baggage to carry."""
+    return _BAGGAGE_KEY in context
+
+
+def _number(digits: int | bytes) -> int:
+    return digits if isinstance(digits, int) else int(digits, 16)
