@@ -79,7 +79,7 @@ def test_a_refused_question_stays_in_the_form(driver, system):
     driver.find_element(By.NAME, "name").send_keys("Franz")
     driver.find_element(By.NAME, "question").send_keys("   ")
     driver.find_element(By.CSS_SELECTOR, "form button").click()
-    assert "Write a question first" in driver.find_element(By.ID, "error").text
+    _wait(driver).until(lambda d: "Write a question first" in d.find_element(By.ID, "error").text)
     assert driver.find_element(By.NAME, "name").get_attribute("value") == "Franz"
     system.ask(Question("Max", "Is it still live?"))
     _wait(driver).until(lambda d: _card(d, "Is it still live?"))
