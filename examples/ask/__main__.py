@@ -62,15 +62,18 @@ def ask_all(system: System) -> None:
     Raises:
         NotPossibleError: one could not be asked, or was not answered in time.
     """
-    done = sum(entry.done for entry in system.wall.entries)
-    for question in QUESTIONS:
-        told = system.ask(question)
-        if "error" in told:
-            raise NotPossibleError(told["error"])
+    places = [_ask(system, question) for question in QUESTIONS]
     patience = ANSWER_SECONDS + len(QUESTIONS) * system.options.work
-    if not system.wall.wait_for_answers(done + len(QUESTIONS), patience):
+    if not system.wall.wait_for_answers(places, patience):
         msg = f"after {patience:.0f} s not all questions are answered: look whether Kafka and the services run"
         raise NotPossibleError(msg)
+
+
+def _ask(system: System, question: Question) -> tuple[int, int]:
+    told = system.ask(question)
+    if "error" in told:
+        raise NotPossibleError(told["error"])
+    return told["partition"], told["offset"]
 
 
 def _print(console: Console, system: System, traces: list[Trace]) -> int:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,11 +80,15 @@ class Wall:
         """Return as soon as so many members have partitions of their own, or whether they got there in time."""
         return self._wait(lambda: sum(map(bool, self._members.values())) >= count, timeout)
 
-    def wait_for_answers(self, count: int, timeout: float) -> bool:
-        """Return as soon as so many questions are done, or whether they got there in time."""
-        return self._wait(lambda: sum(each.done for each in self._entries.values()) >= count, timeout)
+    def wait_for_answers(self, places: Iterable[tuple[int, int]], timeout: float) -> bool:
+        """Return as soon as the questions at these places are done, or whether it came to that in time."""
+        return self._wait(lambda: not any(map(self._is_open, places)), timeout)
 
-    def _wait(self, condition: Any, timeout: float) -> bool:
+    def _is_open(self, place: tuple[int, int]) -> bool:
+        entry = self._entries.get(place)
+        return entry is not None and not entry.done  # what went from the wall was done long ago
+
+    def _wait(self, condition: Callable[[], bool], timeout: float) -> bool:
         until = time.monotonic() + timeout
         with self._changed:
             while not condition():
