@@ -1,4 +1,4 @@
-"""Takes the pictures of the demo Ask, in Debian's Chromium: `PYTHONPATH=. python docs/pictures/ask.py`."""
+"""Takes the pictures of the demo Ask, in Debian's Chromium: `PYTHONPATH=. .tox/ask/bin/python docs/pictures/ask.py`."""
 
 import argparse
 import shutil
