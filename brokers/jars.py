@@ -1,4 +1,4 @@
-"""Apache Kafka's jars: downloaded once by jgo, a Maven resolver in Python, then found without it and the network."""
+"""Jars of Java programs: downloaded once by jgo, a Maven resolver in Python, then found without it and the network."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +34,34 @@ class KafkaNotInstallable(BrokerUnavailable):
     """What Apache Kafka needs to run here cannot be had."""
 
 
-def kafka_jars(version: str) -> Path:
-    """Return the directory with all jars of a release of Apache Kafka, downloading them if they are not there.
+@dataclass(frozen=True)
+class Program:
+    """A Java program in a Maven repository.
 
-    They are kept in `OTELKAFKA_CACHE`, else in `otelkafka` in the user's cache directory, and come from the Maven
-    repository at `OTELKAFKA_MAVEN_REPOSITORY`, else from jgo's own default.
+    Attributes:
+        name: to print, with its version.
+        directory: its name in the cache.
+        coordinate: Maven's, as "group:artifact:version" or "group:artifact:version:classifier".
+        whole: whether that jar has all that it needs in it.
+        instead: what to do where it cannot be had.
+
+    """
+
+    name: str
+    directory: str
+    coordinate: str
+    whole: bool
+    instead: str
+
+    @property
+    def description_path(self) -> str:
+        """Where in the repository its description lies."""
+        group, artifact, version = self.coordinate.split(":")[:3]
+        return f"{group.replace('.', '/')}/{artifact}/{version}/{artifact}-{version}.pom"
+
+
+def kafka_jars(version: str) -> Path:
+    """Return the directory with all jars of a release of Apache Kafka, as `jars_of` does.
 
     Raises:
         KafkaNotInstallable: they are not there and cannot be downloaded.
@@ -45,9 +69,24 @@ def kafka_jars(version: str) -> Path:
 
     """
     _check_version(version)
-    jars = _cache() / f"kafka-{version}"
+    instead = "KAFKA_BOOTSTRAP_SERVERS to a broker that runs already, or OTELKAFKA_BROKER=embedded"
+    coordinate = f"org.apache.kafka:kafka_2.13:{version}"
+    return jars_of(Program(f"Apache Kafka {version}", f"kafka-{version}", coordinate, whole=False, instead=instead))
+
+
+def jars_of(program: Program) -> Path:
+    """Return the directory with all jars of a program, downloading them if they are not there.
+
+    They are kept in `OTELKAFKA_CACHE`, else in `otelkafka` in the user's cache directory, and come from the Maven
+    repository at `OTELKAFKA_MAVEN_REPOSITORY`, else from jgo's own default.
+
+    Raises:
+        KafkaNotInstallable: they are not there and cannot be downloaded.
+
+    """
+    jars = _cache() / program.directory
     if not _complete(jars):
-        _download(version, jars)
+        _download(program, jars)
     return jars
 
 
@@ -69,20 +108,20 @@ def _complete(jars: Path) -> bool:
     return manifest.exists() and all((jars / name).exists() for name in manifest.read_text().splitlines())
 
 
-def _download(version: str, jars: Path) -> None:
+def _download(program: Program, jars: Path) -> None:
     repository = _repository()
-    _check_reachable(repository, version)
+    _check_reachable(repository, program)
     jars.parent.mkdir(parents=True, exist_ok=True)
     _sweep(jars.parent)
     with tempfile.TemporaryDirectory(prefix=STAGING, dir=jars.parent) as staging:
         downloaded = Path(staging) / "jars"
         downloaded.mkdir()
         try:
-            _fetch(version, repository, Path(staging) / "repository", downloaded)
+            _fetch(program, repository, Path(staging) / "repository", downloaded)
         except Exception as error:  # jgo lets through what requests, its XML parser and its own checks raise
             problem = f"{type(error).__name__}: {error}"
-            reason = f"Apache Kafka {version} could not be downloaded from {repository} ({problem})"
-            raise _not_installable(reason) from error
+            reason = f"{program.name} could not be downloaded from {repository} ({problem})"
+            raise _not_installable(program, reason) from error
         _put_in_place(downloaded, jars)
 
 
@@ -97,50 +136,46 @@ def _repository() -> str:
     try:
         from jgo.constants import MAVEN_CENTRAL_URL  # needed for the first download only
     except ImportError as error:
-        reason = "the package jgo, which downloads Apache Kafka, is not installed"
+        reason = "the package jgo, which downloads Java programs, is not installed"
         raise KafkaNotInstallable(reason, "Install it: pip install 'jgo>=3'.") from error
     return (os.environ.get(REPOSITORY_VARIABLE) or str(MAVEN_CENTRAL_URL)).rstrip("/")
 
 
-def _check_reachable(repository: str, version: str) -> None:
+def _check_reachable(repository: str, program: Program) -> None:
     """Find out in seconds what jgo would find out in minutes."""
     answers: list[Any] = []
     # A thread, because no timeout of requests bounds the look-up of the host's name.
-    thread = threading.Thread(target=lambda: answers.append(_probe(repository, version)), daemon=True)
+    thread = threading.Thread(target=lambda: answers.append(_probe(repository, program)), daemon=True)
     thread.start()
     thread.join(REACH_TIMEOUT + 1)
     problem = answers[0] if answers else "no answer"
     if problem:
-        reason = f"Apache Kafka {version} is not cached and cannot be had from {repository} ({problem})"
-        raise _not_installable(reason)
+        reason = f"{program.name} is not cached and cannot be had from {repository} ({problem})"
+        raise _not_installable(program, reason)
 
 
-def _probe(repository: str, version: str) -> str | None:
+def _probe(repository: str, program: Program) -> str | None:
     import requests  # it comes with jgo
 
-    url = f"{repository}/org/apache/kafka/kafka_2.13/{version}/kafka_2.13-{version}.pom"
     try:
-        status = requests.get(url, timeout=REACH_TIMEOUT).status_code
+        status = requests.get(f"{repository}/{program.description_path}", timeout=REACH_TIMEOUT).status_code
     except (OSError, ValueError) as error:
         return type(error).__name__
     return None if status == requests.codes.ok else f"HTTP status {status}"
 
 
-def _not_installable(reason: str) -> KafkaNotInstallable:
-    remedy = (
-        f"Connect to the network, set {REPOSITORY_VARIABLE} to the URL of a mirror, "
-        "KAFKA_BOOTSTRAP_SERVERS to a broker that runs already, or OTELKAFKA_BROKER=embedded."
-    )
+def _not_installable(program: Program, reason: str) -> KafkaNotInstallable:
+    remedy = f"Connect to the network, set {REPOSITORY_VARIABLE} to the URL of a mirror, {program.instead}."
     return KafkaNotInstallable(reason, remedy)
 
 
-def _fetch(version: str, repository: str, local_repository: Path, target: Path) -> None:
+def _fetch(program: Program, repository: str, local_repository: Path, target: Path) -> None:
     from jgo.maven import MavenContext, PythonResolver  # needed for the first download only
 
-    with Progress(f"Apache Kafka {version} from {repository}, once") as progress:
+    with Progress(f"{program.name} from {repository}, once") as progress:
         resolver = PythonResolver(progress_callback=progress.file)
         context = MavenContext(resolver, local_repository, remote_repos={"repository": repository})
-        artifacts = _artifacts(context, version)
+        artifacts = _artifacts(context, program)
         progress.expect(len(artifacts))
         with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
             for jar in pool.map(lambda artifact: artifact.resolve(), artifacts):
@@ -148,9 +183,11 @@ def _fetch(version: str, repository: str, local_repository: Path, target: Path) 
                 shutil.move(jar, target)
 
 
-def _artifacts(context: Any, version: str) -> list[Any]:  # jgo is imported late
-    kafka = _dependency(context, f"org.apache.kafka:kafka_2.13:{version}")
-    inputs, transitive = context.resolver.resolve([kafka])
+def _artifacts(context: Any, program: Program) -> list[Any]:  # jgo is imported late
+    dependency = _dependency(context, program.coordinate)
+    if program.whole:
+        return [dependency.artifact]
+    inputs, transitive = context.resolver.resolve([dependency])
     found = [dependency.artifact for dependency in (*inputs, *transitive)]
     return [*found, *_logging(context, found)]
 

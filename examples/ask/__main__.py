@@ -1,0 +1,95 @@
+"""The command line: `tox run -e demo`, or `python -m examples.ask` with the packages of the extra `demo`."""
+
+import signal
+import sys
+import threading
+
+from rich.console import Console
+
+from brokers import BrokerUnavailable
+from examples.ask.kafka import NotPossibleError
+from examples.ask.options import Options, parse
+from examples.ask.serving import PortInUseError
+from examples.ask.system import Question, System
+from examples.ask.telemetry import exported_elsewhere, samples_all, sampling
+from examples.ask.terminal import print_traces, print_waterfall
+from examples.ask.traces import Trace
+from examples.ask.waterfall import Waterfall
+
+QUESTIONS = (
+    Question("Milena", "Why is Kafka called Kafka?"),
+    Question("Felix", "Where does the time go?"),
+    Question("Ottla", "Who kept the consumer busy?"),
+    Question("Max", "What is happening?"),
+)
+ANSWER_SECONDS = 30.0
+
+
+def main() -> int:
+    """Run the demo; return 0 if all questions were answered."""
+    options = parse()
+    console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 110)
+    # Asked to end, end as after Ctrl-C: with everything that was started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with System(options) as system:
+            return _show(console, system, options)
+    except (BrokerUnavailable, NotPossibleError, PortInUseError) as error:
+        Console(stderr=True).print(f"ask: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        return 0 if options.serve else 130
+
+
+def _show(console: Console, system: System, options: Options) -> int:
+    console.print(f"On {system.kafka.description}. {sampling()}", highlight=False)
+    if options.serve:
+        console.print(f"The page: {system.page_url}", highlight=False, soft_wrap=True)
+    if system.zipkin:
+        console.print(f"Zipkin: {system.zipkin.url}", highlight=False, soft_wrap=True)
+    ask_all(system)
+    if options.serve:
+        _print(console, system, system.wait_for_traces(len(QUESTIONS)))
+        console.print(f"\nLook at {system.page_url}, and end with Ctrl-C.", highlight=False, soft_wrap=True)
+        threading.Event().wait()
+    system.stop_services()
+    return _print(console, system, [trace for trace in system.traces.all() if trace.processed])
+
+
+def ask_all(system: System) -> None:
+    """Ask the four questions at once, and return when all are answered.
+
+    Raises:
+        NotPossibleError: one could not be asked, or was not answered in time.
+    """
+    places = [_ask(system, question) for question in QUESTIONS]
+    patience = ANSWER_SECONDS + len(QUESTIONS) * system.options.work
+    if not system.wall.wait_for_answers(places, patience):
+        msg = f"after {patience:.0f} s not all questions are answered: look whether Kafka and the services run"
+        raise NotPossibleError(msg)
+
+
+def _ask(system: System, question: Question) -> tuple[int, int]:
+    told = system.ask(question)
+    if "error" in told:
+        raise NotPossibleError(told["error"])
+    return told["partition"], told["offset"]
+
+
+def _print(console: Console, system: System, traces: list[Trace]) -> int:
+    if elsewhere := exported_elsewhere():
+        console.print(
+            f"All questions are answered; look at their traces where they were sent: {elsewhere}", soft_wrap=True
+        )
+        return 0
+    if not traces:
+        console.print(f"All questions are answered. There is no trace to show: {sampling()}", soft_wrap=True)
+        return 1 if samples_all() else 0
+    print_traces(console, traces)
+    slowest = max(traces, key=lambda trace: trace.duration)
+    print_waterfall(console, Waterfall(slowest, system.traces.get))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""What both services set up alike: the SDK, exporting by OTLP and, where one is told, to Zipkin."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from opentelemetry import metrics, trace
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+ENDPOINTS = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+ZIPKIN = "OTEL_EXPORTER_ZIPKIN_ENDPOINT"
+SAMPLER, SAMPLER_ARGUMENT = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
+# Short, because somebody is looking.
+SPANS_EVERY_MS, METRICS_EVERY_MS = 200, 1000
+
+
+@contextmanager
+def telemetry(service: str, instance: str) -> Iterator[None]:
+    """Set the global providers up, as the OTEL_ variables say, and export what is left at the end."""
+    resource = Resource.create({"service.name": service, "service.instance.id": instance})
+    tracers = TracerProvider(resource=resource)
+    tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), schedule_delay_millis=SPANS_EVERY_MS))
+    if ZIPKIN in os.environ:
+        from opentelemetry.exporter.zipkin.json import ZipkinExporter  # noqa: PLC0415 - needed with --zipkin only
+
+        tracers.add_span_processor(BatchSpanProcessor(ZipkinExporter(), schedule_delay_millis=SPANS_EVERY_MS))
+    reader = PeriodicExportingMetricReader(OTLPMetricExporter(), export_interval_millis=METRICS_EVERY_MS)
+    meters = MeterProvider([reader], resource=resource)
+    trace.set_tracer_provider(tracers)
+    metrics.set_meter_provider(meters)
+    try:
+        yield
+    finally:
+        tracers.shutdown()
+        meters.shutdown()
+
+
+def sampling(environment: Mapping[str, str] = os.environ) -> str:
+    """Say in a sentence which traces are sampled, and who decides it."""
+    sampler, argument = environment.get(SAMPLER, "").strip().lower(), environment.get(SAMPLER_ARGUMENT, "").strip()
+    match sampler.removeprefix("parentbased_"):
+        case "" | "always_on":
+            what = "Every trace is sampled"
+        case "always_off":
+            what = "No trace is sampled"
+        case "traceidratio":
+            what = f"{_ratio(argument):.0%} of the traces are sampled"
+        case _:
+            what = "A sampler of its own decides which traces are sampled"
+    why = f"{SAMPLER}={sampler}" + (f", {SAMPLER_ARGUMENT}={argument}" if argument else "")
+    return f"{what} ({why if sampler else f'{SAMPLER} is not set'})."
+
+
+def _ratio(argument: str) -> float:
+    """Read a ratio as the SDK does, to which what is no number is 1."""
+    try:
+        return float(argument)
+    except ValueError:
+        return 1.0
+
+
+def samples_all(environment: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether no trace is left out."""
+    return environment.get(SAMPLER, "").strip().lower() in {"", "always_on", "parentbased_always_on"}
+
+
+def exported_elsewhere(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return where spans are exported to, where somebody chose another backend than the page."""
+    return next((environment[name] for name in reversed(ENDPOINTS) if environment.get(name)), None)

@@ -1,0 +1,88 @@
+"""One running system that most tests share, and what they need of the machine."""
+
+import os
+import shutil
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from brokers.given import SERVERS_VARIABLE
+from brokers.jars import KafkaNotInstallable, jars_of, kafka_jars
+from examples.ask.__main__ import QUESTIONS, ask_all
+from examples.ask.options import Options
+from examples.ask.system import System
+from examples.ask.zipkin import PROGRAM
+
+DEMANDED = "OTELKAFKA_DEMO_TOOLS"
+KAFKA = "4.1.1"
+PATIENCE = 60
+
+
+def need(*tools):
+    """Skip without the tools, and fail where they are demanded."""
+    missing = [tool for tool in tools if not shutil.which(tool)]
+    if missing:
+        _without(f"not installed: {', '.join(missing)}; apt install chromium chromium-driver kcat")
+
+
+def until(condition):
+    """Return when a condition holds; fail if it never does."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.1)
+
+
+def _without(reason):
+    (pytest.fail if os.environ.get(DEMANDED) else pytest.skip)(reason)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_of_the_developer():
+    for name in [name for name in os.environ if name.startswith("OTEL_") or name == SERVERS_VARIABLE]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def kafka_itself():
+    """Apache Kafka can be had, which the embedded broker cannot replace."""
+    try:
+        kafka_jars(KAFKA)
+    except KafkaNotInstallable as error:
+        _without(str(error))
+
+
+@pytest.fixture(scope="session")
+def zipkin_itself():
+    """Zipkin can be had."""
+    try:
+        jars_of(PROGRAM)
+    except KafkaNotInstallable as error:
+        _without(str(error))
+
+
+@pytest.fixture(scope="session")
+def system():
+    """The demo, with its four questions answered."""
+    with System(Options(work=0.1)) as running:
+        ask_all(running)
+        assert len(running.wait_for_traces(len(QUESTIONS))) == len(QUESTIONS)
+        yield running
+
+
+@pytest.fixture
+def get(system):
+    """Get a page of it, and return its status and text."""
+    return lambda path: fetch(system.page_url + path)
+
+
+def fetch(url, body=None, content_type="text/plain"):
+    request = urllib.request.Request(url, body, {"content-type": content_type})
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code, refusal.read().decode()

@@ -1,0 +1,137 @@
+"""The running demo: the shape of its traces, its pages, and what it says to bad input."""
+
+import json
+import subprocess
+
+import pytest
+from conftest import fetch, need, until
+
+from examples.ask.__main__ import QUESTIONS
+from examples.ask.system import Question
+from examples.ask.waterfall import Waterfall
+
+NAMES = [question.question for question in QUESTIONS]
+
+
+@pytest.fixture
+def traces(system):
+    """The traces of the four questions, in the order in which they were asked."""
+    asked = sorted(system.traces.all(), key=lambda trace: trace.start)
+    return [trace for trace in asked if trace.question in NAMES]
+
+
+def test_each_question_is_one_trace_of_the_shape_of_the_talk(traces):
+    """HTTP and send in one service, process, print, mark, tweet and commit in the other."""
+    assert [trace.question for trace in traces] == NAMES
+    for trace in traces:
+        named = {span.name: span for span in trace.spans}
+        parents = {
+            name: next((p.name for p in trace.spans if p.span_id == s.parent_id), None) for name, s in named.items()
+        }
+        assert parents == {
+            "POST /questions": None,
+            "send questions": "POST /questions",
+            "process questions": "send questions",
+            "print message": "process questions",
+            "mark": "process questions",
+            "tweet": "process questions",
+            "commit questions": "process questions",
+        }
+        assert trace.services == {"kafka-producer": 2, "kafka-consumer": 5}
+        assert {span.trace_id for span in trace.spans} == {trace.trace_id}
+
+
+def test_the_last_waits_for_those_before_it(system, traces):
+    """Its wait names the three questions before it in their order, and leads to their traces."""
+    (wait,) = [row for row in Waterfall(traces[-1], system.traces.get).rows if row.segments]
+    busy = [part for part in wait.segments if part.kind == "busy"]
+    assert [part.label for part in busy] == [f"consumer busy with «{name}»" for name in NAMES[:3]]
+    assert [part.trace_id for part in busy] == [trace.trace_id for trace in traces[:3]]
+    assert sum(part.duration for part in wait.segments) == pytest.approx(wait.duration)
+
+
+def test_a_failed_tweet_is_red_and_its_record_is_committed(traces):
+    """The exception passes through the process span; the commit is there all the same."""
+    failed = {span.name for span in traces[-1].spans if span.error}
+    assert failed == {"tweet", "process questions"}
+    assert not any(trace.failed for trace in traces[:-1])
+    assert {"commit questions"} <= {span.name for span in traces[-1].spans}
+
+
+def test_pages_show_it(get, traces):
+    """The wall has the answers, the list has the traces, and a trace says who kept the consumer busy."""
+    for name in NAMES:
+        assert name in get("/")[1]
+        assert name in get("/traces")[1]
+    status, page = get(f"/traces/{traces[-1].trace_id}")
+    assert status == 200
+    assert f"consumer busy with «{NAMES[2]}»" in page
+    assert f'href="/traces/{traces[2].trace_id}"' in page
+    assert "Every trace is sampled (OTEL_TRACES_SAMPLER is not set)." in page
+
+
+def test_metrics_that_matter_are_drawn(get, system):
+    """The charts show queue time, busy share and lag."""
+    until(system.metrics.intervals)
+    system.ask(Question("Franz", "Are there figures?"))
+    until(lambda: any(interval.waited for interval in system.metrics.intervals()))
+    _, page = get("/metrics")
+    for name in ("otelkafka.queue.duration", "otelkafka.consumer.time", "otelkafka.consumer.lag"):
+        assert name in page
+    assert all(0 <= interval.busy <= 1 for interval in system.metrics.intervals())
+
+
+def test_a_trace_that_is_not_there(get):
+    """The page says so and leads on."""
+    status, page = get("/traces/0")
+    assert status == 404
+    assert "No such trace" in page
+
+
+def test_an_empty_question(system, get):
+    """It is refused in words, for people and programs alike, and is no record."""
+    assert system.ask(Question("Franz", "  ")) == {"error": "Write a question first, of 280 characters at most."}
+    status, page = fetch(f"{system.page_url}/questions", b"name=Franz&question=", "application/x-www-form-urlencoded")
+    assert status == 400
+    assert "Write a question first" in page
+    assert 'value="Franz"' in page
+
+
+def test_html_in_a_question_is_text(system, get):
+    """It harms nobody who looks at the wall."""
+    system.ask(Question("<b>", "<script>alert(1)</script>"))
+    assert "<script>alert" not in get("/")[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "content_type", "status"),
+    [
+        ("/v1/traces", b"{}", "application/json", 415),
+        ("/v1/traces", b"\xff", "application/x-protobuf", 400),
+        ("/v1/metrics", b"\xff", "application/x-protobuf", 400),
+        ("/v1/traces", b"", "application/x-protobuf", 200),
+        ("/wall/entries", b"{}", "application/json", 400),
+        ("/wall/members", b"[]", "application/json", 400),
+    ],
+)
+def test_what_comes_in_is_checked(system, path, body, content_type, status):
+    """What is no telemetry is refused as HTTP does it."""
+    assert fetch(system.page_url + path, body, content_type)[0] == status
+
+
+def test_kcat_reads_the_headers(system, traces):
+    """The line of the documentation prints a traceparent with the trace's id and the send span's."""
+    need("kcat")
+    line = ["kcat", "-C", "-q", "-e", "-c", "1", "-b", system.kafka.bootstrap_servers, "-t", "questions", "-f", "%h\n"]
+    header = subprocess.run(line, check=True, capture_output=True, text=True).stdout.strip()
+    send = next(span for span in traces[0].spans if span.name == "send questions")
+    assert header == f"traceparent=00-{send.trace_id}-{send.span_id}-{header[-2:]}"
+    assert int(header[-2:], 16) & 1
+
+
+def test_the_value_is_what_was_asked(system):
+    """Anybody can read the topic."""
+    need("kcat")
+    line = ["kcat", "-C", "-q", "-e", "-c", "1", "-b", system.kafka.bootstrap_servers, "-t", "questions", "-f", "%s"]
+    told = json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout)
+    assert told == vars(QUESTIONS[0])

@@ -1,0 +1,188 @@
+"""One trace as rows, for the page and for the terminal: where its time went, and who took it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from examples.ask.traces import Link, Span, Trace
+
+WORTH_DRAWING = 0.001
+SLACK = 0.02
+MOST_TICKS, LAST_TICK = 6, 0.95
+LONGEST_NAME = 60
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a wait.
+
+    Attributes:
+        kind: "busy", "kafka" or "before".
+        label: as "consumer busy with «Why?»".
+        start, end: in seconds since the trace began.
+        trace_id: of the predecessor, where it is known.
+    """
+
+    kind: str
+    label: str
+    start: float
+    end: float
+    trace_id: str | None = None
+
+    @property
+    def duration(self) -> float:
+        """How long it took, in seconds."""
+        return self.end - self.start
+
+    @property
+    def words(self) -> str:
+        """What it was spent on, within a sentence."""
+        return "in Kafka" if self.kind == "kafka" else self.label
+
+
+@dataclass(frozen=True)
+class Row:
+    """A span, or the wait before one.
+
+    Attributes:
+        kind: the span's kind, or "wait".
+        start, end: in seconds since the trace began.
+        span: None for a wait.
+    """
+
+    label: str
+    kind: str
+    service: str
+    depth: int
+    start: float
+    end: float
+    span: Span | None = None
+    segments: list[Segment] = field(default_factory=list)
+
+    @property
+    def duration(self) -> float:
+        """How long it took, in seconds."""
+        return self.end - self.start
+
+    @property
+    def why(self) -> str:
+        """Tell a wait's parts in a sentence."""
+        parts = [f"{seconds(part.duration)} {part.words}" for part in self.segments]
+        return f"Waited {seconds(self.duration)}: {', '.join(parts)}."
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong."""
+        return self.span.error if self.span else None
+
+
+class Waterfall:
+    """The rows of a trace, each below the one that caused it.
+
+    Args:
+        trace: what to draw.
+        find: finds another trace by its id, so that predecessors can be named.
+    """
+
+    def __init__(self, trace: Trace, find: Callable[[str], Trace | None]) -> None:
+        self.trace = trace
+        self._find = find
+        self.rows = list(self._rows())
+
+    @property
+    def duration(self) -> float:
+        """How long it took, in seconds."""
+        return self.trace.duration
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """Some round moments to write along the axis, in seconds since the trace began, and in words."""
+        step = next((step for step in _steps() if self.duration / step < MOST_TICKS), self.duration)
+        moments = [number * step for number in range(MOST_TICKS) if number * step < LAST_TICK * self.duration]
+        return [(moment, f"{moment:g} s" if self.duration > 1 else f"{moment * 1000:g} ms") for moment in moments]
+
+    def _rows(self) -> Iterator[Row]:
+        known = {span.span_id for span in self.trace.spans}
+        spans = sorted(self.trace.spans, key=lambda span: (span.start, -span.end))
+        for span in spans:
+            if span.parent_id not in known:
+                yield from self._below(span, spans, 0)
+
+    def _below(self, span: Span, spans: list[Span], depth: int) -> Iterator[Row]:
+        if _wait(span) > WORTH_DRAWING:
+            yield self._wait_row(span, depth)
+        yield Row(span.name, span.kind, span.service, depth, self._since(span.start), self._since(span.end), span)
+        for child in spans:
+            if child.parent_id == span.span_id:
+                yield from self._below(child, spans, depth + 1)
+
+    def _wait_row(self, span: Span, depth: int) -> Row:
+        end = self._since(span.start)
+        topic = str(span.attributes.get("messaging.destination.name", "Kafka"))
+        segments = list(self._segments(span, end - _wait(span), end))
+        return Row(f"waits in {topic}", "wait", "", depth, end - _wait(span), end, None, segments)
+
+    def _segments(self, span: Span, start: float, end: float) -> Iterator[Segment]:
+        busy, fetch = _seconds(span, "busy_duration"), _seconds(span, "fetch_duration")
+        busy_from = end - busy if busy + fetch else end
+        kafka_from = busy_from - fetch
+        if kafka_from - start > WORTH_DRAWING:
+            yield Segment("before", "before there was a consumer for it", start, kafka_from)
+        if fetch > 0:
+            yield Segment("kafka", "Kafka", max(start, kafka_from), busy_from)
+        yield from reversed(list(self._busy(span, busy_from, end)))
+
+    def _busy(self, span: Span, start: float, end: float) -> Iterator[Segment]:
+        """Follow the predecessors back as far as the busy time goes, the last one first."""
+        link = _predecessor(span)
+        slack = max(WORTH_DRAWING, SLACK * (end - start))  # between two records there is a little else
+        while end - start > WORTH_DRAWING:
+            took = float(link.attributes.get("otelkafka.process.duration", 0)) if link else 0.0
+            trace = self._find(link.trace_id) if link else None
+            before = trace.span(link.span_id) if link and trace else None
+            earlier = _predecessor(before) if before else None
+            begin = end - took if earlier and end - took > start + slack else start
+            label = f"consumer busy with {name_of(link, trace)}" if link else "consumer busy"
+            yield Segment("busy", label, begin, end, trace.trace_id if trace else None)
+            link, end = earlier, begin
+
+    def _since(self, moment: int) -> float:
+        return (moment - self.trace.start) / 1e9
+
+
+def _steps() -> Iterator[float]:
+    return (factor * 10.0**power for power in range(-6, 6) for factor in (1, 2, 5))
+
+
+def name_of(link: Link, trace: Trace | None) -> str:
+    """Name a predecessor: by its question, else by its place in the topic."""
+    if trace and trace.question:
+        return f"«{shortened(trace.question)}»"
+    told = link.attributes
+    topic, partition = told.get("messaging.destination.name", "record"), told.get("messaging.destination.partition.id")
+    return f"{topic}-{partition}@{told.get('messaging.kafka.offset')}"
+
+
+def shortened(text: str, longest: int = LONGEST_NAME) -> str:
+    """Return a text that fits."""
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+
+
+def seconds(duration: float) -> str:
+    """Write a duration down as a person would."""
+    if duration < 0.001:  # noqa: PLR2004 - the unit's border
+        return f"{duration * 1e6:.0f} µs"
+    if duration < 1:
+        return f"{duration * 1e3:.{1 if duration < 0.01 else 0}f} ms"  # noqa: PLR2004 - where digits tell no more
+    return f"{duration:.2f} s" if duration < 100 else f"{duration:.0f} s"  # noqa: PLR2004 - the same
+
+
+def _predecessor(span: Span) -> Link | None:
+    return next((link for link in span.links if link.attributes.get("otelkafka.link.type") == "predecessor"), None)
+
+
+def _wait(span: Span) -> float:
+    return _seconds(span, "duration")
+
+
+def _seconds(span: Span, part: str) -> float:
+    return float(span.attributes.get(f"otelkafka.queue.{part}", 0))
