@@ -32,6 +32,8 @@ def member(broker, recorder, topic):
         # One that joins before it knows a topic that is new looks again soon.
         config = {"auto_offset_reset": "earliest", "metadata_max_age_ms": 500, **broker.client_options}
         bare = KafkaConsumer(*topics, group_id=f"of {topic}", **config)
+        # A leader of a group that does not know the topic yet assigns nothing of it, and may never look again.
+        wait_until(lambda: bare.partitions_for_topic(topic), "the topic is not known")
         made.append(wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider, **options)))
         if subscribe:
             made[-1].subscribe([topic], listener=listener)
