@@ -22,13 +22,13 @@ COUNT = 10_000
 SENT, UNSAMPLED, SAMPLED = "sent", "unsampled", "sampled"
 
 
-def fill(broker: Any) -> None:
-    """Make the topics, and fill those that are consumed."""
+def fill(broker: Any, count: int = 2 * COUNT) -> None:
+    """Make the topics, and fill those that are consumed with so many records."""
     broker.create_topic(SENT)
     for topic, one_in in ((UNSAMPLED, ONE_IN), (SAMPLED, 1)):
         broker.create_topic(topic)
         producer = KafkaProducer(**broker.client_options)
-        for at in range(2 * COUNT):
+        for at in range(count):
             flags = b"02" if at % one_in else b"03"
             producer.send(topic, b"v" * 100, headers=[("traceparent", b"00-%032x-%016x-" % (at + 1, at + 1) + flags)])
         producer.close()

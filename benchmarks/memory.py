@@ -18,7 +18,6 @@ from benchmarks.modes import configure, meters
 from otelkafka import ConsumerOptions
 
 TOPIC = "memory"
-CHUNK = 10_000
 WARM_UP = 5
 
 
@@ -42,6 +41,7 @@ def main() -> None:
     parser.add_argument("face", choices=("bare", "wrapped", "instrumented"))
     parser.add_argument("--servers", required=True)
     parser.add_argument("--count", type=int, default=1_000_000)
+    parser.add_argument("--chunk", type=int, default=10_000, help="sent, then consumed, in turns")
     given = parser.parse_args()
     provider, reader = meters()
     metrics.set_meter_provider(provider)
@@ -56,13 +56,13 @@ def main() -> None:
         consuming(given.face, "iterate", consumer, ConsumerOptions()),
     )
     before = 0
-    for at in range(WARM_UP + given.count // CHUNK):
+    for at in range(WARM_UP + given.count // given.chunk):
         if at == WARM_UP:
             before = resident()
-        for _ in range(CHUNK):
+        for _ in range(given.chunk):
             send()
         producer.flush()
-        consume(CHUNK)
+        consume(given.chunk)
     found = {"grown": resident() - before, "in_flight": in_flight(reader), "threads": threading.active_count()}
     consumer.close()
     producer.close()

@@ -63,6 +63,17 @@ class Case(NamedTuple):
 
 def histograms(reader: Any) -> Work:
     """Return what records the histograms that one batch has recorded, in an SDK of their own."""
+    calls = histogram_calls(reader)
+
+    def record() -> None:
+        for record, attributes in calls:
+            record(0.01, attributes)
+
+    return record
+
+
+def histogram_calls(reader: Any) -> list[tuple[Callable[[float, Any], None], dict[str, Any]]]:
+    """Return what to call with a value and attributes, once for each time that a histogram has recorded."""
     meter, calls = meters()[0].get_meter("alone"), []
     for metric in _metrics(reader):
         for point in metric.data.data_points:
@@ -70,12 +81,7 @@ def histograms(reader: Any) -> Work:
                 bounds = point.explicit_bounds
                 made = meter.create_histogram(metric.name, metric.unit, explicit_bucket_boundaries_advisory=bounds)
                 calls += [(made.record, dict(point.attributes))] * point.count
-
-    def record() -> None:
-        for record, attributes in calls:
-            record(0.01, attributes)
-
-    return record
+    return calls
 
 
 def _metrics(reader: Any) -> list[Any]:

@@ -4,13 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from benchmarks import end_to_end, own_cost
 from benchmarks.faces import TRACED_BY_CONTRIB
@@ -37,36 +37,24 @@ def program(name: str, *arguments: object, kafka: Path | None = None) -> Any:
     return json.loads(done.stdout)
 
 
-class Rounds:
-    """One program of this package that does a round whenever it is asked; it ends with its context.
+@contextmanager
+def rounds_of(name: str, *arguments: object) -> Iterator[Callable[[], Any]]:
+    """Yield what lets one program of this package do a round, and returns what it prints; it ends with the context."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(_command(name, arguments), env=_environment(), stdin=pipe, stdout=pipe) as process:
+        asked, told = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
 
-    Args:
-        name: of its module.
-        arguments: of its command line.
-    """
+        def next_round() -> Any:
+            asked.write(b"\n")
+            asked.flush()
+            return json.loads(told.readline())
 
-    def __init__(self, name: str, *arguments: object) -> None:
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            _command(name, arguments), env=_environment(), stdin=pipe, stdout=pipe, text=True, bufsize=1
-        )
-
-    def next(self) -> Any:
-        """Return what the next round prints."""
-        print(file=self._process.stdin, flush=True)
-        return json.loads(self._process.stdout.readline())
-
-    def __enter__(self) -> "Rounds":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Let it end: it reads to the end of what it is asked."""
-        with self._process:
-            self._process.stdin.close()
-            try:
-                self._process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
+        try:
+            yield next_round
+            asked.close()  # it reads to the end
+            process.wait(END_SECONDS)
+        finally:
+            process.kill()
 
 
 def _command(name: str, arguments: Iterable[object]) -> list[str]:
@@ -79,7 +67,7 @@ def _environment(kafka: Path | None = None) -> dict[str, str]:
 
 def about() -> dict[str, Any]:
     """Return what the figures were taken with."""
-    packages = ("opentelemetry-sdk", "opentelemetry-instrumentation-kafka-python", "crc32c")
+    packages = ("kafka-python", "opentelemetry-sdk", "opentelemetry-instrumentation-kafka-python", "crc32c")
     found = {name: version(name) for name in packages}
     return {"python": sys.version.split()[0], "cores": os.cpu_count(), **found}
 
@@ -112,10 +100,10 @@ def _in_turns(rounds: int, action: str, mode: str, where: Iterable[str]) -> dict
     contrib = ("contrib",) if action in TRACED_BY_CONTRIB else ()
     with ExitStack() as stack:
         faces = {
-            face: stack.enter_context(Rounds("end_to_end", action, mode, face, *where))
+            face: stack.enter_context(rounds_of("end_to_end", action, mode, face, *where))
             for face in ("bare", "minimum", "wrapped", *contrib)
         }
-        taken = [{face: each.next() for face, each in faces.items()} for _ in range(rounds + 1)]
+        taken = [{face: each() for face, each in faces.items()} for _ in range(rounds + 1)]
     return {face: [each[face] for each in taken[1:]] for face in faces}  # the first one warms up
 
 

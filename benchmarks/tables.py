@@ -133,5 +133,4 @@ def about(found: Results) -> str:
     if not told:
         return ""
     packages = ", ".join(f"{name} {told[name]}" for name in told if name not in ("python", "cores"))
-    releases = " and ".join(found.releases())
-    return f"Measured on {told['cores']} cores with Python {told['python']}, kafka-python {releases}, {packages}."
+    return f"Measured on {told['cores']} cores with Python {told['python']}, {packages}."
