@@ -21,7 +21,7 @@ ACTIONS = ("send", "iterate", "poll", "poll-spans", "batch")
 TRACED_BY_CONTRIB = ("send", "iterate")
 VALUE = b"v" * 100
 CONSTANT = [("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-02")]
-ATTRIBUTES = {
+ATTRIBUTES: dict[str, Any] = {
     "messaging.system": "kafka",
     "messaging.operation.name": "send",
     "messaging.operation.type": "send",
@@ -71,7 +71,7 @@ def _instrumented(instrumentor: type, client: type, options: dict[str, Any]) -> 
     patched = type(client.__name__, (client,), {})
     rest = type(other, (getattr(kafka, other),), {})
     fresh = type(instrumentor.__name__, (instrumentor,), {"_instance": None})  # for it is one in a process
-    with patch.multiple(kafka, **{name: patched, other: rest}):
+    with patch.object(kafka, name, patched), patch.object(kafka, other, rest):
         fresh().instrument(skip_dep_check=True, **options)
     return patched
 

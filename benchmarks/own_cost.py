@@ -47,8 +47,7 @@ class Case(NamedTuple):
         if self.action != "send":
             consume = consuming(face, self.action, client, ConsumerOptions(**given))
             return lambda: consume(BATCH)
-        send = sending(face, client, "t")
-        return lambda: [send() for _ in range(BATCH)] and None
+        return repeated(sending(face, client, "t"))
 
     def works(self) -> dict[str, Work]:
         """Return all that is timed, by name."""
@@ -72,9 +71,10 @@ def histograms(reader: Any) -> Work:
     return record
 
 
-def histogram_calls(reader: Any) -> list[tuple[Callable[[float, Any], None], dict[str, Any]]]:
+def histogram_calls(reader: Any) -> list[tuple[Callable[..., None], dict[str, Any]]]:
     """Return what to call with a value and attributes, once for each time that a histogram has recorded."""
-    meter, calls = meters()[0].get_meter("alone"), []
+    meter = meters()[0].get_meter("alone")
+    calls: list[tuple[Callable[..., None], dict[str, Any]]] = []
     for metric in _metrics(reader):
         for point in metric.data.data_points:
             if hasattr(point, "explicit_bounds"):
@@ -94,8 +94,17 @@ def counter() -> Work:
     """Return what counts a batch one by one, as what is sent and consumed is counted."""
     from otelkafka.metrics import Totals  # noqa: PLC0415 (the one thing here that is not public)
 
-    total = Totals().of({"messaging.destination.name": "t"})
-    return lambda: [total.add() for _ in range(BATCH)] and None
+    return repeated(Totals().of({"messaging.destination.name": "t"}).add)
+
+
+def repeated(call: Work) -> Work:
+    """Return what calls something for each record of a batch."""
+
+    def repeat() -> None:
+        for _ in range(BATCH):
+            call()
+
+    return repeat
 
 
 def measure(works: dict[str, Work], rounds: int, settle: Work) -> dict[str, float]:

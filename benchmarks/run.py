@@ -12,8 +12,8 @@ from itertools import product
 from pathlib import Path
 from typing import IO, Any, cast
 
-from benchmarks import end_to_end, own_cost
-from benchmarks.faces import TRACED_BY_CONTRIB
+from benchmarks import end_to_end
+from benchmarks.faces import ACTIONS, TRACED_BY_CONTRIB
 from benchmarks.memory import TOPIC
 from benchmarks.modes import MODES
 from brokers import start_broker
@@ -75,7 +75,7 @@ def about() -> dict[str, Any]:
 def own(turns: int, rounds: int, releases: list[Path | None]) -> dict[str, Any]:
     """Return the nanoseconds a record of every face of every case, one figure a turn, by release of kafka-python."""
     found: dict[str, Any] = {}
-    for _, action, mode, kafka in product(range(turns), own_cost.ACTIONS, MODES, releases):
+    for _, action, mode, kafka in product(range(turns), ACTIONS, MODES, releases):
         taken = program("own_cost", action, mode, f"--rounds={rounds}", kafka=kafka)
         faces = found.setdefault(taken.pop("kafka-python"), {}).setdefault(f"{action} {mode}", {})
         for face, nanoseconds in taken.items():
