@@ -17,7 +17,7 @@ def measure(part: str, given: argparse.Namespace) -> dict[str, Any]:
     """Return the figures of one part of the run."""
     turns, quick = given.turns, given.quick
     if part == "own":
-        found = run.own(turns, 3 if quick else 20, [None, *given.other_kafka])
+        found = run.own(turns, 3 if quick else 20, [None] if quick else [None, *given.other_kafka])
         return {"own": found, "span-bytes": run.program("span_bytes")}
     if part == "end-to-end":
         return {part: run.throughput(ROUNDS * turns, 2_000 if quick else 10_000)}

@@ -62,7 +62,8 @@ def _command(name: str, arguments: Iterable[object]) -> list[str]:
 
 
 def _environment(kafka: Path | None = None) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(str(each) for each in (kafka, ROOT) if each)}
+    path = (kafka, ROOT, os.environ.get("PYTHONPATH"))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(str(each) for each in path if each)}
 
 
 def about() -> dict[str, Any]:
