@@ -1,10 +1,10 @@
 """The tables of docs/performance.md."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median, quantiles
 
 from benchmarks.end_to_end import ACTIONS as ON_KAFKA
-from benchmarks.faces import ACTIONS, FACES
+from benchmarks.faces import ACTIONS
 from benchmarks.modes import MODES
 from benchmarks.own_cost import WITH_METRICS
 from benchmarks.results import Results
@@ -53,28 +53,40 @@ def _figure(target: Target, found: Results, face: str) -> float | None:
 
 
 def own_cost(found: Results) -> str:
-    """Return the microseconds of each face over the bare client."""
-    head = ("action", "mode", "kafka-python", *FACES[1:], "wrapped to minimum", "instrumented to minimum")
-    more = ("metrics add, wrapped", "instrumented", "histograms alone")
-    rows = (
-        (action, mode, release, *_costs(found, release, f"{action} {mode}"))
+    """Return the microseconds that each face adds to the bare client, and the ratios to the minimum."""
+    head = ("action", "mode", "kafka-python", "minimum", "contrib", "wrapped", "instrumented", "to the minimum", "")
+
+    def row(release: str, case: str) -> Iterator[str]:
+        for face in ("minimum", "contrib", WRAPPED, INSTRUMENTED):
+            cost = found.cost(release, case, face)
+            yield f"{median(cost):.2f}" if cost else ""
+        for face in (WRAPPED, INSTRUMENTED):
+            yield spread(found.ratio(release, case, face))
+
+    return table(head, _cases(found, row))
+
+
+def metrics(found: Results) -> str:
+    """Return the microseconds that metrics add, beside those of their histograms by themselves."""
+    head = ("action", "mode", "kafka-python", "wrapped", "instrumented", "histograms alone")
+
+    def row(release: str, case: str) -> Iterator[str]:
+        for face in (WRAPPED, INSTRUMENTED):
+            on, off = found.cost(release, case, face + WITH_METRICS), found.cost(release, case, face)
+            yield spread([more - less for more, less in zip(on, off, strict=True)])
+        yield spread(found.cost(release, case, f"{WRAPPED} histograms"))
+
+    return table(head, _cases(found, row))
+
+
+def _cases(found: Results, row: Callable[[str, str], Iterator[str]]) -> list[Sequence[str]]:
+    return [
+        (action, mode, release, *row(release, case))
         for action in ACTIONS
         for mode in MODES
         for release in found.releases()
-        if f"{action} {mode}" in found.found["own"][release]
-    )
-    return table((*head, *more), rows)
-
-
-def _costs(found: Results, release: str, case: str) -> Iterable[str]:
-    for face in FACES[1:]:
-        yield spread(found.cost(release, case, face))
-    for face in (WRAPPED, INSTRUMENTED):
-        yield spread(found.ratio(release, case, face))
-    for face in (WRAPPED, INSTRUMENTED):
-        on, off = found.cost(release, case, face + WITH_METRICS), found.cost(release, case, face)
-        yield f"{median(on) - median(off):.2f}"
-    yield f"{median(found.cost(release, case, 'wrapped histograms')):.2f}"
+        if (case := f"{action} {mode}") in found.found["own"][release]
+    ]
 
 
 def throughput(found: Results) -> str:

@@ -48,9 +48,9 @@ def targets() -> Iterator[Target]:
         yield _ratio("a send", "send", mode, limit)
     for mode, limit in RECORD.items():
         yield _ratio("a record iterated", "iterate", mode, limit)
-    for mode in UNSAMPLED:
-        yield _ratio("a record of a polled list", "poll", mode, 1.0)
-        yield _ratio("the same with poll spans", "poll-spans", mode, 1.0)
+    for what, action in (("a record of a polled list", "poll"), ("the same with poll spans", "poll-spans")):
+        for mode in UNSAMPLED:
+            yield _ratio(what, action, mode, 1.0)
     for action in ("send", "iterate"):
         yield Target(f"{action}: what metrics add, to their histograms and counter alone", 1.0, _metrics(action))
     yield Target("counting once, us", 0.3, lambda found, _: found.counter(), faces=(WRAPPED,))
