@@ -1,64 +1,134 @@
-"""What a record costs: the wrapped client beside a hand-written minimum, in processes that take turns.
+"""What the instrumentation itself costs a record, with clients that do nothing.
 
-`python benchmarks/own_cost.py` prints a table of microseconds a record and of ratios; `--json FILE` keeps the figures.
+Run as a program it times every face of one action under one mode, in turns, and prints nanoseconds of CPU time a record
+as JSON.
 """
 
 import argparse
 import json
-import subprocess
-import sys
-from collections import defaultdict
-from itertools import product
-from pathlib import Path
+import time
+from collections.abc import Callable
 from statistics import median
+from typing import Any, NamedTuple
 
-from cases import ACTIONS, MODES
+import kafka
 
-CASES = Path(__file__).with_name("cases.py")
+from benchmarks.faces import ACTIONS, client_of, consuming, faces_of, sending
+from benchmarks.modes import MODES, configure, meters
+from benchmarks.stubs import BATCH, Consumer, Producer, records
+from otelkafka import ConsumerOptions
 
-
-def time_all(turns: int, rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Return the nanoseconds of every face of every case, one figure a process."""
-    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for _, action, mode, metrics in product(range(turns), ACTIONS, MODES, (False, True)):
-        command = [sys.executable, str(CASES), action, mode, f"--rounds={rounds}", *(["--metrics"] if metrics else [])]
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        for face, taken in json.loads(output).items():
-            found[f"{action} {mode}{' metrics' if metrics else ''}"][face].append(taken)
-    return found
+METERED = ("wrapped", "instrumented")
+WITH_METRICS = " with metrics"
+Work = Callable[[], Any]
 
 
-def table(found: dict[str, dict[str, list[float]]]) -> str:
-    """Return the medians, their spread over the processes, and the ratio to the minimum."""
-    lines = [
-        "| case | bare, us | minimum, us | otelkafka, us | spread | ratio to the minimum | histograms alone, us |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for case, faces in found.items():
-        bare, least, own = (median(faces[name]) for name in ("bare", "minimum", "otelkafka"))
-        ratio = median((mine - idle) / (theirs - idle) for mine, theirs, idle in _rows(faces))
-        spread = (max(faces["otelkafka"]) - min(faces["otelkafka"])) / 1000
-        alone = f"{median(faces['histograms']) / 1000:.2f}" if "histograms" in faces else ""
-        times = " | ".join(f"{each / 1000:.2f}" for each in (bare, least, own))
-        lines.append(f"| {case} | {times} | {spread:.2f} | {ratio:.2f} | {alone} |")
-    return "\n".join(lines)
+class Case(NamedTuple):
+    """What is timed in one process.
+
+    Args:
+        action: one of `ACTIONS`.
+        mode: one of `MODES`.
+    """
+
+    action: str
+    mode: str
+
+    def client(self, face: str, given: dict[str, Any]) -> Any:
+        """Return a client with a face, and with these options of otelkafka."""
+        if self.action == "send":
+            return client_of(face, Producer, (), {}, given)
+        options = {**given, "poll_spans": True} if self.action == "poll-spans" else given
+        return client_of(face, Consumer, (records(sampled=self.mode == "always"),), {}, options)
+
+    def work(self, face: str, given: dict[str, Any]) -> Work:
+        """Return what does the action for a batch."""
+        client = self.client(face, given)
+        if self.action != "send":
+            consume = consuming(face, self.action, client, ConsumerOptions(**given))
+            return lambda: consume(BATCH)
+        return repeated(sending(face, client, "t"))
+
+    def works(self) -> dict[str, Work]:
+        """Return all that is timed, by name."""
+        works = {face: self.work(face, {}) for face in faces_of(self.action)}
+        for face in METERED:
+            provider, reader = meters()
+            works[face + WITH_METRICS] = work = self.work(face, {"meter_provider": provider})
+            work()
+            works[f"{face} histograms"] = histograms(reader)
+        return {**works, "counter": counter()}
 
 
-def _rows(faces: dict[str, list[float]]) -> list[tuple[float, float, float]]:
-    return list(zip(faces["otelkafka"], faces["minimum"], faces["bare"], strict=True))
+def histograms(reader: Any) -> Work:
+    """Return what records the histograms that one batch has recorded, in an SDK of their own."""
+    calls = histogram_calls(reader)
+
+    def record() -> None:
+        for record, attributes in calls:
+            record(0.01, attributes)
+
+    return record
+
+
+def histogram_calls(reader: Any) -> list[tuple[Callable[..., None], dict[str, Any]]]:
+    """Return what to call with a value and attributes, once for each time that a histogram has recorded."""
+    meter = meters()[0].get_meter("alone")
+    calls: list[tuple[Callable[..., None], dict[str, Any]]] = []
+    for metric in _metrics(reader):
+        for point in metric.data.data_points:
+            if hasattr(point, "explicit_bounds"):
+                bounds = point.explicit_bounds
+                made = meter.create_histogram(metric.name, metric.unit, explicit_bucket_boundaries_advisory=bounds)
+                calls += [(made.record, dict(point.attributes))] * point.count
+    return calls
+
+
+def _metrics(reader: Any) -> list[Any]:
+    data = reader.get_metrics_data()
+    scopes = [scope for resource in (data.resource_metrics if data else ()) for scope in resource.scope_metrics]
+    return [metric for scope in scopes for metric in scope.metrics]
+
+
+def counter() -> Work:
+    """Return what counts a batch one by one, as what is sent and consumed is counted."""
+    from otelkafka.metrics import Totals  # noqa: PLC0415 (the one thing here that is not public)
+
+    return repeated(Totals().of({"messaging.destination.name": "t"}).add)
+
+
+def repeated(call: Work) -> Work:
+    """Return what calls something for each record of a batch."""
+
+    def repeat() -> None:
+        for _ in range(BATCH):
+            call()
+
+    return repeat
+
+
+def measure(works: dict[str, Work], rounds: int, settle: Work) -> dict[str, float]:
+    """Return nanoseconds of all the process's threads a record, taken in turns: the median over the rounds."""
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds + 1):
+        for name, work in works.items():
+            start = time.process_time_ns()  # what a neighbour on this machine takes is not counted
+            work()
+            settle()
+            taken[name].append((time.process_time_ns() - start) / BATCH)
+    return {name: round(median(times[1:]), 1) for name, times in taken.items()}
 
 
 def main() -> None:
-    """Time everything."""
+    """Time one action under one mode."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--turns", type=int, default=3, help="processes for each case")
-    parser.add_argument("--rounds", type=int, default=40, help="batches for each face in a process")
-    parser.add_argument("--json", type=Path, help="where to keep the figures, in nanoseconds")
+    parser.add_argument("action", choices=ACTIONS)
+    parser.add_argument("mode", choices=MODES)
+    parser.add_argument("--rounds", type=int, default=20)
     given = parser.parse_args()
-    found = time_all(given.turns, given.rounds)
-    print(table(found))
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+    settle = configure(given.mode)
+    works = Case(given.action, given.mode).works()
+    print(json.dumps({"kafka-python": kafka.__version__, **measure(works, given.rounds, settle)}))
 
 
 if __name__ == "__main__":

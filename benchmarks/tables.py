@@ -1,0 +1,148 @@
+"""The tables of docs/performance.md."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import median, quantiles
+
+from benchmarks.end_to_end import ACTIONS as ON_KAFKA
+from benchmarks.faces import ACTIONS
+from benchmarks.modes import MODES
+from benchmarks.own_cost import WITH_METRICS
+from benchmarks.results import Results
+from benchmarks.targets import INSTRUMENTED, WRAPPED, Target, targets
+
+RATES = (10_000, 1_000_000, 9_000_000)
+SAMPLED = (1, 100, 1_000, 10_000, 100_000)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown; nothing where there are no rows."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines]) if lines else ""
+
+
+def spread(figures: Sequence[float], digits: int = 2) -> str:
+    """Return a median, with half of the distance between the quartiles."""
+    if not figures:
+        return ""
+    if len(figures) == 1:
+        return f"{figures[0]:.{digits}f}"
+    low, _, high = quantiles(figures, n=4, method="inclusive")
+    return f"{median(figures):.{digits}f} ±{(high - low) / 2:.{digits}f}"
+
+
+def targets_met(found: Results, before: Results) -> str:
+    """Return a row for each target: what was, what is, and whether it is met."""
+    head = ("target", "wanted", "before", "wrapped", "instrumented", "met")
+    return table(head, (row for target in targets() if (row := _target(target, found, before))))
+
+
+def _target(target: Target, found: Results, before: Results) -> Sequence[str] | None:
+    figures = {face: _figure(target, found, face) for face in target.faces}
+    known = {face: figure for face, figure in figures.items() if figure is not None}
+    if not known:
+        return None
+    shown = ["" if (figure := figures.get(face)) is None else f"{figure:.2f}" for face in (WRAPPED, INSTRUMENTED)]
+    old = _figure(target, before, WRAPPED)
+    missed = [face for face, figure in known.items() if not target.is_met(figure)]
+    met = "yes" if not missed else "**no**" if len(missed) == len(known) else f"**no**, {missed[0]}"
+    return target.what, target.wanted, "" if old is None else f"{old:.2f}", *shown, met
+
+
+def _figure(target: Target, found: Results, face: str) -> float | None:
+    return target.figure(found, face)
+
+
+def own_cost(found: Results) -> str:
+    """Return the microseconds that each face adds to the bare client, and the ratios to the minimum."""
+    head = ("action", "mode", "kafka-python", "minimum", "contrib", "wrapped", "instrumented", "to the minimum", "")
+
+    def row(release: str, case: str) -> Iterator[str]:
+        for face in ("minimum", "contrib", WRAPPED, INSTRUMENTED):
+            cost = found.cost(release, case, face)
+            yield f"{median(cost):.2f}" if cost else ""
+        for face in (WRAPPED, INSTRUMENTED):
+            yield spread(found.ratio(release, case, face))
+
+    return table(head, _cases(found, row))
+
+
+def metrics(found: Results) -> str:
+    """Return the microseconds that metrics add, beside those of their histograms by themselves."""
+    head = ("action", "mode", "kafka-python", "wrapped", "instrumented", "histograms alone")
+
+    def row(release: str, case: str) -> Iterator[str]:
+        for face in (WRAPPED, INSTRUMENTED):
+            on, off = found.cost(release, case, face + WITH_METRICS), found.cost(release, case, face)
+            yield spread([more - less for more, less in zip(on, off, strict=True)])
+        yield spread(found.cost(release, case, f"{WRAPPED} histograms"))
+
+    return table(head, _cases(found, row))
+
+
+def _cases(found: Results, row: Callable[[str, str], Iterator[str]]) -> list[Sequence[str]]:
+    return [
+        (action, mode, release, *row(release, case))
+        for action in ACTIONS
+        for mode in MODES
+        for release in found.releases()
+        if (case := f"{action} {mode}") in found.found["own"][release]
+    ]
+
+
+def throughput(found: Results) -> str:
+    """Return the throughput that each face keeps on a real Kafka."""
+    rows = (
+        (
+            action,
+            mode,
+            f"{median(rates['bare']):.0f}",
+            *(spread(found.kept(f"{action} {mode}", face)) for face in faces),
+        )
+        for action in ON_KAFKA
+        for mode in MODES
+        for faces in [("minimum", "wrapped", "contrib")]
+        if (rates := found.found.get("end-to-end", {}).get(f"{action} {mode}"))
+    )
+    return table(("action", "mode", "bare, records/s", "minimum keeps", "wrapped keeps", "contrib keeps"), rows)
+
+
+def sampling(found: Results) -> str:
+    """Return cores and bytes of sending and consuming at several rates, sampled one in so many."""
+    if not found.releases():
+        return ""
+    release = found.releases()[0]
+    cases = [(action, mode) for action in ("send", "iterate") for mode in ("ratio", "always")]
+    if not all(f"{action} {mode}" in found.found["own"][release] for action, mode in cases):
+        return ""
+    cost = {each: median(found.cost(release, " ".join(each), WRAPPED)) for each in cases}
+    unsampled, sampled = (sum(cost[action, mode] for action in ("send", "iterate")) for mode in ("ratio", "always"))
+    size = sum(found.found["span-bytes"].values())
+    rows = (
+        (f"{rate:,}", f"1 in {one_in:,}" if one_in > 1 else "all", *_load(rate, one_in, unsampled, sampled, size))
+        for rate in RATES
+        for one_in in SAMPLED
+    )
+    return table(("records/s", "sampled", "cores, sent and consumed", "spans/s", "bytes/s of spans"), rows)
+
+
+def _load(rate: int, one_in: int, unsampled: float, sampled: float, size: int) -> Sequence[str]:
+    cores = rate * (unsampled + (sampled - unsampled) / one_in) / 1e6
+    spans = 2 * rate / one_in
+    return f"{cores:,.2f}", f"{spans:,.0f}" if spans >= 1 else f"{spans:.1f}", _bytes(rate / one_in * size)
+
+
+def _bytes(amount: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:  # noqa: PLR2004 (of a unit in the next)
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} GB"
+
+
+def about(found: Results) -> str:
+    """Return what the figures were taken with."""
+    told = found.found.get("about")
+    if not told:
+        return ""
+    packages = ", ".join(f"{name} {told[name]}" for name in told if name not in ("python", "cores"))
+    return f"Measured on {told['cores']} cores with Python {told['python']}, {packages}."
