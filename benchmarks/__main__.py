@@ -20,7 +20,7 @@ def measure(part: str, given: argparse.Namespace) -> dict[str, Any]:
         found = run.own(turns, 3 if quick else 20, [None] if quick else [None, *given.other_kafka])
         return {"own": found, "span-bytes": run.program("span_bytes")}
     if part == "end-to-end":
-        return {part: run.throughput(ROUNDS * turns, 2_000 if quick else 10_000)}
+        return {part: run.throughput(ROUNDS * turns, 6 if quick else 1)}
     if part == "memory":
         return {part: run.memory(20_000 if quick else 1_000_000)}
     return {part: run.imports(3 if quick else 15)}

@@ -17,12 +17,12 @@ from benchmarks.faces import FACES, client_of, consuming, sending
 from benchmarks.modes import MODES, ONE_IN, configure
 from otelkafka import ConsumerOptions
 
-ACTIONS = ("send", "iterate", "poll")
-COUNT = 10_000
+COUNTS = {"send": 10_000, "iterate": 30_000, "poll": 30_000}  # a round takes about a third of a second
+ACTIONS = tuple(COUNTS)
 SENT, UNSAMPLED, SAMPLED = "sent", "unsampled", "sampled"
 
 
-def fill(broker: Any, count: int = 2 * COUNT) -> None:
+def fill(broker: Any, count: int = max(COUNTS.values())) -> None:
     """Make the topics, and fill those that are consumed with so many records."""
     broker.create_topic(SENT)
     for topic, one_in in ((UNSAMPLED, ONE_IN), (SAMPLED, 1)):
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("mode", choices=MODES)
     parser.add_argument("face", choices=FACES)
     parser.add_argument("--servers", required=True)
-    parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--count", type=int, required=True, help="records of a round")
     given = parser.parse_args()
     configure(given.mode)
     if given.action == "send":

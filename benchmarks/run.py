@@ -85,14 +85,19 @@ def own(turns: int, rounds: int, releases: list[Path | None]) -> dict[str, Any]:
     return found
 
 
-def throughput(rounds: int, count: int) -> dict[str, Any]:
-    """Return the records a second of every face of every case on a real Kafka, one figure a round, taken in turns."""
+def throughput(rounds: int, share: int) -> dict[str, Any]:
+    """Return the records a second of every face of every case on a real Kafka, one figure a round, taken in turns.
+
+    Args:
+        rounds: of each face.
+        share: which part of the usual number of records a round has.
+    """
     found: dict[str, Any] = {}
     with start_broker(kind="kafka") as broker:
         end_to_end.fill(broker)
-        where = (f"--servers={broker.bootstrap_servers}", f"--count={count}")
         for action, mode in product(end_to_end.ACTIONS, MODES):
             _say(f"end to end: {action} {mode}")
+            where = (f"--servers={broker.bootstrap_servers}", f"--count={end_to_end.COUNTS[action] // share}")
             found[f"{action} {mode}"] = _in_turns(rounds, action, mode, where)
     return found
 

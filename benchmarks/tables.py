@@ -54,7 +54,17 @@ def _figure(target: Target, found: Results, face: str) -> float | None:
 
 def own_cost(found: Results) -> str:
     """Return the microseconds that each face adds to the bare client, and the ratios to the minimum."""
-    head = ("action", "mode", "kafka-python", "minimum", "contrib", "wrapped", "instrumented", "to the minimum", "")
+    head = (
+        "action",
+        "mode",
+        "kafka-python",
+        "minimum",
+        "contrib",
+        "wrapped",
+        "instrumented",
+        "wrapped to minimum",
+        "instrumented to it",
+    )
 
     def row(release: str, case: str) -> Iterator[str]:
         for face in ("minimum", "contrib", WRAPPED, INSTRUMENTED):
