@@ -28,6 +28,7 @@ class Demo:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=_heed_ctrl_c,  # noqa: PLW1509 (no thread of the tests holds a lock here)
         )
 
     def finish(self):
@@ -42,6 +43,11 @@ class Demo:
     def living(self):
         """Return the processes that are left."""
         return [place.parent.name for place in Path("/proc").glob("[0-9]*/environ") if self.mark in _read(place)]
+
+
+def _heed_ctrl_c():
+    """What a shell starts in the background ignores it, and so would all that the tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _read(place):
