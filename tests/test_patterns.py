@@ -1,0 +1,78 @@
+"""What is done with records again and again makes the traces that the documentation shows, on a real Kafka."""
+
+from itertools import islice
+
+import pytest
+
+from examples.patterns import dead_letter, delayed_retry, replay
+from examples.patterns.__main__ import NAMES, PAGES, TRACE, page, play
+from examples.patterns.stage import Stage
+from examples.patterns.story import story
+
+pytestmark = pytest.mark.real_kafka
+
+
+@pytest.fixture
+def stage(broker):
+    with Stage(broker) as found:
+        yield found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_of_a_pattern_shows_the_trace_of_a_run(broker, name):
+    """The trace on the page is that of a run; `python -m examples.patterns --write` puts a new one there."""
+    shown = TRACE.search(page(name).read_text()).group().rstrip("\n")
+    assert shown == story(play(name, broker))
+
+
+def test_every_pattern_has_a_page_and_every_page_a_pattern():
+    """The pages are those of the patterns, and the index."""
+    assert {path.name for path in PAGES.glob("*.md")} == {"index.md", *(page(name).name for name in NAMES)}
+
+
+def test_a_dead_letter_says_where_it_lay_and_what_failed_it(stage):
+    """What is put aside is the record as it came, with two headers more, and one context."""
+    orders, dead = stage.topic("orders"), stage.topic("orders.dead")
+    producer = stage.producer()
+    producer.send(orders, b"one", key=b"k", headers=[("tenant", b"a")]).get(30)
+    dead_letter.handle_or_bury(stage.consumer(orders, "stock"), producer, lambda record: int(record.value), dead, 1)
+    (letter,) = islice(stage.consumer(dead, process="manual"), 1)
+    assert (letter.key, letter.value) == (b"k", b"one")
+    assert [key for key, _ in letter.headers] == ["tenant", "dead-letter.place", "dead-letter.error", "traceparent"]
+    told = dict(letter.headers)
+    assert told["dead-letter.place"] == f"{orders}/0/0".encode()
+    assert told["dead-letter.error"].startswith(b"ValueError(")
+
+
+def test_a_retry_that_succeeds_is_the_last(stage):
+    """What fails once is handled again when it is due, in the same trace, and its wait is the consumer's own."""
+    failures = [ConnectionError("not now")]
+
+    def handle(_):
+        if failures:
+            raise failures.pop()
+
+    orders, later = stage.topic("orders"), stage.topic("orders.retry")
+    producer = stage.producer()
+    failed = delayed_retry.Retries(producer, later, dead="unused")
+    producer.send(orders, b"1", headers=[("tenant", b"a")]).get(30)
+    for topic, group, delay in ((orders, "stock", 0), (later, "stock.retry", delayed_retry.DELAY)):
+        consumer = stage.consumer(topic, group, process="manual")
+        delayed_retry.handle_or_retry(consumer, handle, failed, delay, count=1)
+    (first,), (second,) = stage.recorder.named("process orders"), stage.recorder.named("process orders.retry")
+    assert first.attributes["error.type"] == "ConnectionError"
+    assert "error.type" not in second.attributes
+    assert first.context.trace_id == second.context.trace_id
+    assert second.attributes["otelkafka.queue.duration"] >= delayed_retry.DELAY - 0.001
+    assert second.start_time - first.start_time >= (delayed_retry.DELAY - 0.001) * 1e9
+
+
+def test_the_age_of_a_replayed_record_is_nobodys_slowness(broker):
+    """A record of a week ago has waited for a week, of which neither busy nor fetch has a part."""
+    spans = [span for span in play("replay", broker) if span.name == "process orders"]
+    assert len(spans) == replay.ORDERS
+    for span in spans:
+        told = span.attributes
+        parts = told["otelkafka.queue.busy_duration"] + told["otelkafka.queue.fetch_duration"]
+        assert told["otelkafka.queue.duration"] > replay.WEEK
+        assert parts < told["otelkafka.queue.duration"] - replay.WEEK + 0.01
