@@ -35,7 +35,7 @@ class Broker(ABC):
 
     Attributes:
         kind: "given", "kafka" or "embedded".
-        bootstrap_servers: "host:port", several joined by commas.
+        bootstrap_servers: "host:port", of several nodes joined by commas.
         description: what runs where, to print.
 
     """
@@ -64,13 +64,17 @@ class Broker(ABC):
         self._make_topic(name, partitions, config or {})
         wire.wait_for_leaders(self.bootstrap_servers, name, partitions)
 
-    def kill(self) -> None:
-        """End the node at once, as SIGKILL does; its data stay. Only "kafka" can."""
+    def kill(self, node: int | None = None) -> None:
+        """End a node at once, as SIGKILL does, or all of them; their data stay. Only "kafka" can."""
         raise self._only_kafka_can()
 
-    def restart(self) -> None:
-        """Start the node again, with the same port and data; kill it first if it runs. Only "kafka" can."""
+    def restart(self, node: int | None = None) -> None:
+        """Start a node again, or all of them, with the same port and data. Only "kafka" can."""
         raise self._only_kafka_can()
+
+    def leader_of(self, topic: str) -> int:
+        """Return the id of the node that leads a topic's first partition."""
+        return wire.metadata(self.bootstrap_servers, topic).leaders[0]
 
     @abstractmethod
     def stop(self) -> None:

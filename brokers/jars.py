@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 import threading
@@ -16,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from brokers.broker import BrokerUnavailable
 from brokers.progress import Progress
+from brokers.releases import release
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CACHE_VARIABLE = "OTELKAFKA_CACHE"
 REPOSITORY_VARIABLE = "OTELKAFKA_MAVEN_REPOSITORY"
-OLDEST = (3, 7, 0)
 MANIFEST = "jars.txt"
 STAGING = "download-"
 ABANDONED_AFTER = 3600.0
@@ -44,6 +43,7 @@ class Program:
         coordinate: Maven's, as "group:artifact:version" or "group:artifact:version:classifier".
         whole: whether that jar has all that it needs in it.
         instead: what to do where it cannot be had.
+        more: coordinates of single jars that it needs beside those that its description names.
 
     """
 
@@ -52,6 +52,7 @@ class Program:
     coordinate: str
     whole: bool
     instead: str
+    more: tuple[str, ...] = ()
 
     @property
     def description_path(self) -> str:
@@ -68,10 +69,10 @@ def kafka_jars(version: str) -> Path:
         ValueError: no such version can run here.
 
     """
-    _check_version(version)
+    chosen = release(version)
     instead = "KAFKA_BOOTSTRAP_SERVERS to a broker that runs already, or OTELKAFKA_BROKER=embedded"
-    coordinate = f"org.apache.kafka:kafka_2.13:{version}"
-    return jars_of(Program(f"Apache Kafka {version}", f"kafka-{version}", coordinate, whole=False, instead=instead))
+    name, directory = f"Apache Kafka {version}", f"kafka-{version}"
+    return jars_of(Program(name, directory, chosen.coordinate, whole=False, instead=instead, more=chosen.more))
 
 
 def jars_of(program: Program) -> Path:
@@ -88,13 +89,6 @@ def jars_of(program: Program) -> Path:
     if not _complete(jars):
         _download(program, jars)
     return jars
-
-
-def _check_version(version: str) -> None:
-    if not re.fullmatch(r"\d+\.\d+\.\d+", version) or tuple(map(int, version.split("."))) < OLDEST:
-        oldest = ".".join(map(str, OLDEST))
-        msg = f'no Apache Kafka {version!r}: the version must be a release such as "4.1.1", {oldest} at least'
-        raise ValueError(msg)
 
 
 def _cache() -> Path:
@@ -189,7 +183,8 @@ def _artifacts(context: Any, program: Program) -> list[Any]:  # jgo is imported 
         return [dependency.artifact]
     inputs, transitive = context.resolver.resolve([dependency])
     found = [dependency.artifact for dependency in (*inputs, *transitive)]
-    return [*found, *_logging(context, found)]
+    more = [_dependency(context, coordinate).artifact for coordinate in program.more]
+    return [*found, *more, *_logging(context, found)]
 
 
 def _logging(context: Any, artifacts: Iterable[Any]) -> list[Any]:

