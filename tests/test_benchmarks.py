@@ -14,6 +14,8 @@ from benchmarks.results import Results
 from benchmarks.stubs import BATCH
 from tests.fakes import FakeProducer
 
+pytestmark = pytest.mark.once
+
 CASES = [(action, face) for action in ACTIONS for face in faces_of(action)]
 RECORDS = 20
 

@@ -22,6 +22,8 @@ import brokers
 from brokers import BrokerUnavailable, start_broker
 from brokers.jars import KafkaNotInstallable
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(brokers.__file__).parents[1]
 PATIENCE = 30.0
 
@@ -344,9 +346,9 @@ def test_all_that_belongs_to_kafka_ends_with_the_process_that_started_it(own_kaf
 
 
 @pytest.mark.real_kafka
-@pytest.mark.parametrize("version", ["0.10.2.2", "2.8.2", "3.9.1", "4.3.0"])
-def test_each_release_keeps_its_data_over_a_restart(own_kafka, version):
-    """The oldest, the last with the old records and the newest start, with ZooKeeper or without, and come back."""
+@pytest.mark.parametrize("version", ["0.10.2.2", "2.8.2"])
+def test_kafka_with_zookeeper_keeps_its_data_over_a_restart(own_kafka, version):
+    """A node that is killed and restarted is not taken for another than itself, and has its data."""
     with start_broker("kafka", version=version) as broker:
         topic = new_topic(broker, partitions=2)
         produce(broker, topic, b"before")

@@ -15,7 +15,7 @@ from tests.face import bare_of, wrap_consumer, wrap_producer
 PATIENCE = 60
 TENANT = ("tenant", b"a")
 
-pytestmark = pytest.mark.real_kafka
+pytestmark = [pytest.mark.real_kafka, pytest.mark.per_client]
 
 
 class Stage:

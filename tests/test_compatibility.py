@@ -1,0 +1,37 @@
+"""What the documentation says of versions is what tox's lanes have."""
+
+import importlib.metadata
+import os
+import platform
+
+import pytest
+
+from docs.lanes import COLUMNS, NEWEST, PAGE, TABLE, Lanes
+
+LANES = Lanes()
+LANE = os.environ.get("TOX_ENV_NAME", "")
+
+
+def test_the_page_has_every_lane_with_its_versions():
+    """The table on the page is made from tox.ini; `python docs/lanes.py` writes it anew."""
+    assert TABLE.search(PAGE.read_text()).group() == LANES.table()
+
+
+@pytest.mark.skipif(LANE not in LANES.names, reason="only a lane of tox has versions to hold")
+def test_this_lane_has_the_versions_that_it_names():
+    """What is installed is what the lane's row says."""
+    pins = LANES.pins(LANE)
+    assert {name: importlib.metadata.version(name) for name in pins} == pins
+    python = LANES.python(LANE)
+    assert python is None or platform.python_version().startswith(f"{python}.")
+
+
+def test_every_release_is_in_a_lane():
+    """Each value of each factor has a lane: kafka-python's releases, Pythons, OpenTelemetry's floor, middle and newest."""
+    rows = {lane: LANES.pins(lane) for lane in LANES.names}
+    values = {name: {pins.get(name, NEWEST) for pins in rows.values()} for name in COLUMNS}
+    assert {version.rpartition(".")[0] for version in values["kafka-python"]} == {"2.0", "2.1", "2.2", "2.3", "3.0"}
+    assert len(values["opentelemetry-sdk"]) == 3
+    assert values["wrapt"] >= {"1.16.0", NEWEST}
+    assert {LANES.python(lane) for lane in rows} >= {"3.10", "3.11", "3.12", "3.13"}
+    assert sum("whole" in lane for lane in rows) == 1
