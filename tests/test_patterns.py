@@ -76,3 +76,24 @@ def test_the_age_of_a_replayed_record_is_nobodys_slowness(broker):
         parts = told["otelkafka.queue.busy_duration"] + told["otelkafka.queue.fetch_duration"]
         assert told["otelkafka.queue.duration"] > replay.WEEK
         assert parts < told["otelkafka.queue.duration"] - replay.WEEK + 0.01
+
+
+def test_what_a_batch_sends_on_links_to_the_records_own_traces(stage):
+    """With a record's headers, a send in a batch is a child of the batch's span, and links to the record's send."""
+    readings, checked = stage.topic("readings"), stage.topic("checked")
+    producer = stage.producer()
+    for value in (b"1", b"2"):
+        producer.send(readings, value).get(30)
+    consumer, count = stage.consumer(readings), 0
+    while count < 2:
+        polled = consumer.poll(timeout_ms=500)
+        with consumer.process_batch(polled):
+            for record in [each for records in polled.values() for each in records]:
+                producer.send(checked, record.value, headers=record.headers).get(30)
+                count += 1
+    sent = stage.recorder.wait_for("send readings", 2)
+    batches = {span.context.span_id for span in stage.recorder.named("process readings")}
+    passed_on = stage.recorder.wait_for("send checked", 2)
+    assert {span.parent.span_id for span in passed_on} <= batches
+    linked = [[link.context.span_id for link in span.links] for span in passed_on]
+    assert linked == [[span.context.span_id] for span in sent]
