@@ -37,6 +37,10 @@ class Stage:
         bare = KafkaConsumer(
             self.topic, group_id=f"{group} {self.topic}", **settings, **config, **self.broker.client_options
         )
+        until = time.monotonic() + PATIENCE
+        while not bare.partitions_for_topic(self.topic):  # a leader assigns nothing of what it does not know
+            assert time.monotonic() < until, "the topic is not known"
+            time.sleep(0.01)
         return self._keep(wrap_consumer(bare, self._told(ConsumerOptions)))
 
     def close(self):

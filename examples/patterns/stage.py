@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from otelkafka import ConsumerOptions, ProducerOptions, TracedConsumer, TracedPr
 from otelkafka.testing import SpanRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from opentelemetry.trace import Tracer
     from typing_extensions import Self
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from brokers import Broker
 
 SOON = 500
+PATIENCE = 30
 
 
 class Stage(ExitStack):
@@ -82,3 +84,12 @@ class Stage(ExitStack):
         else:
             consumer.assign([TopicPartition(topic, 0)])
         return consumer
+
+
+def _wait_until(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > until:
+            msg = f"the topic was not known within {PATIENCE} s: look at the broker's log"
+            raise TimeoutError(msg)
+        time.sleep(0.01)
