@@ -194,17 +194,19 @@ def test_automatic_commits_are_counted_by_result(broker, make_producer, topic):
     metrics, heard = MetricRecorder(), []
     config = {"enable_auto_commit": True, "auto_commit_interval_ms": 50, "auto_offset_reset": "earliest"}
     config["metadata_max_age_ms"] = 500
-    config["default_offset_commit_callback"] = lambda offsets, response: heard.append(response)
+    config["default_offset_commit_callback"] = lambda *told: heard.append(told)
     bare = KafkaConsumer(topic, group_id=f"of {topic}", **config, **broker.client_options)
     consumer = wrap_consumer(bare, ConsumerOptions(meter_provider=metrics.meter_provider))
     fill(make_producer, topic, 4)
-    wait_until(lambda: consumer.poll(timeout_ms=100) is not None and len(heard) > 2, "no automatic commit was told")
+    # Before it has its partitions the client may commit nothing, and on a busy machine it may fail: it tells of both.
+    done = lambda: len([offsets for offsets, response in heard if offsets and not isinstance(response, Exception)])
+    wait_until(lambda: consumer.poll(timeout_ms=100) is not None and done() > 2, "no automatic commit was told")
     consumer.close()
-    ((told, count),) = metrics.points("otelkafka.consumer.auto_commits")
-    assert count == len(heard)
-    assert told["messaging.consumer.group.name"] == f"of {topic}"
-    assert told["messaging.destination.name"] == topic
-    assert "error.type" not in told
+    points = metrics.points("otelkafka.consumer.auto_commits")
+    assert sum(count for _, count in points) == len(heard)
+    assert {told["messaging.consumer.group.name"] for told, _ in points} == {f"of {topic}"}
+    of_topic = [each for each in points if each[0].get("messaging.destination.name") == topic]
+    assert [count for told, count in of_topic if "error.type" not in told] == [done()]
 
 
 @pytest.mark.real_kafka
