@@ -11,7 +11,6 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from otelkafka.in_process import Work
 from otelkafka.shortcuts import attach, get_current
 from otelkafka.telemetry import Telemetry
-from otelkafka.w3c import UnparsedSpan
 
 
 class Processing(Protocol):
@@ -20,7 +19,7 @@ class Processing(Protocol):
     telemetry: Telemetry
 
     def ended(self, work: Work, error: BaseException | None) -> None:
-        """Hear of it, before the span ends, and of how the processing failed, if it did."""
+        """Hear of it, and of how the processing failed, if it did; end the span."""
 
 
 class OpenSpan(Work):
@@ -43,8 +42,8 @@ class OpenSpan(Work):
         self.record = record
         self.owner = owner
 
-    def attach(self, context: Mapping[str, object]) -> None:
-        """Make `context` current, and this the innermost of the open spans here."""
+    def attach(self, context: Mapping[str, object], ambient: Context) -> None:
+        """Make `context` current in the place of `ambient`, and this the innermost of the open spans here."""
         outer = _innermost.get(_UNSET)
         if outer is _UNSET:
             _innermost.set(None)  # to go back to a value costs less than to go back to none
@@ -52,7 +51,7 @@ class OpenSpan(Work):
             self.outer = _live(outer)
         self._mark = _innermost.set(self)
         attached = _Attached(context)
-        attached.opened, attached.outside = self, get_current()
+        attached.opened, attached.outside = self, ambient
         attach(attached)
 
     def end(self, error: BaseException | None = None, now: int | None = None) -> None:
@@ -64,24 +63,21 @@ class OpenSpan(Work):
         """
         if self._mark is not None:
             self.leave()
-        if self.ended:
+            self._mark = None
+        processing = self._processing
+        if self.ended or processing is None:
+            self.ended, self.record = True, None
             return
         self.ended = True
+        self.ended_at = time_ns() if now is None else now
         if error is not None:
             self.fail(error)
-        processing, failure = self._processing, self._failure
-        self.record = self.owner = self._failure = self._mark = self._processing = None
+        self.record = self.owner = self._processing = None
         if self.outer is not None:
             self.outer = _live(self.outer)
-        if processing is None:
-            return
-        self.ended_at = time_ns() if now is None else now
-        try:
-            processing.ended(self, failure)
-        except Exception as raised:  # noqa: BLE001 (whatever it is, the application must not get it)
-            processing.telemetry.guard.contain("process", raised)
-        if type(self.span) is not UnparsedSpan:
-            processing.telemetry.end_span(self.span, end_time=self.ended_at)
+        processing.ended(self, self._failure)
+        if self._failure is not None:
+            self._failure = None
 
     def end_here(self) -> None:
         """End the span if it was attached in this very context; one that this context inherited goes on."""

@@ -14,12 +14,13 @@ from otelkafka.client import ClientFacts
 from otelkafka.current import OpenSpan
 from otelkafka.in_process import InProcess, Work
 from otelkafka.links import add_creation_links, link_predecessor, link_to, tell_dropped
+from otelkafka.metrics import Instruments
 from otelkafka.operation import Operation, context_of
 from otelkafka.options import ConsumerOptions
 from otelkafka.propagation import carries_context, context_in, merge, read
 from otelkafka.shortcuts import get_current
 from otelkafka.telemetry import Telemetry, is_suppressed
-from otelkafka.w3c import SPAN_KEY
+from otelkafka.w3c import SPAN_KEY, UnparsedSpan
 from otelkafka.wait import Handover, Wait, WaitHistory, queue_of, wait_of
 
 
@@ -69,20 +70,20 @@ class Processing:
             if start is None:
                 start = time_ns()
                 telemetry.look(start)
-            topic, opened = record.topic, OpenSpan(self, record, owner)
-            opened.destination = destination = telemetry.destinations[topic]
+            destination, rules, tracer = telemetry.destinations[record.topic], telemetry.rules, None
+            opened = OpenSpan(self, record, owner)
+            opened.destination = destination
             opened.partition, opened.offset, opened.start = record.partition, record.offset, start
-            rules, tracer = telemetry.rules, None
-            if rules is not None and self._is_plain and destination.traced and rules.hold():
-                span, _, drawn = rules.sampling.continue_trace(record.headers, ambient)
+            if rules is not None and self._is_plain and destination.traced:
+                span, _, drawn = rules.continue_trace(record.headers, ambient)
                 if span is not None:
                     opened.span = span
                     if telemetry.instruments is not None:
                         telemetry.guard.call("measure", None, self._measure, opened, [record], None)
                         self.in_process.begin(opened)
-                    opened.attach({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
+                    opened.attach({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span}, ambient)
                     return opened
-                tracer = None if drawn is None else rules.sampling.tracer_for(drawn)
+                tracer = None if drawn is None else rules.tracer_for(drawn)
             return self._open(opened, record, ambient, tracer, handover, consumer)
         except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
             self.telemetry.guard.contain("process", error)
@@ -130,7 +131,7 @@ class Processing:
         if telemetry.instruments is not None:
             telemetry.guard.call("measure", None, self._measure, opened, [record], [created])
         self.in_process.begin(opened)
-        opened.attach(context)
+        opened.attach(context, ambient)
         return opened
 
     def _start(
@@ -174,15 +175,20 @@ class Processing:
             series.total(instruments.without_context).add(without_context)
 
     def ended(self, work: Work, error: BaseException | None) -> None:
-        """Hear of the end of an open span, before its span ends."""
+        """Hear of the end of an open span, and end its span."""
         self._predecessor = work
-        if self.in_process.works:
-            self.in_process.end(work)
-        instruments = self.telemetry.instruments
-        if instruments is not None:
-            series = self._operation.series(work.destination, work.partition, error)
-            duration = attributes.seconds(work.ended_at - work.start)
-            instruments.process_duration.record(duration, series.attributes, context_of(work.span))
+        telemetry, span = self.telemetry, work.span
+        if type(span) is UnparsedSpan and telemetry.instruments is None:
+            return
+        self.in_process.end(work)
+        if telemetry.instruments is not None:
+            telemetry.guard.call("measure", None, self._measure_end, telemetry.instruments, work, error)
+        telemetry.end_span(span, end_time=work.ended_at)
+
+    def _measure_end(self, instruments: Instruments, work: Work, error: BaseException | None) -> None:
+        series = self._operation.series(work.destination, work.partition, error)
+        duration = attributes.seconds(work.ended_at - work.start)
+        instruments.process_duration.record(duration, series.attributes, context_of(work.span))
 
     def _relate(self, ambient: Context, created: SpanContext, merged: Context) -> tuple[Context, list[Link]]:
         """Return the context that holds the parent, and the links that the relation asks for."""
@@ -235,7 +241,7 @@ class Processing:
         if telemetry.instruments is not None:
             telemetry.guard.call("measure", None, self._measure, opened, records, created)
         self.in_process.begin(opened)
-        opened.attach(context)
+        opened.attach(context, ambient)
         return opened
 
     def _tell_batch(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext]) -> None:

@@ -46,6 +46,8 @@ class Telemetry:
         instruments: of the meter provider; None as long as nobody listens.
         destinations: what the options say of topics.
         rules: what is certain of sampling and propagation as long as they `hold()`; None where nothing is.
+        looked: when it was last asked about what may have changed; a Unix time in nanoseconds, like the next.
+        look_at: when to `look()` again, also where the clock was set back before `looked`.
     """
 
     def __init__(self, options: Options) -> None:
@@ -54,7 +56,7 @@ class Telemetry:
         self.instruments: Instruments | None = None
         self._waiting: list[WeakMethod[Callable[[Instruments], None]]] = []
         self.rules: Rules | None = None
-        self._looked = 0
+        self.looked = self.look_at = 0
         opted_in = os.environ.get(semconv.STABILITY_OPT_IN, "").split(",")
         self.old_names = semconv.STABILITY_DUP in map(str.strip, opted_in)
         self.destinations = Destinations(options, self.guard)
@@ -73,9 +75,9 @@ class Telemetry:
         Args:
             now: Unix time in nanoseconds.
         """
-        if 0 <= now - self._looked < _LOOK_EVERY:
+        if self.looked <= now < self.look_at:
             return
-        self._looked = now
+        self.looked, self.look_at = now, now + _LOOK_EVERY
         self.rules = self.guard.call("rules", None, rules_of, self.options, "otelkafka", VERSION, semconv.SCHEMA_URL)
         if self.instruments is None:
             self.instruments = self.guard.call("get_meter", None, self._get_instruments)

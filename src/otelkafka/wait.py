@@ -134,32 +134,38 @@ class WaitHistory:
 
     Attributes:
         told: whether a listener tells of assignments; where none does, they are compared after fetches.
-        compare_at: when they are to be compared again: to do so for each record would cost as much as the record.
         spent: the running totals.
         lags: of each assigned partition, as of the last record handed over.
     """
 
     def __init__(self, now: int) -> None:
         self.told = True
-        self.compare_at = 0
         self._since = now
         self._assigned: dict[tuple[str, int], int] = {}
         self._handovers: dict[tuple[str, int], tuple[tuple[int, int, Handover], ...]] = {}
         self._marks = ([now], [0])
-        self._next_mark = now + MILLISECOND
+        self._last_mark = self._next_mark = now
         self.spent = TimeSpent(now)
         self.lags: dict[tuple[str, int], int] = {}
 
-    def note_fetch(self, start: int, end: int) -> None:
-        """Note that the consumer has been fetching, and hands over what it fetched, or an error."""
-        if start >= self._next_mark:
-            self._mark(start)
+    def note_fetch(self, start: int, end: int) -> bool:
+        """Note that the consumer has been fetching, and hands over what it fetched, or an error.
+
+        Returns:
+            True about once a millisecond, and as soon as the clock was set back.
+        """
         spent = self.spent
         spent.entered = None
+        if self._last_mark <= start <= end < self._next_mark:
+            spent.fetched += end - start
+            return False
+        if start >= self._next_mark:
+            self._mark(start)
         if end > start:
             spent.fetched += end - start
         if end >= self._next_mark:
             self._mark(end)
+        return True
 
     def assign(self, partitions: set[tuple[str, int]], now: int) -> None:
         """Note the partitions that the consumer has been assigned in addition."""
@@ -212,7 +218,7 @@ class WaitHistory:
             self._marks = (moments, totals)
         totals.append(self.spent.fetched)
         moments.append(now)
-        self._next_mark = now + MILLISECOND
+        self._last_mark, self._next_mark = now, now + MILLISECOND
 
     def _total(self, moment: int) -> int:
         """Return the time spent fetching up to `moment`."""
