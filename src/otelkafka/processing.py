@@ -79,7 +79,8 @@ class Processing:
                 if span is not None:
                     opened.span = span
                     if telemetry.instruments is not None:
-                        telemetry.guard.call("measure", None, self._measure, opened, [record], None)
+                        bare = type(span) is not UnparsedSpan or type(span.ids[0]) is int  # its trace begins here
+                        telemetry.guard.call("measure", None, self._measure_one, opened, record, bare)
                         self.in_process.begin(opened)
                     opened.attach({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span}, ambient)
                     return opened
@@ -129,7 +130,7 @@ class Processing:
         else:
             opened.current = trace.get_current_span(context)
         if telemetry.instruments is not None:
-            telemetry.guard.call("measure", None, self._measure, opened, [record], [created])
+            telemetry.guard.call("measure", None, self._measure_one, opened, record, not created.is_valid)
         self.in_process.begin(opened)
         opened.attach(context, ambient)
         return opened
@@ -151,26 +152,17 @@ class Processing:
             work.span = span
         return span
 
-    def _measure(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext] | None) -> None:
-        """Record how long the longest waited of `records`, and how many of them carry no context.
+    def _measure_one(self, work: Work, record: Any, without_context: bool) -> None:  # noqa: FBT001 (a fact, no switch)
+        self._measure(work, queue_of(record, work.start), int(without_context))
 
-        Args:
-            work: what is done with them.
-            records: the records.
-            created: their creation contexts, where these have been read.
-        """
+    def _measure(self, work: Work, queue: int | None, without_context: int) -> None:
+        """Record how long a record waited, or the one of a batch that did longest, and how many carry no context."""
         instruments = self.telemetry.instruments
         if instruments is None:
             return
         series = self._operation.series(work.destination, work.partition)
-        queues = (queue_of(record, work.start) for record in records)
-        longest = max((queue for queue in queues if queue is not None), default=None)
-        if longest is not None:
-            instruments.queue_duration.record(attributes.seconds(longest), series.attributes, context_of(work.span))
-        if created is None:
-            without_context = sum(not carries_context(self.telemetry, record) for record in records)
-        else:
-            without_context = sum(not context.is_valid for context in created)
+        if queue is not None:
+            instruments.queue_duration.record(attributes.seconds(queue), series.attributes, context_of(work.span))
         if without_context:
             series.total(instruments.without_context).add(without_context)
 
@@ -239,10 +231,19 @@ class Processing:
                 telemetry.guard.call("process_batch", None, self._tell_batch, opened, traced, created)
             context = trace.set_span_in_context(opened.span, ambient)
         if telemetry.instruments is not None:
-            telemetry.guard.call("measure", None, self._measure, opened, records, created)
+            telemetry.guard.call("measure", None, self._measure_batch, opened, records, created)
         self.in_process.begin(opened)
         opened.attach(context, ambient)
         return opened
+
+    def _measure_batch(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext] | None) -> None:
+        queues = (queue_of(record, work.start) for record in records)
+        longest = max((queue for queue in queues if queue is not None), default=None)
+        if created is None:
+            without_context = sum(not carries_context(self.telemetry, record) for record in records)
+        else:
+            without_context = sum(not context.is_valid for context in created)
+        self._measure(work, longest, without_context)
 
     def _tell_batch(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext]) -> None:
         handovers = [self._handover_of(record, work.start) for record in records]
