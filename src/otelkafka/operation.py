@@ -164,10 +164,11 @@ class Operation:
 
     def learned(self, destination: Destination, partition: int) -> Attributes:
         """Return what is known of a partition beyond what was known before its number was: the leader, say."""
-        before, known = self._known_of(destination, None), self._known_of(destination, partition)
+        self._renew()
         key = (destination.name, destination.topic, partition)
         found = self._learned.get(key)
         if found is None:
+            before, known = self._known_of(destination, None), self._known_of(destination, partition)
             found = self._learned[key] = {name: told for name, told in known.items() if before.get(name) != told}
         return found
 
