@@ -1,0 +1,61 @@
+"""The peers: what each is, and what is known of how it deals with contexts, which the tests hold it to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.interop import drivers
+
+DIRECTIONS = (
+    "it sends, otelkafka processes",
+    "otelkafka sends, it receives",
+    "it forwards, otelkafka forwards, it receives",
+    "of two contexts in a record it reads",
+)
+SENT, RECEIVED, FORWARDED, READ = DIRECTIONS
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A client in some language, and what traces it.
+
+    Attributes:
+        name: of both.
+        prepare: builds what there is to build in a directory and returns the driver; raises Missing.
+        sends: name of the span of a send, None where it makes none.
+        receives: name of the span of a record that it takes, None where it makes none.
+        links: whether that span links the sender's, instead of being its child.
+        heeds: whether its sends are children of the context that it is given.
+        continues: whether a record that it forwards stays in its trace.
+        reads: which of two contexts in a record it takes, None where it takes none.
+    """
+
+    name: str
+    prepare: Callable[[Path], drivers.Driver]
+    sends: str | None
+    receives: str | None
+    links: bool = False
+    heeds: bool = True
+    continues: bool = True
+    reads: str | None = "first"
+
+
+PEERS = (
+    Peer("otelsarama", drivers.otelsarama, sends="{} publish", receives="{} receive"),
+    Peer("Java, library", drivers.java_library, sends="{} publish", receives="{} process", reads="last"),
+    Peer(
+        "Java, agent",
+        drivers.java_agent,
+        sends="{} publish",
+        receives="{} process",
+        heeds=False,
+        continues=False,
+        reads="last",
+    ),
+    Peer(
+        "confluent-kafka", drivers.confluent, sends="{} send", receives="{} process", links=True, continues=False
+    ),
+    Peer("aiokafka", drivers.aiokafka, sends="{} send", receives="{} receive", continues=False),
+    Peer("kafka-python", drivers.contrib, sends="{} send", receives="{} receive", continues=False),
+    Peer("kcat", drivers.kcat, sends=None, receives=None, reads=None),
+)
