@@ -32,7 +32,9 @@ def _write(terminalreporter, table, exitstatus):
     if exitstatus == 0 and table.is_whole():
         write(table)
     else:
-        terminalreporter.write_line("docs/interop.md is left as it was: run all of it, with every tool, without a failure")
+        terminalreporter.write_line(
+            "docs/interop.md is left as it was: run all of it, with every tool, without a failure"
+        )
 
 
 @pytest.fixture(scope="session")

@@ -108,8 +108,8 @@ def otelsarama(directory: Path) -> Driver:
 
 def java_library(directory: Path) -> Driver:
     """Compile the program in Java."""
-    class_path = ":".join(f"{jars}/*" for jars in (_jars(LIBRARY), _jars(JAVA_SDK), _kafka()))
     javac = need("javac", "default-jdk-headless")
+    class_path = ":".join(f"{jars}/*" for jars in (_jars(LIBRARY), _jars(JAVA_SDK), _kafka()))
     output_of(javac, "--release", "17", "-d", str(directory), "-cp", class_path, str(HERE / "java" / "Peer.java"))
     command = str(java_program()), *JVM_OPTIONS, "-cp", f"{class_path}:{directory}", "Peer"
     return ProgramDriver(f"kafka-clients {KAFKA}, opentelemetry-kafka-clients {INSTRUMENTATION}", *command)
@@ -155,8 +155,8 @@ def need(tool: str, package: str) -> str:
     return found
 
 
-def _python(program: str, *packages: str) -> Driver:
-    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+def _python(program: str, client: str, instrumentation: str) -> Driver:
+    versions = f"{version(client)}, {instrumentation} {version(instrumentation)}"
     return ProgramDriver(versions, sys.executable, str(HERE / "python" / program))
 
 

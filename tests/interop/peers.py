@@ -11,8 +11,9 @@ DIRECTIONS = (
     "otelkafka sends, it receives",
     "it forwards, otelkafka forwards, it receives",
     "of two contexts in a record it reads",
+    "with a `traceparent` that is no text",
 )
-SENT, RECEIVED, FORWARDED, READ = DIRECTIONS
+SENT, RECEIVED, FORWARDED, READ, BROKEN = DIRECTIONS
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Peer:
         heeds: whether its sends are children of the context that it is given.
         continues: whether a record that it forwards stays in its trace.
         reads: which of two contexts in a record it takes, None where it takes none.
+        survives: whether it hands over a record whose context is no text.
     """
 
     name: str
@@ -38,8 +40,10 @@ class Peer:
     heeds: bool = True
     continues: bool = True
     reads: str | None = "first"
+    survives: bool = True
 
 
+CONTRIB = {"sends": "{} send", "continues": False, "survives": False}
 PEERS = (
     Peer("otelsarama", drivers.otelsarama, sends="{} publish", receives="{} receive"),
     Peer("Java, library", drivers.java_library, sends="{} publish", receives="{} process", reads="last"),
@@ -52,10 +56,8 @@ PEERS = (
         continues=False,
         reads="last",
     ),
-    Peer(
-        "confluent-kafka", drivers.confluent, sends="{} send", receives="{} process", links=True, continues=False
-    ),
-    Peer("aiokafka", drivers.aiokafka, sends="{} send", receives="{} receive", continues=False),
-    Peer("kafka-python", drivers.contrib, sends="{} send", receives="{} receive", continues=False),
+    Peer("confluent-kafka", drivers.confluent, **CONTRIB, receives="{} process", links=True),
+    Peer("aiokafka", drivers.aiokafka, **CONTRIB, receives="{} receive"),
+    Peer("kafka-python", drivers.contrib, **CONTRIB, receives="{} receive"),
     Peer("kcat", drivers.kcat, sends=None, receives=None, reads=None),
 )

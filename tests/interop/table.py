@@ -48,15 +48,19 @@ def part_of(page: str) -> str:
     Raises:
         ValueError: the page has no place for one.
     """
-    _, _, rest = page.partition(BEGIN)
-    part, end, _ = rest.partition(END)
-    if not end:
-        msg = f"{PAGE.name} has no part between {BEGIN!r} and {END!r}: give it one"
-        raise ValueError(msg)
-    return part.strip("\n")
+    return _split(page)[1].strip()
 
 
 def write(table: Table) -> None:
     """Put the table into the page."""
-    page = PAGE.read_text()
-    PAGE.write_text(page.replace(f"{BEGIN}\n{part_of(page)}\n{END}", f"{BEGIN}\n{table.text()}\n{END}"))
+    before, _, after = _split(PAGE.read_text())
+    PAGE.write_text(f"{before}{BEGIN}\n{table.text()}\n{END}{after}")
+
+
+def _split(page: str) -> tuple[str, str, str]:
+    before, _, rest = page.partition(BEGIN)
+    part, end, after = rest.partition(END)
+    if end:
+        return before, part, after
+    msg = f"{PAGE.name} has no part between {BEGIN!r} and {END!r}: give it one"
+    raise ValueError(msg)

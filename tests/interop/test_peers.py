@@ -3,19 +3,19 @@
 import uuid
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaConsumer
 from opentelemetry import baggage, propagate, trace
 from opentelemetry import context as context_api
 
 from otelkafka import ConsumerOptions
 from tests.face import wrap_consumer
-from tests.interop.peers import FORWARDED, READ, RECEIVED, SENT
+from tests.interop.peers import BROKEN, FORWARDED, READ, RECEIVED, SENT
 
 pytestmark = pytest.mark.real_kafka
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 STATE, BAGGAGE = "vendor=one", "tenant=blue"
 CONTEXT = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": STATE, "baggage": BAGGAGE}
-OTHER_TRACE, OTHER_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+OTHER = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 def test_peer_sends(peer, drive, table, broker, topic, take):
@@ -72,26 +72,35 @@ def test_forwarded_there_and_back(peer, drive, table, broker, topics, send, take
     assert dict(last.headers)["baggage"] == BAGGAGE
     if peer.receives:
         assert related(peer, last.span(peer.receives.format(third))) == ids_of(back.context)
-    ways = "one trace" if peer.continues else "the peer starts a new trace"
-    table.saw(peer.name, FORWARDED, f"{ways}; {contexts} `traceparent` after the peer, 1 after otelkafka")
+    trace_told = "one trace" if peer.continues else "a new trace from the peer"
+    table.saw(peer.name, FORWARDED, f"{trace_told}; contexts in the record: {contexts} from the peer, 1 from otelkafka")
 
 
-def test_two_contexts(peer, drive, table, broker, topic):
+def test_two_contexts(peer, drive, table, broker, topic, bare_producer, take):
     """Which of two contexts in a record counts for a peer: for otelkafka it is the last."""
-    with_two = [("traceparent", f"00-{TRACE}-{SPAN}-01".encode()), ("traceparent", OTHER.encode())]
-    producer = KafkaProducer(**broker.client_options)
-    producer.send(topic, b"two", headers=with_two)
-    producer.close()
+    contexts = ("traceparent", CONTEXT["traceparent"].encode()), ("traceparent", f"00-{OTHER}-{SPAN}-01".encode())
+    bare_producer.send(topic, b"two", headers=list(contexts)).get(10)
     told = drive.consume(broker.bootstrap_servers, topic)
-    table.saw(peer.name, READ, f"the {peer.reads}" if peer.reads else "none, it shows both")
+    assert ids_of(take(topic)[1].parent)["trace_id"] == OTHER
     if peer.reads:
-        expected = SPAN if peer.reads == "first" else OTHER_SPAN
-        assert related(peer, told.span(peer.receives.format(topic)))["span_id"] == expected
+        read = related(peer, told.span(peer.receives.format(topic)))["trace_id"]
+        assert read == (TRACE if peer.reads == "first" else OTHER)
     else:
         assert names(told.headers) == ["traceparent", "traceparent"]
+    table.saw(peer.name, READ, f"the {peer.reads}" if peer.reads else "none, it shows both")
 
 
-OTHER = f"00-{OTHER_TRACE}-{OTHER_SPAN}-01"
+def test_broken_context(peer, drive, table, broker, topic, bare_producer, take):
+    """A traceparent that is no text may keep a record from a peer, never from otelkafka."""
+    bare_producer.send(topic, b"broken", headers=[("traceparent", b"\xff")]).get(10)
+    assert take(topic)[1].parent is None
+    if peer.survives:
+        assert names(drive.consume(broker.bootstrap_servers, topic).headers)[:1] == ["traceparent"]
+        table.saw(peer.name, BROKEN, "the record comes")
+    else:
+        with pytest.raises(RuntimeError, match="UnicodeDecodeError"):
+            drive.consume(broker.bootstrap_servers, topic)
+        table.saw(peer.name, BROKEN, "`UnicodeDecodeError` instead of the record")
 
 
 def ids(told):
@@ -150,8 +159,8 @@ def take(broker, recorder):
         bare = KafkaConsumer(topic, **settings, **broker.client_options)
         consumer = wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider))
         try:
-            for record in consumer:
-                body = dict(baggage.get_all())
+            for taken in consumer:
+                record, body = taken, dict(baggage.get_all())
                 break
         finally:
             consumer.close()

@@ -47,7 +47,8 @@ def run(produce, consume, forward):
 
 def print_record(value, headers):
     """Print a record that came."""
-    _print("record", {"value": value.decode(), "headers": [(key, told.decode()) for key, told in headers or ()]})
+    shown = [(key, told.decode(errors="replace")) for key, told in headers or ()]
+    _print("record", {"value": value.decode(), "headers": shown})
 
 
 def _ids(of):
@@ -55,4 +56,4 @@ def _ids(of):
 
 
 def _print(kind, told):
-    print(json.dumps({kind: told}), flush=True)
+    print(json.dumps({kind: told}), flush=True)  # noqa: T201 (it is read by the tests)
