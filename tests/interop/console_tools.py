@@ -5,6 +5,7 @@ import json
 from tests.interop.running import Told, output_of
 
 VALUE = "from a console"
+SEPARATOR = "~"  # a comma is in baggage
 PRINTED = "otel.traces.exporter=experimental-otlp/stdout", "otel.metrics.exporter=none", "otel.logs.exporter=none"
 PRODUCER = "org.apache.kafka.tools.ConsoleProducer"
 CONSUMER = "org.apache.kafka.tools.consumer.ConsoleConsumer"
@@ -12,7 +13,7 @@ KINDS = {4: "PRODUCER", 5: "CONSUMER"}
 
 
 class ConsoleTools:
-    """Drives the tools, whose headers are given and printed as `name:value,name:value`, a tab and the value.
+    """Drives the tools, whose headers are given and printed as `name:value~name:value`, a tab and the value.
 
     Attributes:
         versions: of Kafka and the agent.
@@ -25,11 +26,12 @@ class ConsoleTools:
     def produce(self, servers, topic, headers):
         return self._send(servers, topic, headers.items())
 
-    def consume(self, servers, topic):
-        options = "--from-beginning", "--max-messages", "1", "--property", "print.headers=true"
-        output = output_of(*self._java, CONSUMER, "--bootstrap-server", servers, "--topic", topic, *options)
+    def consume(self, servers, topic, *settings):
+        """Take the first record of a topic, with more of the agent's settings."""
+        options = *_properties("print.headers=true"), "--from-beginning", "--max-messages", "1"
+        output = output_of(*self._java, *settings, CONSUMER, "--bootstrap-server", servers, "--topic", topic, *options)
         (line,) = [line for line in output.splitlines() if "\t" in line]
-        return Told(_spans(output), [tuple(header.split(":", 1)) for header in line.split("\t")[0].split(",")])
+        return Told(_spans(output), [tuple(header.split(":", 1)) for header in line.split("\t")[0].split(SEPARATOR)])
 
     def forward(self, servers, source, target):
         taken = self.consume(servers, source)
@@ -37,11 +39,15 @@ class ConsoleTools:
         return Told(taken.spans + sent.spans, taken.headers)
 
     def _send(self, servers, topic, headers):
-        line = ",".join(f"{name}:{value}" for name, value in headers) + f"\t{VALUE}\n"
+        line = SEPARATOR.join(f"{name}:{value}" for name, value in headers) + f"\t{VALUE}\n"
         # Without --sync the tool sends at its shutdown, at which the agent has ended its exporter.
-        options = "--sync", "--property", "parse.headers=true"
+        options = *_properties("parse.headers=true"), "--sync"
         server = "--bootstrap-server", servers
         return Told(_spans(output_of(*self._java, PRODUCER, *server, "--topic", topic, *options, stdin=line)), [])
+
+
+def _properties(headers: str) -> tuple[str, ...]:
+    return "--property", headers, "--property", f"headers.separator={SEPARATOR}"
 
 
 def _spans(output: str) -> list[dict]:

@@ -29,6 +29,7 @@ class Peer:
         heeds: whether its sends are children of the context that it is given.
         continues: whether a record that it forwards stays in its trace.
         reads: which of two contexts in a record it takes, None where it takes none.
+        appends: whether it leaves the context that was in the headers before its own.
         survives: whether it hands over a record whose context is no text.
     """
 
@@ -40,10 +41,11 @@ class Peer:
     heeds: bool = True
     continues: bool = True
     reads: str | None = "first"
+    appends: bool = False
     survives: bool = True
 
 
-CONTRIB = {"sends": "{} send", "continues": False, "survives": False}
+CONTRIB = {"sends": "{} send", "continues": False, "appends": True, "survives": False}
 PEERS = (
     Peer("otelsarama", drivers.otelsarama, sends="{} publish", receives="{} receive"),
     Peer("Java, library", drivers.java_library, sends="{} publish", receives="{} process", reads="last"),

@@ -1,20 +1,11 @@
 """A trace crosses from each peer to otelkafka and back, through a real Kafka."""
 
-import uuid
-
 import pytest
-from kafka import KafkaConsumer
-from opentelemetry import baggage, propagate, trace
-from opentelemetry import context as context_api
 
-from otelkafka import ConsumerOptions
-from tests.face import wrap_consumer
+from tests.interop.contexts import CONTEXT, SPAN, STATE, TENANTS, TRACE, baggage_of, ids, ids_of, names, related
 from tests.interop.peers import BROKEN, FORWARDED, READ, RECEIVED, SENT
 
 pytestmark = pytest.mark.real_kafka
-TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-STATE, BAGGAGE = "vendor=one", "tenant=blue"
-CONTEXT = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": STATE, "baggage": BAGGAGE}
 OTHER = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -30,7 +21,7 @@ def test_peer_sends(peer, drive, table, broker, topic, take):
         assert parent["kind"] == "PRODUCER"
         assert (parent["parent_id"] == SPAN) is peer.heeds
     assert process.context.trace_state.to_header() == STATE
-    assert body == {"tenant": "blue"}
+    assert body == TENANTS
     assert names(record.headers) == ["baggage", "traceparent", "tracestate"]
     table.saw(peer.name, SENT, f"{shown(peer.sends)} → `process T`{'' if peer.heeds else ', in a trace of its own'}")
 
@@ -42,7 +33,7 @@ def test_peer_receives(peer, drive, table, broker, topic, send):
     headers = dict(told.headers)
     assert names(told.headers) == ["baggage", "traceparent", "tracestate"]
     assert headers["traceparent"].split("-")[1] == TRACE
-    assert (headers["tracestate"], headers["baggage"]) == (STATE, BAGGAGE)
+    assert (headers["tracestate"], baggage_of(headers)) == (STATE, TENANTS)
     if not peer.receives:
         assert headers["traceparent"].split("-")[2] == ids_of(sent)["span_id"]
         table.saw(peer.name, RECEIVED, "`send T`, its headers as they are")
@@ -65,11 +56,13 @@ def test_forwarded_there_and_back(peer, drive, table, broker, topics, send, take
     assert ids_of(process.parent) == ids(sender)
     assert (sender["trace_id"] == TRACE) is peer.continues
     contexts = names(record.headers).count("traceparent")
+    assert contexts == 1 + peer.appends
+    assert process.context.trace_state.to_header() == STATE  # also where the peer's trace is a new one
     back = send_on(record, third, process)
     assert back.context.trace_id == process.context.trace_id
     last = drive.consume(broker.bootstrap_servers, third)
     assert names(last.headers) == ["baggage", "traceparent", "tracestate"]
-    assert dict(last.headers)["baggage"] == BAGGAGE
+    assert baggage_of(dict(last.headers)) == TENANTS
     if peer.receives:
         assert related(peer, last.span(peer.receives.format(third))) == ids_of(back.context)
     trace_told = "one trace" if peer.continues else "a new trace from the peer"
@@ -103,79 +96,5 @@ def test_broken_context(peer, drive, table, broker, topic, bare_producer, take):
         table.saw(peer.name, BROKEN, "`UnicodeDecodeError` instead of the record")
 
 
-def ids(told):
-    return {name: told[name] for name in ("trace_id", "span_id")}
-
-
-def ids_of(context):
-    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
-
-
-def related(peer, span):
-    """Which span a peer's is a child of, or links."""
-    if peer.links:
-        (link,) = span["links"]
-        return ids(link)
-    return {"trace_id": span["trace_id"], "span_id": span["parent_id"]}
-
-
-def names(headers):
-    return sorted(name for name, _ in headers)
-
-
 def shown(span_name):
     return f"`{span_name.format('T')}`" if span_name else "its headers"
-
-
-@pytest.fixture
-def topics(broker):
-    made = [f"t-{uuid.uuid4().hex}" for _ in range(3)]
-    for name in made:
-        broker.create_topic(name)
-    return made
-
-
-@pytest.fixture
-def send(make_producer, recorder):
-    """Send a record in the context, and return that of its span."""
-
-    def send(topic):
-        token = context_api.attach(propagate.extract(CONTEXT))
-        try:
-            make_producer().send(topic, b"from otelkafka").get(10)
-        finally:
-            context_api.detach(token)
-        return recorder.wait_for(f"send {topic}")[0].context
-
-    return send
-
-
-@pytest.fixture
-def take(broker, recorder):
-    """Process the first record of a topic; return it, its span, and the baggage that was current."""
-
-    def take(topic):
-        settings = {"auto_offset_reset": "earliest", "consumer_timeout_ms": 30_000, "group_id": uuid.uuid4().hex}
-        bare = KafkaConsumer(topic, **settings, **broker.client_options)
-        consumer = wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider))
-        try:
-            for taken in consumer:
-                record, body = taken, dict(baggage.get_all())
-                break
-        finally:
-            consumer.close()
-        return record, recorder.wait_for(f"process {topic}")[0], body
-
-    return take
-
-
-@pytest.fixture
-def send_on(make_producer, recorder):
-    """Forward a record within its span, headers and all, and return the span of that send."""
-
-    def send_on(record, topic, process):
-        with trace.use_span(trace.NonRecordingSpan(process.context)):
-            make_producer().send(topic, record.value, headers=list(record.headers)).get(10)
-        return recorder.wait_for(f"send {topic}")[0]
-
-    return send_on
