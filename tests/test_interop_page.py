@@ -35,7 +35,7 @@ def test_page_without_a_place_is_refused():
 def test_missing_tool_is_said(prepare, tool, monkeypatch, tmp_path):
     """The tool, and what has it."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Missing, match=f"^{tool} is not installed: apt install "):
+    with pytest.raises(Missing, match=f"^{tool} is not installed: (apt|pip) install "):
         prepare(tmp_path)
 
 

