@@ -1,9 +1,15 @@
 """What docs/interop.md says that peers do, and users would not expect."""
 
+from contextlib import closing
+from itertools import islice
+
 import pytest
+from kafka import KafkaProducer
+from opentelemetry.instrumentation.kafka import KafkaInstrumentor
 
 from otelkafka import inject
-from tests.interop.contexts import CONTEXT, STATE, TRACE, baggage_of, ids, ids_of
+from otelkafka.testing import SpanRecorder
+from tests.interop.contexts import CONTEXT, STATE, TRACE, baggage_of, ids, ids_of, names
 from tests.interop.peers import PEERS
 
 pytestmark = pytest.mark.real_kafka
@@ -63,6 +69,24 @@ def test_blank_in_baggage(drive, broker, topics, send, take):
     assert dict(told.headers)["baggage"] == "city=old+town"
     _, _, body = take(second)
     assert body == {"city": "old+town"}
+
+
+def test_headers_that_are_used_again(broker, topic, make_consumer, recorder):
+    """opentelemetry-instrumentation-kafka-python adds to the caller's list at each send; the last context is the record's."""
+    theirs, headers = SpanRecorder(), [("tenant", b"blue")]
+    KafkaInstrumentor().instrument(tracer_provider=theirs.tracer_provider)
+    try:
+        with closing(KafkaProducer(**broker.client_options)) as producer:
+            for _ in range(3):
+                producer.send(topic, b"", headers=headers)
+    finally:
+        KafkaInstrumentor().uninstrument()
+    consumer = make_consumer()
+    counts = [names(record.headers).count("traceparent") for record in islice(consumer, 3)]
+    assert counts == [1, 2, 3]
+    consumer.close()
+    parents = [ids_of(span.parent) for span in recorder.wait_for(f"process {topic}", 3)]
+    assert parents == [ids_of(span.context) for span in theirs.named(f"{topic} send")]
 
 
 def test_properties_of_baggage():
