@@ -34,6 +34,10 @@ class Kcat:
         return taken
 
     def _send(self, servers, topic, headers):
-        options = [part for name, value in headers for part in ("-H", f"{name}={value}")]
+        options = [part for header in headers for part in ("-H", _option(*header))]
         output_of(self._program, "-P", "-b", servers, "-t", topic, *options, stdin=VALUE)
         return Told([], [])
+
+
+def _option(name, value):
+    return name if value is None else f"{name}={value}"

@@ -71,6 +71,17 @@ def test_blank_in_baggage(drive, broker, topics, send, take):
     assert body == {"city": "old+town"}
 
 
+@only("kcat")
+def test_header_without_a_value(drive, broker, topic, take, make_producer):
+    """Others may send headers that have no value: kafka-python hands them over, and refuses to send them on."""
+    drive.produce(broker.bootstrap_servers, topic, {"traceparent": None, "tenant": None})
+    record, process, _ = take(topic)
+    assert record.headers == [("traceparent", None), ("tenant", None)]
+    assert process.parent is None
+    with pytest.raises(TypeError, match="must be .str, bytes. tuples"):
+        make_producer().send(topic, record.value, headers=record.headers)
+
+
 def test_headers_that_are_used_again(broker, topic, make_consumer, recorder):
     """opentelemetry-instrumentation-kafka-python adds to the caller's list at each send; the last context is the record's."""
     theirs, headers = SpanRecorder(), [("tenant", b"blue")]
