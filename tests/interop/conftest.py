@@ -102,6 +102,8 @@ def take(broker, recorder):
             for taken in consumer:
                 record, body = taken, dict(baggage.get_all())
                 break
+            else:
+                pytest.fail(f"no record came of {topic}")
         finally:
             consumer.close()
         return record, recorder.wait_for(f"process {topic}")[0], body
