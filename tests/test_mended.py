@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 
 from otelkafka import ConsumerOptions, HeaderCarrier, ProducerOptions, process_batch, wrap_handler
 from otelkafka.current import OpenSpan
+from otelkafka.current import _Attached as Attached
 from otelkafka.testing import MetricRecorder
 from otelkafka.wait import Handover, WaitHistory
 from tests.face import engine_of, wrap_consumer, wrap_producer
@@ -319,3 +320,56 @@ def test_assignments_are_not_compared_where_a_listener_tells(recorder):
     assert bare.asked == 0
     assert trace.get_current_span() is trace.INVALID_SPAN
     assert wrap_producer(FakeProducer(), ProducerOptions()) is not None
+
+
+def _count(*kinds):
+    gc.collect()
+    return sum(type(each) in kinds for each in gc.get_objects())
+
+
+def test_two_consumers_in_turn_grow_nothing_and_leave_nothing(recorder):
+    """`zip(a, b)`: each ends its span inside the other's, and the iterators are dropped in the order that opened them."""
+    one, other = (consumer_of(recorder, *map(record, range(300))) for _ in range(2))
+    before = _count(OpenSpan, Attached)
+    for mine, _ in zip(one, other, strict=True):
+        if mine.offset == 200:
+            assert _count(OpenSpan, Attached) - before < 10
+            break
+    assert not current().is_valid
+    assert len(recorder.spans) == 402
+
+
+def test_span_inside_another_stays_known_when_that_one_ends_first(recorder):
+    """process() of the record whose span is open still, though the consumer around it has gone on."""
+    one, other = (consumer_of(recorder, *map(record, range(3))) for _ in range(2))
+    next(one)
+    inner = next(other)
+    next(one)
+    with other.process(inner):
+        pass
+    one.close()
+    other.close()
+    assert not current().is_valid
+    assert len(recorder.spans) == 3
+
+
+def test_chain_of_tasks_that_overlap_does_not_grow(recorder):
+    """Tasks that each start the next inside their own span: nothing of those that are over is kept."""
+    consumer, before, kept = consumer_of(recorder, process="manual"), _count(OpenSpan, Attached), []
+
+    async def work(left):
+        with consumer.process(record(left)):
+            following = asyncio.create_task(work(left - 1)) if left else None
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        kept.append(_count(OpenSpan, Attached) - before if left % 50 == 0 else 0)
+        return following
+
+    async def main():
+        task = asyncio.create_task(work(200))
+        while task is not None:
+            task = await task
+
+    asyncio.run(main())
+    assert max(kept) < 20
