@@ -373,3 +373,16 @@ def test_chain_of_tasks_that_overlap_does_not_grow(recorder):
 
     asyncio.run(main())
     assert max(kept) < 20
+
+
+@pytest.mark.parametrize("style", ["iterate", "poll"])
+def test_loop_that_is_left_after_its_consumer_was_closed_elsewhere_leaves_nothing_behind(recorder, style):
+    """close() in another thread ends the span; leaving the loop restores the context of this one."""
+    consumer = consumer_of(recorder, record(0), record(1))
+    for _ in consumer if style == "iterate" else next(iter(consumer.poll().values())):
+        closing = threading.Thread(target=consumer.close)
+        closing.start()
+        closing.join()
+        break
+    assert not current().is_valid
+    assert len(recorder.spans) == 1
