@@ -386,3 +386,16 @@ def test_loop_that_is_left_after_its_consumer_was_closed_elsewhere_leaves_nothin
         break
     assert not current().is_valid
     assert len(recorder.spans) == 1
+
+
+@pytest.mark.parametrize("way", ["batch", "link", "hook"])
+def test_nothing_stays_in_process_without_an_sdk(way):
+    """Inside a record's span, which the API without an SDK hands back as the inner one: that ends as any other."""
+    provider = trace.NoOpTracerProvider()
+    more = {"link": {"relation": "link"}, "hook": {"on_process": print}}.get(way, {})
+    outer = wrap_consumer(FakeConsumer(record(0), record(1)), ConsumerOptions(tracer_provider=provider))
+    inner = wrap_consumer(FakeConsumer(), ConsumerOptions(tracer_provider=provider, **more))
+    for each in outer:
+        with inner.process_batch([each]) if way == "batch" else inner.process(record(2, headers=[])):
+            pass
+    assert not engine_of(inner).processing.in_process.works
