@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 import threading
+import time
 
 import pytest
 from opentelemetry import trace
@@ -14,7 +15,7 @@ from otelkafka import ConsumerOptions, HeaderCarrier, ProducerOptions, process_b
 from otelkafka.current import OpenSpan
 from otelkafka.current import _Attached as Attached
 from otelkafka.testing import MetricRecorder
-from otelkafka.wait import Handover, WaitHistory
+from otelkafka.wait import Handover, WaitHistory, wait_of
 from tests.face import engine_of, wrap_consumer, wrap_producer
 from tests.fakes import (
     FakeConsumer,
@@ -399,3 +400,36 @@ def test_nothing_stays_in_process_without_an_sdk(way):
         with inner.process_batch([each]) if way == "batch" else inner.process(record(2, headers=[])):
             pass
     assert not engine_of(inner).processing.in_process.works
+
+
+@pytest.mark.parametrize("style", ["iterate", "process"])
+def test_clock_that_is_set_back_makes_no_negative_duration(recorder, metrics, monkeypatch, caplog, style):
+    """A span does not end before it starts; its duration counts, as nothing."""
+    clock = [time.time_ns()]
+    for each in ("sending", "operation", "dispatcher", "processing", "current"):
+        monkeypatch.setattr(f"otelkafka.{each}.time_ns", lambda: clock[0])
+    providers = {"meter_provider": metrics.meter_provider}
+    bare = FakeProducer()
+    producer_of(recorder, bare, **providers).send("t", b"v")
+    clock[0] -= 10**10
+    bare.futures[0].acknowledge()
+    consumer = consumer_of(recorder, record(0), **providers)
+    if style == "iterate":
+        for _ in consumer:
+            clock[0] -= 10**10
+    else:
+        with consumer.process(record(0)):
+            clock[0] -= 10**10
+    assert [span.end_time - span.start_time for span in recorder.spans] == [0, 0]
+    assert metrics.points("messaging.client.operation.duration")
+    assert metrics.points("messaging.process.duration")
+    assert not caplog.text
+
+
+def test_wait_adds_up_after_the_clock_was_set_back():
+    """Handed over at a time that is yet to come: what lies beyond the start is no part of the wait."""
+    second = 10**9
+    history = WaitHistory(0)
+    history.note_fetch(80 * second, 100 * second)
+    wait = wait_of(record(0, timestamp=88_000), 90 * second, 100 * second, history)
+    assert (wait.queue, wait.busy, wait.fetch) == (2 * second, 0, 2 * second)

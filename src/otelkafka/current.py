@@ -71,7 +71,8 @@ class OpenSpan(Work):
             self.ended, self.record = True, None
             return
         self.ended = True
-        self.ended_at = time_ns() if now is None else now
+        # Not before its start: the clock may have been set back.
+        self.ended_at = max(self.start, time_ns() if now is None else now)
         if error is not None:
             self.fail(error)
         self.record = self.owner = self._processing = None
