@@ -52,6 +52,8 @@ class OpenSpan(Work):
         self._mark = _innermost.set(self)
         attached = _Attached(context)
         attached.opened, attached.outside = self, ambient
+        if type(ambient) is _Attached:
+            _let_go(ambient)
         attach(attached)
 
     def end(self, error: BaseException | None = None, now: int | None = None) -> None:
@@ -69,7 +71,8 @@ class OpenSpan(Work):
             self.ended, self.record = True, None
             return
         self.ended = True
-        self.ended_at = time_ns() if now is None else now
+        # Not before its start: the clock may have been set back.
+        self.ended_at = max(self.start, time_ns() if now is None else now)
         if error is not None:
             self.fail(error)
         self.record = self.owner = self._processing = None
@@ -93,18 +96,20 @@ class OpenSpan(Work):
 
     def leave(self) -> bool:
         """Restore the context to what it was before this span; False where it was not attached, or elsewhere."""
-        mark = self._mark
-        if mark is None or (_innermost.get() is not self and all(each is not self for each in _spans_here())):
+        mark, innermost = self._mark, _innermost.get()
+        if mark is None or (innermost is not self and all(each is not self for each in _spans_here())):
             return False
         try:
             _innermost.reset(mark)
         except ValueError:  # attached in another contextvars.Context, of which this one may be a copy
             return False
         self._mark = None
+        if innermost is not self:  # what was opened inside goes on
+            _innermost.set(innermost)
         # What the application has attached since, or left already, is its own affair.
         current = get_current()
         if type(current) is _Attached and current.opened is self:
-            attach(current.outside)
+            attach(_outside(current))
         return True
 
 
@@ -130,9 +135,8 @@ def settle(owner: object = None) -> None:
         if innermost is not None and innermost.ended:
             _innermost.set(_live(innermost))
     current = get_current()
-    while type(current) is _Attached and current.opened.ended:
-        attach(current.outside)
-        current = get_current()
+    if type(current) is _Attached and current.opened.ended:
+        attach(_outside(current))
 
 
 class _Attached(Context):
@@ -141,6 +145,21 @@ class _Attached(Context):
     __slots__ = ("opened", "outside")
     opened: OpenSpan
     outside: Context
+
+
+def _outside(attached: _Attached) -> Context:
+    """Return what was current before, and is not of a span that has ended since."""
+    outside = attached.outside
+    while type(outside) is _Attached and outside.opened.ended:
+        outside = outside.outside
+    return outside
+
+
+def _let_go(context: Context) -> None:
+    """Let go of what ended outside of `context`: of consumers that take turns, each inside the other, it would grow."""
+    while type(context) is _Attached:
+        context.outside = _outside(context)
+        context = context.outside
 
 
 def _spans_here() -> Iterator[OpenSpan]:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from time import time_ns
 from typing import Any, Protocol
 
-from otelkafka.current import OpenSpan
+from otelkafka.current import OpenSpan, settle
 from otelkafka.wait import Handover
 
 
@@ -105,3 +105,4 @@ def _end_dropped(iterator: Any) -> None:
     with suppress(Exception):  # at the end of the interpreter anything may be gone
         if iterator._open is not None:
             iterator._open.end()
+            settle()  # it may have ended before, in another thread

@@ -111,7 +111,7 @@ class Operation:
             span: its span, or one that records nothing.
             error: how it failed.
         """
-        now, telemetry = time_ns(), self._telemetry
+        now, telemetry = max(start, time_ns()), self._telemetry  # the clock may have been set back
         telemetry.look(now)
         measured = None
         if telemetry.instruments is not None:

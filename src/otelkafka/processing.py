@@ -6,7 +6,7 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Tracer
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Tracer
 
 from otelkafka import attributes, client, semconv
 from otelkafka.attributes import Attributes
@@ -148,8 +148,8 @@ class Processing:
             told=told,
             tracer=tracer,
         )
-        if span is not None:
-            work.span = span
+        if span is not None:  # without an SDK it is the one around, which is not to be taken for a short cut's
+            work.span = NonRecordingSpan(span.get_span_context()) if type(span) is UnparsedSpan else span
         return span
 
     def _measure_one(self, work: Work, record: Any, without_context: bool) -> None:  # noqa: FBT001 (a fact, no switch)

@@ -74,7 +74,7 @@ def wait_of(record: Any, start: int, handover: int, history: "WaitHistory | None
     busy = fetch = None
     if history is not None:
         since = max(created, history.attended_since(record.topic, record.partition))
-        fetch = history.fetched(since, handover)
+        fetch = history.fetched(since, min(handover, start))  # the clock may have been set back
         busy = max(0, start - since) - fetch
     kind = TIMESTAMP_TYPES.get(getattr(record, "timestamp_type", -1))
     return Wait(queue, busy, fetch, kind, created > start)
