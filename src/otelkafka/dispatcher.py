@@ -161,7 +161,8 @@ class Dispatcher:
         if span.is_recording():
             room = self._options.max_links
             created = [context_in(self._telemetry, record) for record in traced]
-            add_creation_links(self._telemetry, span, created, room, lambda at: attributes.of_position(traced[at]))
+            tell = lambda at: attributes.of_position(traced[at])  # noqa: E731 (a line less)
+            self._telemetry.guard.call("poll", None, add_creation_links, self._telemetry, span, created, room, tell)
         return span
 
     def _tell_failure(self, consumer: Any, started: int, error: BaseException) -> None:

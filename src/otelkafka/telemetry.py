@@ -65,7 +65,11 @@ class Telemetry:
         self._tracer = self.guard.call("get_tracer", trace.NoOpTracer(), self._get_tracer)
 
     def _get_tracer(self) -> trace.Tracer:
-        return trace.get_tracer("otelkafka", VERSION, self.options.tracer_provider, semconv.SCHEMA_URL)
+        tracer = trace.get_tracer("otelkafka", VERSION, self.options.tracer_provider, semconv.SCHEMA_URL)
+        if not callable(getattr(tracer, "start_span", None)):
+            msg = f"returned {type(tracer).__name__}: return a Tracer"
+            raise TypeError(msg)
+        return tracer
 
     def look(self, now: int) -> None:
         """Look, now and then, for a meter provider that has come, and for what is certain of sampling.
@@ -148,13 +152,8 @@ class Telemetry:
         tracer: trace.Tracer | None = None,
     ) -> Span | None:
         """Start a span; None where the provider failed."""
-        start = (tracer or self._tracer).start_span
-        span = self.guard.call("start_span", None, start, name, context, kind, told, links, start_time)
-        if isinstance(span, Span):
-            return span if span.get_span_context().is_valid else _stand_in(context)
-        if span is not None:
-            self.guard.contain("start_span", TypeError(f"returned {span!r}, which is no Span"))
-        return None
+        arguments = (name, context, kind, told, links, start_time)
+        return self.guard.call("start_span", None, _start, tracer or self._tracer, context, arguments)
 
     def tell(self, span: Span, told: Callable[[], Attributes]) -> None:
         """Set on a recording span what `told` returns; for others it is not even called."""
@@ -217,6 +216,19 @@ def is_suppressed() -> bool:
     """Tell whether OpenTelemetry's `suppress_instrumentation()` is in force here."""
     current = context_api.get_current()
     return bool(current) and any([current.get(key) for key in _SUPPRESSION_KEYS])  # noqa: C419 (a list is faster here)
+
+
+def _start(tracer: trace.Tracer, context: Context, arguments: Any) -> Span:
+    span = tracer.start_span(*arguments)
+    if not isinstance(span, Span):
+        msg = f"returned {type(span).__name__}: return a Span"
+        raise TypeError(msg)
+    try:
+        span.is_recording()  # what a span must be able to say; later on nobody is there to contain its failure
+        return span if span.get_span_context().is_valid else _stand_in(context)
+    except Exception:
+        span.end()
+        raise
 
 
 def _stand_in(context: Context) -> Span:
