@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar, Token
-from time import time_ns
 from typing import Any, Protocol
 
 from opentelemetry.context import Context
@@ -69,7 +68,7 @@ class OpenSpan(Work):
             self.ended, self.record = True, None
             return
         self.ended = True
-        self.ended_at = time_ns() if now is None else now
+        self.ended_at = processing.telemetry.now() if now is None else now
         if error is not None:
             self.fail(error)
         self.record = self.owner = self._processing = None

@@ -61,7 +61,7 @@ class Telemetry:
         self.old_names = semconv.STABILITY_DUP in map(str.strip, opted_in)
         self.destinations = Destinations(options, self.guard)
         self._names: dict[tuple[str, str], str] = {}
-        self.look(time_ns())
+        self.look(0)
         self._tracer = self.guard.call("get_tracer", trace.NoOpTracer(), self._get_tracer)
 
     def _get_tracer(self) -> trace.Tracer:
@@ -70,6 +70,10 @@ class Telemetry:
             msg = f"returned {type(tracer).__name__}: return a Tracer"
             raise TypeError(msg)
         return tracer
+
+    def now(self) -> int:
+        """Return the Unix time in nanoseconds; 0 where the clock fails."""
+        return self.guard.call("time_ns", 0, _now)
 
     def look(self, now: int) -> None:
         """Look, now and then, for a meter provider that has come, and for what is certain of sampling.
@@ -216,6 +220,14 @@ def is_suppressed() -> bool:
     """Tell whether OpenTelemetry's `suppress_instrumentation()` is in force here."""
     current = context_api.get_current()
     return bool(current) and any([current.get(key) for key in _SUPPRESSION_KEYS])  # noqa: C419 (a list is faster here)
+
+
+def _now() -> int:
+    now = time_ns()
+    if not isinstance(now, int):
+        msg = f"returned {type(now).__name__}: return an int"
+        raise TypeError(msg)
+    return now
 
 
 def _start(tracer: trace.Tracer, context: Context, arguments: Any) -> Span:
