@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar, Token
-from time import time_ns
 from typing import Any, Protocol
 
 from opentelemetry.context import Context
@@ -72,7 +71,7 @@ class OpenSpan(Work):
             return
         self.ended = True
         # Not before its start: the clock may have been set back.
-        self.ended_at = max(self.start, time_ns() if now is None else now)
+        self.ended_at = max(self.start, processing.telemetry.now() if now is None else now)
         if error is not None:
             self.fail(error)
         self.record = self.owner = self._processing = None

@@ -1,6 +1,7 @@
 """Where a record's wait went: how long its consumer was busy, and how long it was fetching."""
 
 from bisect import bisect_right
+from contextlib import suppress
 from threading import Lock
 from time import time_ns
 from typing import Any, NamedTuple
@@ -109,8 +110,9 @@ class TimeSpent:
 
     def abandon(self) -> None:
         """Note that the consumer is no more; in its finalizer, which may run anywhere and must wait for no lock."""
-        self.stop(time_ns())
         self.abandoned = True
+        with suppress(Exception):  # a clock that fails
+            self.stop(time_ns())
 
     def take(self, now: int) -> tuple[float, float]:
         """Return how much busy and fetch time, in seconds, has come since the last call; from any thread."""
