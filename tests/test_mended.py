@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+from kafka.errors import MessageSizeTooLargeError
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 
@@ -17,6 +18,7 @@ from otelkafka.wait import Handover, WaitHistory
 from tests.face import engine_of, wrap_consumer, wrap_producer
 from tests.fakes import (
     FakeConsumer,
+    FakeFuture,
     FakeProducer,
     ambient_of,
     consumer_of,
@@ -319,3 +321,18 @@ def test_assignments_are_not_compared_where_a_listener_tells(recorder):
     assert bare.asked == 0
     assert trace.get_current_span() is trace.INVALID_SPAN
     assert wrap_producer(FakeProducer(), ProducerOptions()) is not None
+
+
+def test_record_that_a_broker_refused_at_once_is_not_sent_again(recorder):
+    """A broker may answer before send() returns: what lay in a batch was not refused by the client for our header."""
+
+    class Refused(FakeProducer):
+        def send(self, *args, **kwargs):
+            super().send(*args, **kwargs)
+            self.futures[-1] = FakeFuture(MessageSizeTooLargeError())
+            self.futures[-1].args = (0, None, None, -1, 1, 66)  # the first of a batch, as kafka-python has it
+            return self.futures[-1]
+
+    bare = Refused()
+    assert producer_of(recorder, bare).send("t", b"v") is bare.futures[0]
+    assert len(bare.calls) == 1
