@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from kafka.errors import MessageSizeTooLargeError
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 
@@ -19,6 +20,7 @@ from otelkafka.wait import Handover, WaitHistory, wait_of
 from tests.face import engine_of, wrap_consumer, wrap_producer
 from tests.fakes import (
     FakeConsumer,
+    FakeFuture,
     FakeProducer,
     ambient_of,
     consumer_of,
@@ -433,3 +435,18 @@ def test_wait_adds_up_after_the_clock_was_set_back():
     history.note_fetch(80 * second, 100 * second)
     wait = wait_of(record(0, timestamp=88_000), 90 * second, 100 * second, history)
     assert (wait.queue, wait.busy, wait.fetch) == (2 * second, 0, 2 * second)
+
+
+def test_record_that_a_broker_refused_at_once_is_not_sent_again(recorder):
+    """A broker may answer before send() returns: what lay in a batch was not refused by the client for our header."""
+
+    class Refused(FakeProducer):
+        def send(self, *args, **kwargs):
+            super().send(*args, **kwargs)
+            self.futures[-1] = FakeFuture(MessageSizeTooLargeError())
+            self.futures[-1].args = (0, None, None, -1, 1, 66)  # the first of a batch, as kafka-python has it
+            return self.futures[-1]
+
+    bare = Refused()
+    assert producer_of(recorder, bare).send("t", b"v") is bare.futures[0]
+    assert len(bare.calls) == 1

@@ -11,7 +11,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
-from otelkafka.client import ClientFacts
+from otelkafka.client import ClientFacts, batch_index
 from otelkafka.destination import Destination
 from otelkafka.headers import are_sendable
 from otelkafka.in_flight import InFlight, Pending, Sent
@@ -262,5 +262,11 @@ def _blocked(nanoseconds: int) -> Attributes:
 
 
 def _is_too_large(future: Any) -> bool:
-    """Tell whether the client itself refused the record for its size, which releases before 3.0 say by the future."""
-    return getattr(future, "is_done", False) is True and isinstance(future.exception, MessageSizeTooLargeError)
+    """Tell whether the client itself refused the record for its size, which releases before 3.0 say by the future.
+
+    What a broker has refused, however soon, lay in a batch.
+    """
+    if getattr(future, "is_done", False) is not True or not isinstance(future.exception, MessageSizeTooLargeError):
+        return False
+    index = batch_index(future)
+    return index is None or index < 0
