@@ -3,15 +3,15 @@
 Contrib is opentelemetry-instrumentation-kafka-python, which traces `send()` and iteration only.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import kafka
 from opentelemetry import context, propagate, trace
 from opentelemetry.propagators.textmap import Getter
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Link, SpanContext, SpanKind
 
 import otelkafka
 from otelkafka import ConsumerOptions, ProducerOptions
@@ -30,6 +30,25 @@ ATTRIBUTES: dict[str, Any] = {
     "server.address": "host",
     "server.port": 9092,
 }
+
+
+class Told(NamedTuple):
+    """What a span that is written by hand tells.
+
+    Args:
+        attributes: of the span.
+        links: their contexts and attributes.
+    """
+
+    attributes: Mapping[str, Any]
+    links: Sequence[tuple[SpanContext, Mapping[str, Any]]] = ()
+
+    def make_links(self) -> list[Link]:
+        """Return its links, which each span has of its own."""
+        return [Link(*each) for each in self.links]
+
+
+MINIMUM = Told(ATTRIBUTES)
 
 
 def faces_of(action: str) -> tuple[str, ...]:
@@ -80,12 +99,15 @@ def sending(face: str, producer: Any, topic: str) -> Callable[[], Any]:
     """Return what sends one record, and returns its future."""
     if face == "bare":
         return lambda: producer.send(topic, VALUE, headers=CONSTANT)
-    if face != "minimum":
-        return lambda: producer.send(topic, VALUE)
+    return sending_by_hand(producer, topic) if face == "minimum" else lambda: producer.send(topic, VALUE)
+
+
+def sending_by_hand(producer: Any, topic: str, told: Told = MINIMUM) -> Callable[[], Any]:
+    """Return what sends one record with what tracing it takes at least."""
     tracer = trace.get_tracer("minimum")
 
     def send() -> Any:
-        span = tracer.start_span("send t", kind=SpanKind.PRODUCER, attributes=ATTRIBUTES)
+        span = tracer.start_span("send t", None, SpanKind.PRODUCER, told.attributes, told.make_links())
         headers: dict[str, str] = {}
         propagate.inject(headers, trace.set_span_in_context(span))
         future = producer.send(topic, VALUE, headers=[(name, value.encode()) for name, value in headers.items()])
@@ -104,7 +126,7 @@ def consuming(face: str, action: str, consumer: Any, options: ConsumerOptions) -
         consumer: with that face.
         options: of the batches where the consumer has none of its own.
     """
-    walk = _minimum() if face == "minimum" else _walk
+    walk = walking_by_hand() if face == "minimum" else _walk
 
     def iterate(count: int) -> int:
         return walk(islice(consumer, count))
@@ -139,7 +161,7 @@ def _walk(records: Iterable[Any]) -> int:
     return count
 
 
-def _minimum() -> Callable[[Iterable[Any]], int]:
+def walking_by_hand(told: Told = MINIMUM) -> Callable[[Iterable[Any]], int]:
     """Return what walks records, and does for each what tracing it takes at least."""
     tracer, getter = trace.get_tracer("minimum"), _Getter()
 
@@ -147,7 +169,7 @@ def _minimum() -> Callable[[Iterable[Any]], int]:
         count = 0
         for record in records:
             parent = propagate.extract(record.headers, getter=getter)
-            span = tracer.start_span("process t", parent, SpanKind.CONSUMER, ATTRIBUTES)
+            span = tracer.start_span("process t", parent, SpanKind.CONSUMER, told.attributes, told.make_links())
             token = context.attach(trace.set_span_in_context(span, parent))
             context.detach(token)
             span.end()

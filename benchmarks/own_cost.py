@@ -8,17 +8,29 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from itertools import islice
 from statistics import median
 from typing import Any, NamedTuple
 
 import kafka
+from opentelemetry import trace
 
-from benchmarks.faces import ACTIONS, client_of, consuming, faces_of, sending
+from benchmarks.faces import (
+    ACTIONS,
+    Told,
+    client_of,
+    consuming,
+    faces_of,
+    sending,
+    sending_by_hand,
+    walking_by_hand,
+)
 from benchmarks.modes import MODES, configure, meters
 from benchmarks.stubs import BATCH, Consumer, Producer, records
 from otelkafka import ConsumerOptions
 
 METERED = ("wrapped", "instrumented")
+ALIKE = ("send", "iterate")
 WITH_METRICS = " with metrics"
 Work = Callable[[], Any]
 
@@ -57,16 +69,41 @@ class Case(NamedTuple):
             works[face + WITH_METRICS] = work = self.work(face, {"meter_provider": provider})
             work()
             works[f"{face} histograms"] = histograms(reader)
+        if self.mode == "always" and self.action in ALIKE:
+            works["alike"] = self.alike()
         return {**works, "counter": counter()}
+
+    def told(self) -> Told:
+        """Return what the last span of a batch tells."""
+        from otelkafka.testing import SpanRecorder  # noqa: PLC0415 (not in the mode without an SDK)
+
+        recorder = SpanRecorder()
+        self.work("wrapped", {"tracer_provider": recorder.tracer_provider})()
+        span = recorder.spans[-1]
+        links = [(link.context, dict(link.attributes or {})) for link in span.links]
+        return Told(dict(span.attributes or {}), links)
+
+    def alike(self) -> Work:
+        """Return what does the action with spans that are written by hand, and tell what otelkafka's own do."""
+        client, told = self.client("bare", {}), self.told()
+        if self.action == "send":
+            return repeated(sending_by_hand(client, "t", told))
+        walk = walking_by_hand(told)
+        return lambda: walk(islice(client, BATCH))
 
 
 def histograms(reader: Any) -> Work:
-    """Return what records the histograms that one batch has recorded, in an SDK of their own."""
-    calls = histogram_calls(reader)
+    """Return what records the histograms that one batch has recorded, in an SDK of their own.
+
+    A recording span is current meanwhile where all is sampled, as it is for those of the batch, for the SDK keeps
+    exemplars of it.
+    """
+    calls, tracer = histogram_calls(reader), trace.get_tracer("alone")
 
     def record() -> None:
+        context = trace.set_span_in_context(tracer.start_span("alone"))
         for record, attributes in calls:
-            record(0.01, attributes)
+            record(0.01, attributes, context)
 
     return record
 

@@ -16,6 +16,7 @@ def parts(found: Results) -> dict[str, str]:
     return {
         "targets": tables.targets_met(found, Results.load(BEFORE)),
         "own": tables.own_cost(found),
+        "alike": tables.alike(found),
         "metrics": tables.metrics(found),
         "kafka": tables.throughput(found),
         "sampling": tables.sampling(found),

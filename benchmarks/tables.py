@@ -6,7 +6,7 @@ from statistics import median, quantiles
 from benchmarks.end_to_end import ACTIONS as ON_KAFKA
 from benchmarks.faces import ACTIONS
 from benchmarks.modes import MODES
-from benchmarks.own_cost import WITH_METRICS
+from benchmarks.own_cost import ALIKE, WITH_METRICS
 from benchmarks.results import Results
 from benchmarks.targets import INSTRUMENTED, WRAPPED, Target, targets
 
@@ -74,6 +74,21 @@ def own_cost(found: Results) -> str:
             yield spread(found.ratio(release, case, face))
 
     return table(head, _cases(found, row))
+
+
+def alike(found: Results) -> str:
+    """Return the microseconds of a sampled record, beside those of a span by hand that tells the same."""
+    head = ("action", "kafka-python", "minimum", "by hand, telling the same", "wrapped", "wrapped to that by hand")
+
+    def row(release: str, case: str) -> Iterator[str]:
+        by_hand = found.cost(release, case, "alike")
+        for cost in (found.cost(release, case, "minimum"), by_hand, found.cost(release, case, WRAPPED)):
+            yield f"{median(cost):.2f}" if cost else ""
+        yield spread([own / other for own, other in zip(found.cost(release, case, WRAPPED), by_hand, strict=False)])
+
+    cases = [(action, release, f"{action} always") for action in ALIKE for release in found.releases()]
+    known = [each for each in cases if "alike" in found.found["own"][each[1]].get(each[2], ())]
+    return table(head, ((action, release, *row(release, case)) for action, release, case in known))
 
 
 def metrics(found: Results) -> str:

@@ -188,9 +188,9 @@ def _artifacts(context: Any, program: Program) -> list[Any]:  # jgo is imported 
 
 
 def _logging(context: Any, artifacts: Iterable[Any]) -> list[Any]:
-    """Add what prints Kafka's log: without it a node that fails to start says nothing."""
-    versions = {artifact.artifactId: artifact.version for artifact in artifacts}
-    return [_dependency(context, f"org.slf4j:slf4j-simple:{versions['slf4j-api']}").artifact]
+    """Add what prints the log of a program that has one: without it a node of Kafka that fails to start says nothing."""
+    versions = [artifact.version for artifact in artifacts if artifact.artifactId == "slf4j-api"]
+    return [_dependency(context, f"org.slf4j:slf4j-simple:{version}").artifact for version in versions]
 
 
 def _dependency(context: Any, coordinate: str) -> Any:

@@ -22,7 +22,7 @@ from otelkafka.testing import MetricRecorder, SpanRecorder
 
 TOPIC, GROUP, PARTITIONS, ORDERS = "orders", "warehouse", 6, 30
 POISONED = b"poisoned"
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Member(threading.Thread):
@@ -37,18 +37,19 @@ class Member(threading.Thread):
     def __init__(self, broker: Broker, options: ConsumerOptions, number: int) -> None:
         super().__init__(daemon=True)
         bare = KafkaConsumer(
-            TOPIC,
             group_id=GROUP,
             client_id=f"warehouse-{number}",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
-            metadata_max_age_ms=500,  # one that joins before it knows a topic that is new looks again soon
             **broker.client_options,
         )
         self.consumer = wrap_consumer(bare, options)
         self.handled: list[tuple[int, int]] = []
         self._leaves = threading.Event()
+        # A leader of kafka-python's that joins before it knows the topic assigns nothing, now and then for good.
+        _wait_until(lambda: bool(bare.partitions_for_topic(TOPIC)))
+        self.consumer.subscribe([TOPIC])
         self.start()
 
     def run(self) -> None:

@@ -85,5 +85,6 @@ def test_what_a_client_does_not_tell_is_left_out(bare):
     facts.server("t", 0)
     for read in (client.topics, client.assignment, client.has_group_subscription, client.rebalance_listener):
         read(bare)
+    assert client.batch_index(bare) is None
     assert client.highwater(bare, "t", 0) in (None, 10)
     assert client.replace_rebalance_listener(bare, None) is None

@@ -1,20 +1,19 @@
 """Failures of telemetry stay out of the application; Kafka's and the user's own pass unchanged."""
 
+import logging
+
 import pytest
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import TextMapPropagator
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.sampling import Sampler
 
 from otelkafka import ConsumerOptions, Options, ProducerOptions, extract, inject, process
 from otelkafka.testing import SpanRecorder
 from tests.face import engine_of, wrap_consumer, wrap_producer
-from tests.fakes import TRACEPARENT, FakeConsumer, FakeProducer, record
+from tests.fakes import TRACEPARENT, FakeProducer, is_nothing_current, record
+from tests.faults import HANGS, KINDS, PLACES, Boom, Injection
+from tests.operations import CONSUMING, EXPECTED, HANDLING, PRODUCING, make_client
 
-
-class Boom(Exception):
-    """What telemetry raises here."""
+PRODUCERS_ALONE, CONSUMERS_ALONE = {"on_send", "on_ack"}, {"on_process"}
 
 
 def boom(*_, **__):
@@ -26,115 +25,81 @@ class BrokenPropagator(TextMapPropagator):
     inject = extract = boom
 
 
-class OddPropagator(TextMapPropagator):
-    """Answers with what is no context."""
+class _Logged(logging.Handler):
+    """Keeps what is logged, without the frames of its traceback, which would keep the loop of an application alive."""
 
-    fields = frozenset()
+    def __init__(self):
+        super().__init__()
+        self.records = []
 
-    def inject(self, carrier, context=None, setter=None):
-        pass
-
-    def extract(self, carrier, context=None, getter=None):
-        return "no context"
-
-
-class BrokenSampler(Sampler):
-    should_sample = boom
-
-    def get_description(self):
-        return "broken"
+    def emit(self, record):
+        record.traced, record.exc_info = bool(record.exc_info), None
+        self.records.append(record)
 
 
-class BrokenStart(SpanProcessor):
-    on_start = boom
+@pytest.fixture
+def logged():
+    """What the library, and the SDK about spans, log."""
+    handler, loggers = _Logged(), [logging.getLogger(name) for name in ("otelkafka", "opentelemetry")]
+    for each in loggers:
+        each.addHandler(handler)
+        each.propagate = False
+    yield handler.records
+    for each in loggers:
+        each.removeHandler(handler)
+        each.propagate = True
 
 
-class BrokenEnd(SpanProcessor):
-    on_end = boom
+def operations_of(place):
+    """The operations that a fault can be led into by options."""
+    if place in PRODUCERS_ALONE:
+        return PRODUCING
+    return CONSUMING if place in CONSUMERS_ALONE else (*PRODUCING, *CONSUMING)
 
 
-class BrokenProvider(trace.TracerProvider):
-    get_tracer = boom
+def operate(operation, injection, place):
+    """What an operation comes to with a traced client, into whose telemetry a fault is injected."""
+    bare = make_client(operation)
+    options = {
+        "tracer_provider": injection.provider(),
+        "meter_provider": injection.metrics.meter_provider,
+        **PLACES[place].arrange(injection),
+    }
+    if operation in PRODUCING:
+        return operation(wrap_producer(bare, ProducerOptions(**options)), bare)
+    options = ConsumerOptions(poll_spans=True, max_links=1, **options)
+    return operation(bare, bare, options) if operation in HANDLING else operation(wrap_consumer(bare, options), bare)
 
 
-class OddTracer(trace.NoOpTracer):
-    def start_span(self, *_, **__):
-        return "no span"
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", PLACES)
+def test_no_fault_of_telemetry_changes_an_operation(place, kind, logged, monkeypatch):
+    """The application sees what it sees of the bare client; the fault is counted, and logged once; no span stays open."""
+    struck = 0
+    for operation in operations_of(place):
+        with monkeypatch.context() as patch:
+            injection = Injection(kind, patch.setattr)
+            seen = operate(operation, injection, place)
+        assert seen == EXPECTED[operation], operation.__name__
+        assert is_nothing_current(), operation.__name__
+        if place != "Span.end" or kind is HANGS:
+            assert [span.name for span in injection.spans if span.end_time is None] == [], operation.__name__
+        check_told(injection, place, logged, operation)
+        logged.clear()
+        struck += injection.struck
+    assert struck, "no operation leads to this call"
 
 
-class OddProvider(trace.TracerProvider):
-    """Makes spans that are none."""
-
-    def get_tracer(self, *_, **__):
-        return OddTracer()
-
-
-def processed_by(processor):
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(processor)
-    return provider
-
-
-FAULTS = {
-    "provider": lambda: {"tracer_provider": BrokenProvider()},
-    "no span": lambda: {"tracer_provider": OddProvider()},
-    "sampler": lambda: {"tracer_provider": TracerProvider(sampler=BrokenSampler(), shutdown_on_exit=False)},
-    "on_start": lambda: {"tracer_provider": processed_by(BrokenStart())},
-    "on_end": lambda: {"tracer_provider": processed_by(BrokenEnd())},
-    "propagator": lambda: {"propagator": BrokenPropagator()},
-    "no context": lambda: {"propagator": OddPropagator()},
-    "span_name": lambda: {"span_name": boom},
-    "no name": lambda: {"span_name": lambda *_: None},
-    "destination_template": lambda: {"destination_template": boom},
-    "no template": lambda: {"destination_template": lambda _: 5},
-    "trace_topic": lambda: {"trace_topic": boom},
-    "capture_key": lambda: {"capture_key": boom},
-}
-
-
-@pytest.fixture(params=FAULTS)
-def options(request):
-    return FAULTS[request.param]()
-
-
-def recorded(options):
-    return {"tracer_provider": SpanRecorder().tracer_provider, **options}
-
-
-def test_no_failure_of_telemetry_reaches_a_send(options, caplog):
-    """Whatever raises, records go out as the caller gave them; each kind is logged once, with its traceback."""
-    bare = FakeProducer()
-    producer = wrap_producer(bare, ProducerOptions(**recorded(options)))
-    for topic in "ab":
-        assert producer.send(topic, b"v", b"k", [("x", b"y")]) is bare.futures[-1]
-        bare.futures[-1].acknowledge()
-    assert [call[:2] for call in bare.calls] == [("a", b"v"), ("b", b"v")]
-    assert all(("x", b"y") in headers for headers in bare.headers)
-    kinds = [each.args for each in caplog.records]
-    assert len(kinds) == len(set(kinds))
-    assert all(each.exc_info for each in caplog.records)
-
-
-@pytest.mark.parametrize("style", ["iterate", "next", "poll", "process"])
-def test_no_failure_of_telemetry_loses_a_record(options, style):
-    """Whatever raises, every record is handed over, in every style."""
-    consumer = wrap_consumer(
-        FakeConsumer(*map(record, range(3))), ConsumerOptions(poll_spans=True, **recorded(options))
-    )
-    if style == "iterate":
-        offsets = [each.offset for each in consumer]
-    elif style == "next":
-        offsets = [next(consumer).offset for _ in range(3)]
-    else:
-        (records,) = consumer.poll().values()
-        offsets = [each.offset for each in records]
-    if style == "process":
-        for each in map(record, offsets):
-            with consumer.process(each), consumer.process_batch([each]):
-                pass
-    consumer.close()
-    assert offsets == [0, 1, 2]
-    assert not trace.get_current_span().get_span_context().is_valid
+def check_told(injection, place, logged, operation):
+    failures = sum(count for _, count in injection.metrics.points("otelkafka.telemetry.errors"))
+    ours = [each.args for each in logged if each.name == "otelkafka"]
+    assert len(ours) == len(set(ours)), (operation.__name__, ours)
+    assert all(each.traced for each in logged if each.name == "otelkafka")
+    assert not any("ended span" in each.getMessage() for each in logged if each.name != "otelkafka")
+    if injection.struck and injection.kind in PLACES[place].told:
+        assert failures and ours, operation.__name__
+    if injection.kind is HANGS:
+        assert not failures and not ours, (operation.__name__, ours)
 
 
 @pytest.mark.parametrize("hook", ["on_send", "on_ack"])
@@ -148,13 +113,6 @@ def test_hooks_of_a_producer_are_contained(hook, caplog):
     assert [each.args for each in caplog.records] == [(hook, "Boom")]
 
 
-def test_span_that_fails_to_end_does_not_stay_current(options):
-    """The context is restored before anything that may fail."""
-    with pytest.raises(ValueError, match="mine"), process(record(0), ConsumerOptions(**recorded(options))):
-        raise ValueError("mine")
-    assert not trace.get_current_span().get_span_context().is_valid
-
-
 def test_broken_propagator_leaves_inject_and_extract_harmless():
     """inject() returns the headers as they were, extract() an empty context."""
     broken = Options(propagator=BrokenPropagator())
@@ -166,8 +124,15 @@ def test_broken_propagator_leaves_inject_and_extract_harmless():
 def test_options_that_cannot_be_hashed_do():
     """A propagator without a hash serves calls without a client, too."""
 
-    class Unhashable(OddPropagator):
+    class Unhashable(TextMapPropagator):
+        fields = frozenset()
         __hash__ = None
+
+        def inject(self, carrier, context=None, setter=None):
+            pass
+
+        def extract(self, carrier, context=None, getter=None):
+            return Context()
 
     options = Options(propagator=Unhashable())
     assert inject([("x", b"y")], options=options) == [("x", b"y")]

@@ -42,6 +42,12 @@ ORDER = [
     "environment",
     "instrumentor",
     "__init__",
+    "inspection",
+    "properties",
+    "reading",
+    "console",
+    "command",
+    "__main__",
     "testing",
 ]
 

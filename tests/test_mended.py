@@ -5,18 +5,22 @@ import gc
 import os
 import sys
 import threading
+import time
 
 import pytest
+from kafka.errors import MessageSizeTooLargeError
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 
 from otelkafka import ConsumerOptions, HeaderCarrier, ProducerOptions, process_batch, wrap_handler
 from otelkafka.current import OpenSpan
+from otelkafka.current import _Attached as Attached
 from otelkafka.testing import MetricRecorder
-from otelkafka.wait import Handover, WaitHistory
+from otelkafka.wait import Handover, WaitHistory, wait_of
 from tests.face import engine_of, wrap_consumer, wrap_producer
 from tests.fakes import (
     FakeConsumer,
+    FakeFuture,
     FakeProducer,
     ambient_of,
     consumer_of,
@@ -319,3 +323,130 @@ def test_assignments_are_not_compared_where_a_listener_tells(recorder):
     assert bare.asked == 0
     assert trace.get_current_span() is trace.INVALID_SPAN
     assert wrap_producer(FakeProducer(), ProducerOptions()) is not None
+
+
+def _count(*kinds):
+    gc.collect()
+    return sum(type(each) in kinds for each in gc.get_objects())
+
+
+def test_two_consumers_in_turn_grow_nothing_and_leave_nothing(recorder):
+    """`zip(a, b)`: each ends its span inside the other's, and the iterators are dropped in the order that opened them."""
+    one, other = (consumer_of(recorder, *map(record, range(300))) for _ in range(2))
+    before = _count(OpenSpan, Attached)
+    for mine, _ in zip(one, other, strict=True):
+        if mine.offset == 200:
+            assert _count(OpenSpan, Attached) - before < 10
+            break
+    assert not current().is_valid
+    assert len(recorder.spans) == 402
+
+
+def test_span_inside_another_stays_known_when_that_one_ends_first(recorder):
+    """process() of the record whose span is open still, though the consumer around it has gone on."""
+    one, other = (consumer_of(recorder, *map(record, range(3))) for _ in range(2))
+    next(one)
+    inner = next(other)
+    next(one)
+    with other.process(inner):
+        pass
+    one.close()
+    other.close()
+    assert not current().is_valid
+    assert len(recorder.spans) == 3
+
+
+def test_chain_of_tasks_that_overlap_does_not_grow(recorder):
+    """Tasks that each start the next inside their own span: nothing of those that are over is kept."""
+    consumer, before, kept = consumer_of(recorder, process="manual"), _count(OpenSpan, Attached), []
+
+    async def work(left):
+        with consumer.process(record(left)):
+            following = asyncio.create_task(work(left - 1)) if left else None
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        kept.append(_count(OpenSpan, Attached) - before if left % 50 == 0 else 0)
+        return following
+
+    async def main():
+        task = asyncio.create_task(work(200))
+        while task is not None:
+            task = await task
+
+    asyncio.run(main())
+    assert max(kept) < 20
+
+
+@pytest.mark.parametrize("style", ["iterate", "poll"])
+def test_loop_that_is_left_after_its_consumer_was_closed_elsewhere_leaves_nothing_behind(recorder, style):
+    """close() in another thread ends the span; leaving the loop restores the context of this one."""
+    consumer = consumer_of(recorder, record(0), record(1))
+    for _ in consumer if style == "iterate" else next(iter(consumer.poll().values())):
+        closing = threading.Thread(target=consumer.close)
+        closing.start()
+        closing.join()
+        break
+    assert not current().is_valid
+    assert len(recorder.spans) == 1
+
+
+@pytest.mark.parametrize("way", ["batch", "link", "hook"])
+def test_nothing_stays_in_process_without_an_sdk(way):
+    """Inside a record's span, which the API without an SDK hands back as the inner one: that ends as any other."""
+    provider = trace.NoOpTracerProvider()
+    more = {"link": {"relation": "link"}, "hook": {"on_process": print}}.get(way, {})
+    outer = wrap_consumer(FakeConsumer(record(0), record(1)), ConsumerOptions(tracer_provider=provider))
+    inner = wrap_consumer(FakeConsumer(), ConsumerOptions(tracer_provider=provider, **more))
+    for each in outer:
+        with inner.process_batch([each]) if way == "batch" else inner.process(record(2, headers=[])):
+            pass
+    assert not engine_of(inner).processing.in_process.works
+
+
+@pytest.mark.parametrize("style", ["iterate", "process"])
+def test_clock_that_is_set_back_makes_no_negative_duration(recorder, metrics, monkeypatch, caplog, style):
+    """A span does not end before it starts; its duration counts, as nothing."""
+    clock = [time.time_ns()]
+    for each in ("sending", "operation", "dispatcher", "processing", "current"):
+        monkeypatch.setattr(f"otelkafka.{each}.time_ns", lambda: clock[0])
+    providers = {"meter_provider": metrics.meter_provider}
+    bare = FakeProducer()
+    producer_of(recorder, bare, **providers).send("t", b"v")
+    clock[0] -= 10**10
+    bare.futures[0].acknowledge()
+    consumer = consumer_of(recorder, record(0), **providers)
+    if style == "iterate":
+        for _ in consumer:
+            clock[0] -= 10**10
+    else:
+        with consumer.process(record(0)):
+            clock[0] -= 10**10
+    assert [span.end_time - span.start_time for span in recorder.spans] == [0, 0]
+    assert metrics.points("messaging.client.operation.duration")
+    assert metrics.points("messaging.process.duration")
+    assert not caplog.text
+
+
+def test_wait_adds_up_after_the_clock_was_set_back():
+    """Handed over at a time that is yet to come: what lies beyond the start is no part of the wait."""
+    second = 10**9
+    history = WaitHistory(0)
+    history.note_fetch(80 * second, 100 * second)
+    wait = wait_of(record(0, timestamp=88_000), 90 * second, 100 * second, history)
+    assert (wait.queue, wait.busy, wait.fetch) == (2 * second, 0, 2 * second)
+
+
+def test_record_that_a_broker_refused_at_once_is_not_sent_again(recorder):
+    """A broker may answer before send() returns: what lay in a batch was not refused by the client for our header."""
+
+    class Refused(FakeProducer):
+        def send(self, *args, **kwargs):
+            super().send(*args, **kwargs)
+            self.futures[-1] = FakeFuture(MessageSizeTooLargeError())
+            self.futures[-1].args = (0, None, None, -1, 1, 66)  # the first of a batch, as kafka-python has it
+            return self.futures[-1]
+
+    bare = Refused()
+    assert producer_of(recorder, bare).send("t", b"v") is bare.futures[0]
+    assert len(bare.calls) == 1

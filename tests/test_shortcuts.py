@@ -23,7 +23,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otelkafka import ConsumerOptions, HeaderCarrier, Options, ProducerOptions, extract
 from otelkafka.headers import are_sendable
-from otelkafka.shortcuts import Unknown, WithSdk, rules_of
+from otelkafka.shortcuts import Rules, WithSdk, rules_of
 from otelkafka.telemetry import Telemetry
 from otelkafka.testing import MetricRecorder, SpanRecorder
 from otelkafka.w3c import SPAN_KEY, UnparsedSpan
@@ -45,10 +45,6 @@ class OwnSampler(TraceIdRatioBased):
 
 def rules(**options):
     return rules_of(Options(**options), "test", "1", "")
-
-
-def sampling(**options):
-    return rules(**options).sampling
 
 
 def provider_of(sampler, **more):
@@ -87,8 +83,8 @@ def test_unknown_propagators_and_carriers_mean_the_general_path(options):
 @pytest.mark.parametrize("options", UNKNOWN_SAMPLING.values(), ids=UNKNOWN_SAMPLING)
 def test_unknown_sampling_means_the_general_path(options):
     """Not exactly the SDK's own: nothing is certain but the format."""
-    found = sampling(**options())
-    assert type(found) is Unknown
+    found = rules(**options())
+    assert type(found) is Rules
     assert found.start(Context()) == found.continue_trace([UNSAMPLED], Context()) == (None, None, None)
     assert found.tracer_for(1) is None
 
@@ -99,7 +95,7 @@ def test_an_api_that_is_made_otherwise_means_the_general_path(monkeypatch):
 
     options = {"tracer_provider": provider_of(ParentBased(ALWAYS_OFF))}
     monkeypatch.delattr("opentelemetry.sdk.trace.sampling.StaticSampler")
-    assert type(sampling(**options)) is Unknown
+    assert type(rules(**options)) is Rules
     monkeypatch.delattr(propagate, "_HTTP_TEXT_FORMAT")
     assert rules(**options) is None
 
@@ -107,23 +103,23 @@ def test_an_api_that_is_made_otherwise_means_the_general_path(monkeypatch):
 def test_disabled_sdk_and_internal_metrics_mean_the_general_path(monkeypatch):
     """A tracer disabled by configuration, the SDK's own metrics: nothing is certain."""
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-    assert type(sampling(tracer_provider=provider_of(ParentBased(ALWAYS_OFF)))) is not WithSdk
+    assert type(rules(tracer_provider=provider_of(ParentBased(ALWAYS_OFF)))) is not WithSdk
     monkeypatch.delenv("OTEL_SDK_DISABLED")
     monkeypatch.setenv("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")
     provider = TracerProvider(sampler=ParentBased(ALWAYS_OFF), shutdown_on_exit=False)
     if hasattr(provider.get_tracer("t"), "_tracer_metrics"):
-        assert type(sampling(tracer_provider=provider)) is Unknown
+        assert type(rules(tracer_provider=provider)) is Rules
 
 
 def test_samplers_of_ones_own_decide_themselves():
     """Of a root or a delegate that is not the SDK's own nothing is certain; the other short cut stays."""
-    root = sampling(tracer_provider=provider_of(ParentBased(OwnSampler(0.0))))
+    root = rules(tracer_provider=provider_of(ParentBased(OwnSampler(0.0))))
     assert (root.bound, root.drops) == (None, (True, True))
-    always = sampling(tracer_provider=provider_of(ParentBased(ALWAYS_ON)))
+    always = rules(tracer_provider=provider_of(ParentBased(ALWAYS_ON)))
     assert (always.bound, always.drops) == (None, (True, True))
-    remote = sampling(tracer_provider=provider_of(ParentBased(ALWAYS_OFF, remote_parent_not_sampled=ALWAYS_ON)))
+    remote = rules(tracer_provider=provider_of(ParentBased(ALWAYS_OFF, remote_parent_not_sampled=ALWAYS_ON)))
     assert (remote.bound, remote.drops) == (0, (True, False))
-    local = sampling(tracer_provider=provider_of(ParentBased(ALWAYS_OFF, local_parent_not_sampled=ALWAYS_ON)))
+    local = rules(tracer_provider=provider_of(ParentBased(ALWAYS_OFF, local_parent_not_sampled=ALWAYS_ON)))
     assert (local.bound, local.drops) == (0, (False, True))
 
 
@@ -292,7 +288,7 @@ UNSAMPLED = ("traceparent", b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-00")
 
 def test_short_cuts_are_taken():
     """With the SDK's own parts a record that is not sampled makes no object of the SDK's."""
-    found = sampling(tracer_provider=provider_of(ParentBased(ALWAYS_OFF)))
+    found = rules(tracer_provider=provider_of(ParentBased(ALWAYS_OFF)))
     for headers in ([UNSAMPLED], [("x", b"y"), UNSAMPLED], (UNSAMPLED,), [], None, [("x", b"y")]):
         span, _, _ = found.continue_trace(headers, {})
         assert type(span) is UnparsedSpan
@@ -304,7 +300,7 @@ def test_short_cuts_are_taken():
 
 def test_without_an_sdk_nothing_is_made():
     """A send is passed on as it is, and a record's context is carried on unparsed."""
-    found = sampling(tracer_provider=trace.NoOpTracerProvider())
+    found = rules(tracer_provider=trace.NoOpTracerProvider())
     assert found.start({}) == (trace.INVALID_SPAN, None, None)
     span, _, _ = found.continue_trace([UNSAMPLED], {})
     assert found.start({SPAN_KEY: span}) == (span, UNSAMPLED, None)

@@ -5,7 +5,7 @@ import urllib.request
 
 from brokers import BrokerUnavailable
 from brokers.jars import Program, jars_of
-from brokers.kafka import java_program
+from brokers.jvm import java_program
 from brokers.ports import free_ports
 from brokers.supervised import SupervisedProcess
 from examples.ask.serving import HOST

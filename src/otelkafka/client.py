@@ -148,6 +148,13 @@ def replace_commit_callback(consumer: Any, callback: object) -> bool:
     return True
 
 
+@_fact
+def batch_index(future: Any) -> int:
+    """Return where in its batch the record of a future lies; -1 where the client itself refused it."""
+    index: int = future.args[0]
+    return index
+
+
 def _listener_attribute(consumer: Any) -> str:
     for name in ("rebalance_listener", "listener"):
         if hasattr(consumer._subscription, name):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from time import time_ns
 from typing import Any
 
 from opentelemetry import context as context_api
@@ -83,7 +82,7 @@ class Commits:
         self._waiting.end_all()
 
     def _begin(self, consumer: Any, args: Args, kwargs: KwArgs) -> "Pending[_Commit]":
-        start = time_ns()
+        start = self._telemetry.now()
         nowhere = (self._telemetry.destinations.of(set()), None)
         destination, partition = self._telemetry.guard.call("commit", nowhere, self._what, consumer, args, kwargs)
         span = self._telemetry.guard.call("commit", INVALID_SPAN, self._start, destination, partition, start)

@@ -44,16 +44,16 @@ class TracedConsumer(TracedClient):
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate records; the body of the loop runs inside each record's process span."""
-        records: Iterator[Any] = self._self_call("__iter__")
+        records: Iterator[Any] = self._self_call("__iter__", (), {})
         return records
 
     def __next__(self) -> Any:
         """Return the next record, whose process span is current until the one after is asked for, or `close()`."""
-        return self._self_call("__next__")
+        return self._self_call("__next__", (), {})
 
     def poll(self, *args: Any, **kwargs: Any) -> Any:
         """Return records as `KafkaConsumer.poll` does; iterating its lists runs inside each record's process span."""
-        return self._self_call("poll", *args, **kwargs)
+        return self._self_call("poll", args, kwargs)
 
     def process(self, record: Record) -> ProcessSpan:
         """Make the process span of a record; for records that are handed to another thread or task, say.
@@ -85,16 +85,16 @@ class TracedConsumer(TracedClient):
 
     def subscribe(self, *args: Any, **kwargs: Any) -> Any:
         """Subscribe as `KafkaConsumer.subscribe` does, and note which partitions are assigned and when."""
-        return self._self_call("subscribe", *args, **kwargs)
+        return self._self_call("subscribe", args, kwargs)
 
     def assign(self, *args: Any, **kwargs: Any) -> Any:
         """Assign partitions as `KafkaConsumer.assign` does, and note which and when."""
-        return self._self_call("assign", *args, **kwargs)
+        return self._self_call("assign", args, kwargs)
 
     def commit(self, *args: Any, **kwargs: Any) -> Any:
         """Commit as `KafkaConsumer.commit` does, inside a span where there is one around it."""
-        return self._self_call("commit", *args, **kwargs)
+        return self._self_call("commit", args, kwargs)
 
     def commit_async(self, *args: Any, **kwargs: Any) -> Any:
         """Commit as `KafkaConsumer.commit_async` does; the span ends when the broker has answered."""
-        return self._self_call("commit_async", *args, **kwargs)
+        return self._self_call("commit_async", args, kwargs)

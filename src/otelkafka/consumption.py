@@ -33,7 +33,7 @@ class Consumption:
         present = client.rebalance_listener(consumer)
         ours = present if isinstance(present, RebalanceListener) else None
         self.history: WaitHistory = (
-            ours.rebalances.history if ours else before.history if before else WaitHistory(time_ns())
+            ours.rebalances.history if ours else before.history if before else WaitHistory(_now())
         )
         self.dispatcher = Dispatcher(consumer, options, self.history)
         self._rebalances = Rebalances(self.history, self.processing)
@@ -85,7 +85,7 @@ class Consumption:
     def assign(self, consumer: Any, assign: Call, args: Args, kwargs: KwArgs) -> Any:
         """Assign partitions, and note which and when."""
         result = assign(*args, **kwargs)
-        self.history.update(client.assignment(consumer), time_ns())
+        self.history.update(client.assignment(consumer), self.processing.telemetry.now())
         self.history.told = True
         return result
 
@@ -113,7 +113,7 @@ class Consumption:
         """End every span that is open."""
         self.dispatcher.end_open()
         self._commits.end_all()
-        self.history.spent.stop(time_ns())
+        self.history.spent.stop(self.processing.telemetry.now())
 
     METHODS: ClassVar[dict[str, Call]] = {
         "__iter__": iterate,
@@ -126,6 +126,12 @@ class Consumption:
         "close": close,
     }
     """By the consumer's method, the one here that traces it."""
+
+
+def _now() -> int:
+    with suppress(Exception):  # there is no telemetry yet that a clock's failure could be told to
+        return int(time_ns())
+    return 0
 
 
 def _takes_listener(subscribe: Any) -> bool:

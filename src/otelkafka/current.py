@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar, Token
-from time import time_ns
 from typing import Any, Protocol
 
 from opentelemetry.context import Context
@@ -11,7 +10,6 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from otelkafka.in_process import Work
 from otelkafka.shortcuts import attach, get_current
 from otelkafka.telemetry import Telemetry
-from otelkafka.w3c import UnparsedSpan
 
 
 class Processing(Protocol):
@@ -20,7 +18,7 @@ class Processing(Protocol):
     telemetry: Telemetry
 
     def ended(self, work: Work, error: BaseException | None) -> None:
-        """Hear of it, before the span ends, and of how the processing failed, if it did."""
+        """Hear of it, and of how the processing failed, if it did; end the span."""
 
 
 class OpenSpan(Work):
@@ -43,8 +41,8 @@ class OpenSpan(Work):
         self.record = record
         self.owner = owner
 
-    def attach(self, context: Mapping[str, object]) -> None:
-        """Make `context` current, and this the innermost of the open spans here."""
+    def attach(self, context: Mapping[str, object], ambient: Context) -> None:
+        """Make `context` current in the place of `ambient`, and this the innermost of the open spans here."""
         outer = _innermost.get(_UNSET)
         if outer is _UNSET:
             _innermost.set(None)  # to go back to a value costs less than to go back to none
@@ -52,7 +50,9 @@ class OpenSpan(Work):
             self.outer = _live(outer)
         self._mark = _innermost.set(self)
         attached = _Attached(context)
-        attached.opened, attached.outside = self, get_current()
+        attached.opened, attached.outside = self, ambient
+        if type(ambient) is _Attached:
+            _let_go(ambient)
         attach(attached)
 
     def end(self, error: BaseException | None = None, now: int | None = None) -> None:
@@ -64,24 +64,22 @@ class OpenSpan(Work):
         """
         if self._mark is not None:
             self.leave()
-        if self.ended:
+            self._mark = None
+        processing = self._processing
+        if self.ended or processing is None:
+            self.ended, self.record = True, None
             return
         self.ended = True
+        # Not before its start: the clock may have been set back.
+        self.ended_at = max(self.start, processing.telemetry.now() if now is None else now)
         if error is not None:
             self.fail(error)
-        processing, failure = self._processing, self._failure
-        self.record = self.owner = self._failure = self._mark = self._processing = None
+        self.record = self.owner = self._processing = None
         if self.outer is not None:
             self.outer = _live(self.outer)
-        if processing is None:
-            return
-        self.ended_at = time_ns() if now is None else now
-        try:
-            processing.ended(self, failure)
-        except Exception as raised:  # noqa: BLE001 (whatever it is, the application must not get it)
-            processing.telemetry.guard.contain("process", raised)
-        if type(self.span) is not UnparsedSpan:
-            processing.telemetry.end_span(self.span, end_time=self.ended_at)
+        processing.ended(self, self._failure)
+        if self._failure is not None:
+            self._failure = None
 
     def end_here(self) -> None:
         """End the span if it was attached in this very context; one that this context inherited goes on."""
@@ -97,18 +95,20 @@ class OpenSpan(Work):
 
     def leave(self) -> bool:
         """Restore the context to what it was before this span; False where it was not attached, or elsewhere."""
-        mark = self._mark
-        if mark is None or (_innermost.get() is not self and all(each is not self for each in _spans_here())):
+        mark, innermost = self._mark, _innermost.get()
+        if mark is None or (innermost is not self and all(each is not self for each in _spans_here())):
             return False
         try:
             _innermost.reset(mark)
         except ValueError:  # attached in another contextvars.Context, of which this one may be a copy
             return False
         self._mark = None
+        if innermost is not self:  # what was opened inside goes on
+            _innermost.set(innermost)
         # What the application has attached since, or left already, is its own affair.
         current = get_current()
         if type(current) is _Attached and current.opened is self:
-            attach(current.outside)
+            attach(_outside(current))
         return True
 
 
@@ -134,9 +134,8 @@ def settle(owner: object = None) -> None:
         if innermost is not None and innermost.ended:
             _innermost.set(_live(innermost))
     current = get_current()
-    while type(current) is _Attached and current.opened.ended:
-        attach(current.outside)
-        current = get_current()
+    if type(current) is _Attached and current.opened.ended:
+        attach(_outside(current))
 
 
 class _Attached(Context):
@@ -145,6 +144,21 @@ class _Attached(Context):
     __slots__ = ("opened", "outside")
     opened: OpenSpan
     outside: Context
+
+
+def _outside(attached: _Attached) -> Context:
+    """Return what was current before, and is not of a span that has ended since."""
+    outside = attached.outside
+    while type(outside) is _Attached and outside.opened.ended:
+        outside = outside.outside
+    return outside
+
+
+def _let_go(context: Context) -> None:
+    """Let go of what ended outside of `context`: of consumers that take turns, each inside the other, it would grow."""
+    while type(context) is _Attached:
+        context.outside = _outside(context)
+        context = context.outside
 
 
 def _spans_here() -> Iterator[OpenSpan]:

@@ -17,7 +17,7 @@ from otelkafka.options import ConsumerOptions
 from otelkafka.processing import Processing
 from otelkafka.propagation import context_in
 from otelkafka.telemetry import is_suppressed
-from otelkafka.wait import MILLISECOND, Handover, WaitHistory
+from otelkafka.wait import Handover, WaitHistory
 
 
 class Dispatcher:
@@ -46,33 +46,36 @@ class Dispatcher:
 
     def poll(self, consumer: Any, poll: Callable[[], Any]) -> Any:
         """Call `poll`, and return its lists so that iterating them dispatches."""
-        started = time_ns()
+        started = self._telemetry.now()
         self.end_open()
-        self.history.compare_at = 0
         records, now = self._fetch(consumer, poll, started)
-        self._telemetry.look(now)
+        self._compare(consumer, started)
+        self._telemetry.guard.call("poll", None, self._telemetry.look, now)
         return self._telemetry.guard.call("poll", records, self._hand_over_lists, consumer, records, started, now)
 
     def next(self, consumer: Any, advance: Callable[[], Any]) -> tuple[Any, OpenSpan | None]:
         """Call `advance` for the next record, and open its process span; None where it gets none."""
         if self.stopped:
             return advance(), None
-        started, iterated = time_ns(), self._iterated
+        iterated, telemetry = self._iterated, self._telemetry
+        try:
+            started = time_ns()
+        except Exception:  # noqa: BLE001 (whatever it is, the application must not get it)
+            started = telemetry.now()
         if iterated is not None:
             self._iterated = None
             iterated.end(None, started)
         settle(self)
         record, now = self._fetch(consumer, advance, started)
-        self._telemetry.look(now)
-        if self._telemetry.instruments is not None:
-            self._telemetry.guard.call("next", None, self._count_one, consumer, record)
-        if self._dispatches:
-            self._iterated = self.processing.open(record, self, None, consumer, now)
-        else:
-            self._telemetry.guard.call("next", None, self._note_one, consumer, record, now)
-        return record, self._iterated
+        if telemetry.instruments is not None:
+            telemetry.guard.call("next", None, self._count_one, consumer, record)
+        if not self._dispatches:
+            telemetry.guard.call("next", None, self._note_one, consumer, record, now)
+            return record, None
+        self._iterated = opened = self.processing.open(record, self, None, consumer, now)
+        return record, opened
 
-    def open_listed(self, record: Any, handover: Handover, now: int) -> OpenSpan:
+    def open_listed(self, record: Any, handover: Handover, now: int | None) -> OpenSpan:
         """Open the process span of a record from a polled list."""
         settle(self)
         if self.stopped:
@@ -102,12 +105,20 @@ class Dispatcher:
                 self._telemetry.guard.call("poll", None, self._tell_failure, consumer, started, error)
             raise
         finally:
-            now = time_ns()
-            history.note_fetch(started, now)
-            if not history.told and now >= history.compare_at:
-                history.compare_at = now + MILLISECOND
-                history.update(client.assignment(consumer), started)
+            now = started
+            try:
+                now = time_ns()
+                if history.note_fetch(started, now):  # to do the rest for each record would cost more than the record
+                    self._telemetry.look(now)
+                    self._compare(consumer, started)
+            except Exception as error:  # noqa: BLE001 (a record that was fetched must not be lost)
+                self._telemetry.guard.contain("time_ns", error)
         return fetched, now
+
+    def _compare(self, consumer: Any, started: int) -> None:
+        """Learn what is assigned where no listener tells it."""
+        if not self.history.told:
+            self.history.update(client.assignment(consumer), started)
 
     def _note_one(self, consumer: Any, record: Any, now: int) -> None:
         """Note when a record was handed over, for who will process it."""
@@ -158,7 +169,8 @@ class Dispatcher:
         if span.is_recording():
             room = self._options.max_links
             created = [context_in(self._telemetry, record) for record in traced]
-            add_creation_links(self._telemetry, span, created, room, lambda at: attributes.of_position(traced[at]))
+            tell = lambda at: attributes.of_position(traced[at])  # noqa: E731 (a line less)
+            self._telemetry.guard.call("poll", None, add_creation_links, self._telemetry, span, created, room, tell)
         return span
 
     def _tell_failure(self, consumer: Any, started: int, error: BaseException) -> None:

@@ -33,7 +33,6 @@ class Sent:
         start: when it was called, Unix time in nanoseconds.
         context: that is current inside of it.
         headers: to send in place of the caller's; None to leave them.
-        message: the caller's arguments; None where nobody hears how it ends.
 
     Attributes:
         is_heard: whether anybody hears how it ends.
@@ -41,25 +40,23 @@ class Sent:
         blocked: how long it took to return, in nanoseconds.
     """
 
-    __slots__ = ("blocked", "context", "destination", "headers", "is_heard", "partition", "span", "start")
+    is_heard = False
+    partition: int | None = None
+    blocked = 0
 
     def __init__(
-        self,
-        destination: Destination,
-        span: Span,
-        start: int,
-        context: Context,
-        headers: Headers | None,
-        message: Message | None,
+        self, destination: Destination, span: Span, start: int, context: Context, headers: Headers | None
     ) -> None:
         self.destination = destination
         self.span = span
         self.start = start
         self.context = context
         self.headers = headers
-        self.is_heard = message is not None
-        self.partition = None if message is None else message.partition
-        self.blocked = 0
+
+    def heard(self, message: Message) -> "Sent":
+        """Note that somebody hears how it ends."""
+        self.is_heard, self.partition = True, message.partition
+        return self
 
 
 W = TypeVar("W", bound=Work)

@@ -3,11 +3,10 @@
 import logging
 import threading
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import fields
 from functools import wraps
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 import kafka
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
@@ -75,7 +74,7 @@ class Patch:
         self._class = patched
         self._names = [name for name in names if hasattr(patched, name)]
         self._make_engine = make_engine
-        self._engines: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self._engines: dict[int, Any] = {}  # by the id of a client that lives
         self._lock = threading.RLock()  # garbage that is collected here may close another client
         self._before: dict[str, Any] = {}
         self._mine: dict[str, Any] = {}
@@ -107,12 +106,14 @@ class Patch:
 
     def engine_of(self, client: Any) -> Any:
         """Return what traces a client, from its first call on."""
-        found = self._engines.get(client)
+        found = self._engines.get(id(client))
         if found is None:
             with self._lock:
-                found = self._engines.get(client)
+                found = self._engines.get(id(client))
                 if found is None:
-                    found = self._engines[client] = self._make_engine(client)
+                    forget = finalize(client, self._engines.pop, id(client), None)
+                    forget.atexit = False
+                    found = self._engines[id(client)] = self._make_engine(client)
         return found
 
     def _traced(self, name: str, own: Any) -> Any:
@@ -124,13 +125,11 @@ class Patch:
         def traced(client: Any, *args: Any, **kwargs: Any) -> Any:
             if is_inside(client) or not self._is_ours(name):
                 return original(client, *args, **kwargs)
-            engine = None
-            with suppress(Exception):  # whatever this client is, its call goes on
+            try:
                 engine = self.engine_of(client)
-            if engine is None:
+            except Exception:  # noqa: BLE001 (whatever this client is, its call goes on)
                 return original(client, *args, **kwargs)
-            method = through(client, lambda *a, **k: original(client, *a, **k))
-            return engine.METHODS[name](engine, client, method, args, kwargs)
+            return engine.METHODS[name](engine, client, through(client, original), args, kwargs)
 
         setattr(traced, MARK, self)
         return traced

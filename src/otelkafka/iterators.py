@@ -5,7 +5,7 @@ from contextlib import suppress
 from time import time_ns
 from typing import Any, Protocol
 
-from otelkafka.current import OpenSpan
+from otelkafka.current import OpenSpan, settle
 from otelkafka.wait import Handover
 
 
@@ -15,7 +15,7 @@ class Dispatcher(Protocol):
     def next(self, consumer: Any, advance: Callable[[], Any]) -> tuple[Any, OpenSpan | None]:
         """Return the next record of the consumer, and its open span, if it has one."""
 
-    def open_listed(self, record: Any, handover: Handover, now: int) -> OpenSpan:
+    def open_listed(self, record: Any, handover: Handover, now: int | None) -> OpenSpan:
         """Open the span of a record from a polled list."""
 
 
@@ -88,7 +88,10 @@ class ListIterator(Iterator[Any]):
 
     def __next__(self) -> Any:
         """Return the next record, whose process span is current until the one after is asked for."""
-        now = time_ns()
+        try:
+            now: int | None = time_ns()
+        except Exception:  # noqa: BLE001 (whoever is given no time looks at the clock, and tells that it fails)
+            now = None
         if self._open is not None:
             self._open.end(None, now)
             self._open = None
@@ -105,3 +108,4 @@ def _end_dropped(iterator: Any) -> None:
     with suppress(Exception):  # at the end of the interpreter anything may be gone
         if iterator._open is not None:
             iterator._open.end()
+            settle()  # it may have ended before, in another thread

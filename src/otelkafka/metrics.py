@@ -217,6 +217,7 @@ def instruments_of(provider: MeterProvider | None, name: str, version: str) -> I
         return None
     with _lock:
         if listener not in _instruments:
+            _instruments[listener] = None  # one that fails is not asked again: what it has made so far would pile up
             meter = listener.get_meter(name, version, semconv.SCHEMA_URL)
             _instruments[listener] = None if isinstance(meter, api.NoOpMeter) else Instruments(meter)
         return _instruments[listener]

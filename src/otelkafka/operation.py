@@ -1,7 +1,7 @@
 """One kind of operation of one client: the start of its spans, and the measure of it."""
 
 from collections.abc import Sequence
-from time import monotonic, time_ns
+from time import monotonic
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -111,24 +111,31 @@ class Operation:
             span: its span, or one that records nothing.
             error: how it failed.
         """
-        now, telemetry = time_ns(), self._telemetry
+        telemetry = self._telemetry
+        now = max(start, telemetry.now())  # the clock may have been set back
         telemetry.look(now)
         measured = None
         if telemetry.instruments is not None:
             measured = telemetry.guard.call(
-                "measure", None, self._measure, now - start, destination, partition, span, error
+                "measure", None, self._measure, start, now, destination, partition, span, error
             )
         telemetry.end_span(span, error, now)
         return measured
 
     def _measure(
-        self, duration: int, destination: Destination, partition: int | None, span: Span, error: BaseException | None
+        self,
+        start: int,
+        end: int,
+        destination: Destination,
+        partition: int | None,
+        span: Span,
+        error: BaseException | None,
     ) -> Series | None:
         instruments = self._telemetry.instruments
         if instruments is None:
             return None
         series = self.series(destination, partition, error)
-        instruments.operation_duration.record(attributes.seconds(duration), series.typed, context_of(span))
+        instruments.operation_duration.record(attributes.seconds(end - start), series.typed, context_of(span))
         return series
 
     def series(
@@ -164,10 +171,11 @@ class Operation:
 
     def learned(self, destination: Destination, partition: int) -> Attributes:
         """Return what is known of a partition beyond what was known before its number was: the leader, say."""
-        before, known = self._known_of(destination, None), self._known_of(destination, partition)
+        self._renew()
         key = (destination.name, destination.topic, partition)
         found = self._learned.get(key)
         if found is None:
+            before, known = self._known_of(destination, None), self._known_of(destination, partition)
             found = self._learned[key] = {name: told for name, told in known.items() if before.get(name) != told}
         return found
 

@@ -27,18 +27,22 @@ _inside = _Inside()
 
 def is_inside(client: object) -> bool:
     """Tell whether a method of the client's own runs here, which may call others: `__next__` calls `poll`."""
-    return any(each is client for each in _inside.clients)
+    for each in _inside.clients:  # noqa: SIM110 (any() costs more than what most calls cost altogether)
+        if each is client:
+            return True
+    return False
 
 
-def through(client: object, call: Call) -> Call:
-    """Return `call`, inside of which no other method of the client is traced."""
+def through(client: object, method: Call) -> Call:
+    """Return a method of a client's class, bound to it, inside of which no other method of the client is traced."""
 
     def passing(*args: Any, **kwargs: Any) -> Any:
-        _inside.clients.append(client)
+        clients = _inside.clients
+        clients.append(client)
         try:
-            return call(*args, **kwargs)
+            return method(client, *args, **kwargs)
         finally:
-            _inside.clients.pop()
+            clients.pop()
 
     return passing
 
@@ -46,10 +50,10 @@ def through(client: object, call: Call) -> Call:
 def bare(client: Any, name: str) -> Call:
     """Return a client's method as it is without instrumentation."""
     method: Any = getattr(client, name)
-    if type(method) is MethodType and not hasattr(method.__func__, MARK):
-        return method
-    method = without_neighbour(method)
-    return through(client, method) if hasattr(method, MARK) else method
+    if type(method) is not MethodType:
+        method = without_neighbour(method)
+    patched = type(method) is MethodType and getattr(method.__func__, MARK, None)
+    return through(client, method.__func__.__wrapped__) if patched else method
 
 
 def is_neighbours(function: object) -> bool:

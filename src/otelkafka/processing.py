@@ -6,7 +6,7 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Tracer
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Tracer
 
 from otelkafka import attributes, client, semconv
 from otelkafka.attributes import Attributes
@@ -14,12 +14,13 @@ from otelkafka.client import ClientFacts
 from otelkafka.current import OpenSpan
 from otelkafka.in_process import InProcess, Work
 from otelkafka.links import add_creation_links, link_predecessor, link_to, tell_dropped
+from otelkafka.metrics import Instruments
 from otelkafka.operation import Operation, context_of
 from otelkafka.options import ConsumerOptions
 from otelkafka.propagation import carries_context, context_in, merge, read
 from otelkafka.shortcuts import get_current
 from otelkafka.telemetry import Telemetry, is_suppressed
-from otelkafka.w3c import SPAN_KEY
+from otelkafka.w3c import SPAN_KEY, UnparsedSpan
 from otelkafka.wait import Handover, Wait, WaitHistory, queue_of, wait_of
 
 
@@ -69,20 +70,21 @@ class Processing:
             if start is None:
                 start = time_ns()
                 telemetry.look(start)
-            topic, opened = record.topic, OpenSpan(self, record, owner)
-            opened.destination = destination = telemetry.destinations[topic]
+            destination, rules, tracer = telemetry.destinations[record.topic], telemetry.rules, None
+            opened = OpenSpan(self, record, owner)
+            opened.destination = destination
             opened.partition, opened.offset, opened.start = record.partition, record.offset, start
-            rules, tracer = telemetry.rules, None
-            if rules is not None and self._is_plain and destination.traced and rules.hold():
-                span, _, drawn = rules.sampling.continue_trace(record.headers, ambient)
+            if rules is not None and self._is_plain and destination.traced:
+                span, _, drawn = rules.continue_trace(record.headers, ambient)
                 if span is not None:
                     opened.span = span
                     if telemetry.instruments is not None:
-                        telemetry.guard.call("measure", None, self._measure, opened, [record], None)
+                        bare = type(span) is not UnparsedSpan or type(span.ids[0]) is int  # its trace begins here
+                        telemetry.guard.call("measure", None, self._measure_one, opened, record, bare)
                         self.in_process.begin(opened)
-                    opened.attach({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
+                    opened.attach({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span}, ambient)
                     return opened
-                tracer = None if drawn is None else rules.sampling.tracer_for(drawn)
+                tracer = None if drawn is None else rules.tracer_for(drawn)
             return self._open(opened, record, ambient, tracer, handover, consumer)
         except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
             self.telemetry.guard.contain("process", error)
@@ -128,9 +130,9 @@ class Processing:
         else:
             opened.current = trace.get_current_span(context)
         if telemetry.instruments is not None:
-            telemetry.guard.call("measure", None, self._measure, opened, [record], [created])
+            telemetry.guard.call("measure", None, self._measure_one, opened, record, not created.is_valid)
         self.in_process.begin(opened)
-        opened.attach(context)
+        opened.attach(context, ambient)
         return opened
 
     def _start(
@@ -146,43 +148,39 @@ class Processing:
             told=told,
             tracer=tracer,
         )
-        if span is not None:
-            work.span = span
+        if span is not None:  # without an SDK it is the one around, which is not to be taken for a short cut's
+            work.span = NonRecordingSpan(span.get_span_context()) if type(span) is UnparsedSpan else span
         return span
 
-    def _measure(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext] | None) -> None:
-        """Record how long the longest waited of `records`, and how many of them carry no context.
+    def _measure_one(self, work: Work, record: Any, without_context: bool) -> None:  # noqa: FBT001 (a fact, no switch)
+        self._measure(work, queue_of(record, work.start), int(without_context))
 
-        Args:
-            work: what is done with them.
-            records: the records.
-            created: their creation contexts, where these have been read.
-        """
+    def _measure(self, work: Work, queue: int | None, without_context: int) -> None:
+        """Record how long a record waited, or the one of a batch that did longest, and how many carry no context."""
         instruments = self.telemetry.instruments
         if instruments is None:
             return
         series = self._operation.series(work.destination, work.partition)
-        queues = (queue_of(record, work.start) for record in records)
-        longest = max((queue for queue in queues if queue is not None), default=None)
-        if longest is not None:
-            instruments.queue_duration.record(attributes.seconds(longest), series.attributes, context_of(work.span))
-        if created is None:
-            without_context = sum(not carries_context(self.telemetry, record) for record in records)
-        else:
-            without_context = sum(not context.is_valid for context in created)
+        if queue is not None:
+            instruments.queue_duration.record(attributes.seconds(queue), series.attributes, context_of(work.span))
         if without_context:
             series.total(instruments.without_context).add(without_context)
 
     def ended(self, work: Work, error: BaseException | None) -> None:
-        """Hear of the end of an open span, before its span ends."""
+        """Hear of the end of an open span, and end its span."""
         self._predecessor = work
-        if self.in_process.works:
-            self.in_process.end(work)
-        instruments = self.telemetry.instruments
-        if instruments is not None:
-            series = self._operation.series(work.destination, work.partition, error)
-            duration = attributes.seconds(work.ended_at - work.start)
-            instruments.process_duration.record(duration, series.attributes, context_of(work.span))
+        telemetry, span = self.telemetry, work.span
+        if type(span) is UnparsedSpan and telemetry.instruments is None:
+            return
+        self.in_process.end(work)
+        if telemetry.instruments is not None:
+            telemetry.guard.call("measure", None, self._measure_end, telemetry.instruments, work, error)
+        telemetry.end_span(span, end_time=work.ended_at)
+
+    def _measure_end(self, instruments: Instruments, work: Work, error: BaseException | None) -> None:
+        series = self._operation.series(work.destination, work.partition, error)
+        duration = attributes.seconds(work.ended_at - work.start)
+        instruments.process_duration.record(duration, series.attributes, context_of(work.span))
 
     def _relate(self, ambient: Context, created: SpanContext, merged: Context) -> tuple[Context, list[Link]]:
         """Return the context that holds the parent, and the links that the relation asks for."""
@@ -233,10 +231,19 @@ class Processing:
                 telemetry.guard.call("process_batch", None, self._tell_batch, opened, traced, created)
             context = trace.set_span_in_context(opened.span, ambient)
         if telemetry.instruments is not None:
-            telemetry.guard.call("measure", None, self._measure, opened, records, created)
+            telemetry.guard.call("measure", None, self._measure_batch, opened, records, created)
         self.in_process.begin(opened)
-        opened.attach(context)
+        opened.attach(context, ambient)
         return opened
+
+    def _measure_batch(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext] | None) -> None:
+        queues = (queue_of(record, work.start) for record in records)
+        longest = max((queue for queue in queues if queue is not None), default=None)
+        if created is None:
+            without_context = sum(not carries_context(self.telemetry, record) for record in records)
+        else:
+            without_context = sum(not context.is_valid for context in created)
+        self._measure(work, longest, without_context)
 
     def _tell_batch(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext]) -> None:
         handovers = [self._handover_of(record, work.start) for record in records]

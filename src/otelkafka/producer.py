@@ -1,10 +1,9 @@
 """The traced producer: a span for each send, which ends when the broker has acknowledged the record."""
 
-from functools import partial, update_wrapper
+from functools import update_wrapper
 from typing import Any
 
 from otelkafka.options import Options, ProducerOptions, for_producer
-from otelkafka.passage import bare
 from otelkafka.proxy import TracedClient
 from otelkafka.sending import Sending
 from otelkafka.transactions import KINDS
@@ -42,9 +41,11 @@ class TracedProducer(TracedClient):
     def __getattr__(self, name: str) -> Any:
         """Return what the producer has by this name, a call of a transaction traced (old releases lack them)."""
         found = getattr(self.__wrapped__, name)
-        return update_wrapper(partial(self._self_call, name), found) if name in KINDS else found
+        if name not in KINDS:
+            return found
+        call = self._self_call
+        return update_wrapper(lambda *args, **kwargs: call(name, args, kwargs), found)
 
     def send(self, *args: Any, **kwargs: Any) -> Any:
         """Send a record inside a span, as `KafkaProducer.send` does, and return its future."""
-        producer = self.__wrapped__
-        return self._self_engine.send(producer, bare(producer, "send"), args, kwargs)
+        return self._self_call("send", args, kwargs)

@@ -122,7 +122,10 @@ def _read(telemetry: Telemetry, headers: Any, getter: CarrierGetter) -> Context:
     unreadable = getattr(carrier, "unreadable", 0)
     if unreadable:
         telemetry.drop(semconv.DROPPED_HEADER, unreadable)
-    return context if isinstance(context, Context) else Context()
+    if not isinstance(context, Context):
+        msg = f"the propagator extracted {type(context).__name__}: return a Context"
+        raise TypeError(msg)
+    return context
 
 
 def _take(telemetry: Telemetry, headers: Headers) -> tuple[Context, Headers]:
@@ -149,8 +152,9 @@ def _put(telemetry: Telemetry, headers: Headers, context: Context) -> Headers:
     carrier = telemetry.options.carrier(headers)
     telemetry.propagator.inject(carrier, context, _SETTER)
     injected = carrier.headers
-    if not are_sendable(injected):
-        msg = f"the carrier's headers are {injected!r}: they must be a list of (str, bytes) tuples"
+    remaining = iter(injected) if injected is not None and are_sendable(injected) else None
+    if remaining is None or not all(header in remaining for header in headers):
+        msg = "the carrier's headers must be a list of (str, bytes) tuples, all that it was given among them"
         raise TypeError(msg)
     return injected
 

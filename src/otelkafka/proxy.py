@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import wrapt
 
-from otelkafka.passage import bare
+from otelkafka.passage import Args, KwArgs, bare
 
 Client = TypeVar("Client", bound="TracedClient")
 
@@ -23,18 +23,14 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
 
     def __init__(self, client: Any, options: Any, wrap: Callable[[Any, Any], Any], engine: Any) -> None:
         super().__init__(client)
+        self._self_call = _caller(client, engine)
         self._self_engine = engine
         self._self_options = options
         self._self_wrap = wrap
 
-    def _self_call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Call the engine's counterpart of the client's method."""
-        engine, client = self._self_engine, self.__wrapped__
-        return engine.METHODS[name](engine, client, bare(client, name), args, kwargs)
-
     def close(self, *args: Any, **kwargs: Any) -> Any:
         """Close the client, then end the spans that are still open, also where closing raises."""
-        return self._self_call("close", *args, **kwargs)
+        return self._self_call("close", args, kwargs)
 
     def __enter__(self: Client) -> Client:
         """Return the traced client, not the bare one; also where the bare one is no context manager."""
@@ -68,3 +64,13 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle the client as it pickles itself; a client of kafka-python cannot be pickled."""
         return self._self_wrap, (self.__wrapped__, self._self_options)
+
+
+def _caller(client: Any, engine: Any) -> Callable[[str, Args, KwArgs], Any]:
+    """Return what calls the engine's counterpart of a method; an attribute of a proxy costs more than a variable."""
+    methods = engine.METHODS
+
+    def call(name: str, args: Args, kwargs: KwArgs) -> Any:
+        return methods[name](engine, client, bare(client, name), args, kwargs)
+
+    return call

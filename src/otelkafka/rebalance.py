@@ -45,11 +45,11 @@ class Rebalances:
         """
         contained = self._processing.telemetry.guard.call
         turned = contained("rebalance", set(), _pairs, partitions)
-        self._note(kind, turned)
+        contained("rebalance", None, self._note, kind, turned)
         if is_suppressed() or (kind != "assign" and not turned):  # a first assignment is preceded by such a revocation
             yield
             return
-        started = time_ns()
+        started = self._processing.telemetry.now()
         span = contained("rebalance", INVALID_SPAN, self._start, kind, turned, started)
         try:
             with trace.use_span(span, record_exception=False, set_status_on_exception=False):
@@ -78,7 +78,8 @@ class Rebalances:
 
     def _finish(self, kind: str, turned: set[tuple[str, int]], span: Span, error: Exception | None) -> None:
         if kind != "assign":
-            self._processing.in_process.tell_gone(turned, kind)
+            tell_gone = self._processing.in_process.tell_gone
+            self._processing.telemetry.guard.call("rebalance", None, tell_gone, turned, kind)
         instruments = self._processing.telemetry.instruments
         if instruments is not None:
             nowhere = self._processing.telemetry.destinations.of(set())

@@ -11,7 +11,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
-from otelkafka.client import ClientFacts
+from otelkafka.client import ClientFacts, batch_index
 from otelkafka.destination import Destination
 from otelkafka.headers import are_sendable
 from otelkafka.in_flight import InFlight, Pending, Sent
@@ -123,19 +123,19 @@ class Sending:
         topic, start, telemetry = args[0] if args else kwargs.get("topic"), time_ns(), self._telemetry
         if not isinstance(topic, str):
             return None
-        telemetry.look(start)
+        if not telemetry.looked <= start < telemetry.look_at:
+            telemetry.look(start)
         destination, rules, tracer = telemetry.destinations[topic], telemetry.rules, None
-        has_headers = (args[_HEADERS] if len(args) > _HEADERS else kwargs.get("headers")) is not None
-        if rules is not None and self._is_plain and not has_headers and destination.traced and rules.hold():
-            span, header, drawn = rules.sampling.start(ambient)
+        if rules is not None and self._is_plain and destination.traced and not _has_headers(args, kwargs):
+            span, header, drawn = rules.start(ambient)
             if span is not None:
                 context = Context({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
-                headers = None if header is None else [header]
+                sent = Sent(destination, span, start, context, None if header is None else [header])
                 if not self._hears_acks and telemetry.instruments is None:
-                    return Sent(destination, span, start, context, headers, None)
+                    return sent
                 message = message_of(args, kwargs)
-                return message and Sent(destination, span, start, context, headers, message)
-            tracer = None if drawn is None else rules.sampling.tracer_for(drawn)
+                return message and sent.heard(message)
+            tracer = None if drawn is None else rules.tracer_for(drawn)
         return self._start_generally(start, ambient, args, kwargs, destination, tracer)
 
     def _start_generally(
@@ -172,8 +172,9 @@ class Sending:
             headers = put(telemetry, rest, context)
         headers = None if headers == given else headers
         span = span or INVALID_SPAN
+        sent = Sent(destination, span, start, context, headers)
         is_heard = self._hears_acks or telemetry.instruments is not None or span.is_recording()
-        return Sent(destination, span, start, context, headers, message if is_heard else None)
+        return sent.heard(message) if is_heard else sent
 
     def _message_attributes(self, message: Message) -> Attributes:
         told = self._telemetry.key_attributes(message.key)
@@ -189,8 +190,10 @@ class Sending:
         try:
             if len(args) > _HEADERS:
                 future = send(*args[:_HEADERS], sending.headers, *args[_HEADERS + 1 :], **kwargs)
-            else:
+            elif "headers" in kwargs:
                 future = send(*args, **{**kwargs, "headers": sending.headers})
+            else:
+                future = send(*args, headers=sending.headers, **kwargs)
         except MessageSizeTooLargeError:
             pass
         else:
@@ -250,10 +253,20 @@ class Sending:
     """By the producer's method, the one here that traces it."""
 
 
+def _has_headers(args: Args, kwargs: KwArgs) -> bool:
+    return (args[_HEADERS] if len(args) > _HEADERS else kwargs.get("headers")) is not None
+
+
 def _blocked(nanoseconds: int) -> Attributes:
     return {semconv.SEND_BLOCKED_DURATION: attributes.seconds(max(0, nanoseconds))}
 
 
 def _is_too_large(future: Any) -> bool:
-    """Tell whether the client itself refused the record for its size, which releases before 3.0 say by the future."""
-    return getattr(future, "is_done", False) is True and isinstance(future.exception, MessageSizeTooLargeError)
+    """Tell whether the client itself refused the record for its size, which releases before 3.0 say by the future.
+
+    What a broker has refused, however soon, lay in a batch.
+    """
+    if getattr(future, "is_done", False) is not True or not isinstance(future.exception, MessageSizeTooLargeError):
+        return False
+    index = batch_index(future)
+    return index is None or index < 0

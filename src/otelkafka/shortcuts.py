@@ -8,7 +8,7 @@ that reads private attributes of OpenTelemetry; one that is missing, and anythin
 import copy
 import sys
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from opentelemetry import context as context_api
 from opentelemetry import propagate, trace
@@ -23,6 +23,7 @@ from otelkafka.w3c import (
     SAMPLED,
     SAMPLED_DIGITS,
     SPAN_KEY,
+    TRACEPARENT,
     Header,
     Ids,
     UnparsedSpan,
@@ -52,23 +53,65 @@ attach = context_api.attach if _variable is None else _variable.set
 """OpenTelemetry's `attach()`, likewise."""
 
 
-class WithSdk(NamedTuple):
+class Rules:
+    """What is certain under the options and the global propagator and provider of a moment: contexts are the W3C's.
+
+    Of sampling nothing is.
+
+    Args:
+        propagator: the global one.
+        provider: the global one; None where there is none yet.
+    """
+
+    def __init__(self, propagator: Any, provider: Any) -> None:
+        self._propagator = propagator
+        self._provider = provider
+
+    def hold(self) -> bool:
+        """Tell whether propagator and provider are still those of that moment."""
+        return propagate._HTTP_TEXT_FORMAT is self._propagator and trace._TRACER_PROVIDER is self._provider
+
+    def start(self, _: Mapping[str, object]) -> Start:
+        """Start the span of a send, whose parent is the current span, if there is one."""
+        return _UNCERTAIN
+
+    def continue_trace(self, _: Any, __: Mapping[str, object]) -> Start:
+        """Start the span of a record, whose context says whether it was sampled; without one it starts a trace."""
+        return _UNCERTAIN
+
+    def tracer_for(self, _: int) -> Any:
+        """Return the tracer, which takes this id for the next trace that it starts; None where nothing is drawn."""
+        return None
+
+
+class WithSdk(Rules):
     """What is certain under the SDK's own provider, sampler and id generator.
 
     Args:
+        moment: the propagator and the provider of it.
         tracer: the SDK's.
         bound: trace ids whose low bits lie below it are sampled; None where that is not certain.
         drops: whether what continues an unsampled trace is dropped: where that is of this process, and of elsewhere.
         flags: of a new trace that is not sampled.
     """
 
-    tracer: Any
-    bound: int | None
-    drops: tuple[bool, bool]
-    flags: int
+    def __init__(
+        self, moment: tuple[Any, Any], tracer: Any, bound: int | None, drops: tuple[bool, bool], flags: int
+    ) -> None:
+        super().__init__(*moment)
+        self._tracer = tracer
+        self.bound = bound
+        self.drops = drops
+        self._drops_remote = drops[True]
+        self._flags = flags
+        self._traceparent = b"00-%%032x-%%016x-%02x" % flags
+        self._draw_trace_id = tracer.id_generator.generate_trace_id
+        self._draw_span_id = tracer.id_generator.generate_span_id
 
     def start(self, ambient: Mapping[str, object]) -> Start:
-        """Start the span of a send, whose parent is the current span, if there is one."""
+        """Start the span of a send."""
+        if propagate._HTTP_TEXT_FORMAT is not self._propagator or trace._TRACER_PROVIDER is not self._provider:
+            return _UNCERTAIN
         if not ambient:
             return self._start_trace()
         parent = ambient.get(SPAN_KEY)
@@ -79,59 +122,48 @@ class WithSdk(NamedTuple):
         ids = _ids_of(parent)
         if ids is None or ids[2] & SAMPLED or not self.drops[ids[3]]:
             return _UNCERTAIN
-        flags = ids[2] & RANDOM if self.flags else 0
-        span_id = self.tracer.id_generator.generate_span_id()
+        flags = ids[2] & RANDOM if self._flags else 0
+        span_id = self._draw_span_id()
         return UnparsedSpan((ids[0], span_id, flags, False)), header(ids[0], span_id, flags), None
 
     def continue_trace(self, headers: Any, ambient: Mapping[str, object]) -> Start:
-        """Start the span of a record, whose context says whether it was sampled; without one it starts a trace."""
+        """Start the span of a record."""
+        if propagate._HTTP_TEXT_FORMAT is not self._propagator or trace._TRACER_PROVIDER is not self._provider:
+            return _UNCERTAIN
         parent = traceparent_of(headers)
         if not parent:
             return _UNCERTAIN if parent is None or SPAN_KEY in ambient else self._start_trace()
-        if parent[54] in SAMPLED_DIGITS or not self.drops[True]:
+        last = parent[54]
+        if last in SAMPLED_DIGITS or not self._drops_remote:
             return _UNCERTAIN
-        flags = RANDOM if self.flags and parent[54] in RANDOM_DIGITS else 0
-        span_id = self.tracer.id_generator.generate_span_id()
-        return UnparsedSpan((parent[3:35], span_id, flags, False)), None, None
+        flags = RANDOM if self._flags and last in RANDOM_DIGITS else 0
+        return UnparsedSpan((parent[3:35], self._draw_span_id(), flags, False)), None, None
 
     def _start_trace(self) -> Start:
         """Draw the ids of a new trace, and take the sampler's decision."""
         if self.bound is None:
             return _UNCERTAIN
-        ids, flags = self.tracer.id_generator, self.flags
-        trace_id = ids.generate_trace_id()
+        trace_id = self._draw_trace_id()
         if trace_id & _LOW_BITS < self.bound:
             return None, None, trace_id
-        span_id = ids.generate_span_id()
-        return UnparsedSpan((trace_id, span_id, flags, False)), header(trace_id, span_id, flags), None
+        span_id = self._draw_span_id()
+        span = UnparsedSpan((trace_id, span_id, self._flags, False))
+        return span, (TRACEPARENT, self._traceparent % (trace_id, span_id)), None
 
     def tracer_for(self, drawn: int) -> Any:
-        """Return the tracer, which takes this id for the next trace that it starts."""
-        tracer = copy.copy(self.tracer)
-        tracer.id_generator = _Drawn(drawn, self.tracer.id_generator)
+        """Return a tracer that takes this id for the next trace that it starts."""
+        tracer = copy.copy(self._tracer)
+        tracer.id_generator = _Drawn(drawn, self._tracer.id_generator)
         return tracer
 
 
-class Unknown:
-    """Nothing is certain of sampling."""
-
-    def start(self, _: Mapping[str, object]) -> Start:
-        """Leave it to the general path."""
-        return _UNCERTAIN
-
-    def continue_trace(self, _: Any, __: Mapping[str, object]) -> Start:
-        """Leave it to the general path."""
-        return _UNCERTAIN
-
-    def tracer_for(self, _: int) -> None:
-        """Return nothing, since nothing is drawn."""
-
-
-class WithoutSdk(Unknown):
+class WithoutSdk(Rules):
     """What is certain without an SDK: nothing is recorded, and a context is carried on as it is."""
 
     def start(self, ambient: Mapping[str, object]) -> Start:
         """Carry the current span's context on, if there is one."""
+        if not self.hold():
+            return _UNCERTAIN
         if not ambient:
             return _AS_IT_IS
         parent = ambient.get(SPAN_KEY)
@@ -141,44 +173,26 @@ class WithoutSdk(Unknown):
 
     def continue_trace(self, headers: Any, ambient: Mapping[str, object]) -> Start:
         """Return a span with the context of a record."""
+        if not self.hold():
+            return _UNCERTAIN
         parent = traceparent_of(headers)
         if not parent:
             return _UNCERTAIN if parent is None or ambient else _AS_IT_IS
         return UnparsedSpan((parent[3:35], parent[36:52], int(parent[-2:], 16), True)), None, None
 
 
-class Rules(NamedTuple):
-    """What is certain under the options and the global propagator and provider of a moment: contexts are the W3C's.
-
-    Args:
-        propagator: the global one.
-        provider: the global one; None where there is none yet.
-        sampling: how spans start.
-    """
-
-    propagator: Any
-    provider: Any
-    sampling: WithSdk | Unknown
-
-    def hold(self) -> bool:
-        """Tell whether propagator and provider are still those of that moment."""
-        return propagate._HTTP_TEXT_FORMAT is self.propagator and trace._TRACER_PROVIDER is self.provider
-
-
 def rules_of(options: Options, tracer_name: str, version: str, schema_url: str) -> Rules | None:
     """Return what is certain under these options at this moment; None where contexts are not in the W3C's format."""
     try:
-        propagator, provider = propagate._HTTP_TEXT_FORMAT, trace._TRACER_PROVIDER
+        moment = propagator, _ = propagate._HTTP_TEXT_FORMAT, trace._TRACER_PROVIDER
         if options.carrier is not HeaderCarrier or not is_w3c(options.propagator or propagator):
             return None
     except AttributeError:  # an API that is made otherwise
         return None
-    sampling: WithSdk | Unknown
     try:
-        sampling = _sampling(options, tracer_name, version, schema_url)
+        return _rules(moment, options, tracer_name, version, schema_url)
     except (AttributeError, KeyError):  # an SDK that is made otherwise
-        sampling = Unknown()
-    return Rules(propagator, provider, sampling)
+        return Rules(*moment)
 
 
 def _ids_of(parent: object) -> Ids | None:
@@ -193,32 +207,32 @@ def _ids_of(parent: object) -> Ids | None:
     return context.trace_id, context.span_id, context.trace_flags, context.is_remote
 
 
-def _sampling(  # noqa: PLR0911 (each thing that is not the SDK's own ends it)
-    options: Options, tracer_name: str, version: str, schema_url: str
-) -> WithSdk | Unknown:
+def _rules(  # noqa: PLR0911 (each thing that is not the SDK's own ends it)
+    moment: tuple[Any, Any], options: Options, tracer_name: str, version: str, schema_url: str
+) -> Rules:
     provider = options.tracer_provider or trace.get_tracer_provider()
     if type(provider) is trace.NoOpTracerProvider or provider is trace._PROXY_TRACER_PROVIDER:
-        return WithoutSdk()
+        return WithoutSdk(*moment)
     sdk = sys.modules["opentelemetry.sdk.trace"]
     sampling = sys.modules["opentelemetry.sdk.trace.sampling"]
     generators = sys.modules["opentelemetry.sdk.trace.id_generator"]
     if type(provider) is not sdk.TracerProvider:
-        return Unknown()
+        return Rules(*moment)
     tracer: Any = provider.get_tracer(tracer_name, version, schema_url)
     if type(tracer) is not sdk.Tracer or type(tracer.id_generator) is not generators.RandomIdGenerator:
-        return Unknown()
+        return Rules(*moment)
     if hasattr(tracer, "_is_enabled") and not tracer._is_enabled():
-        return Unknown()
+        return Rules(*moment)
     if hasattr(tracer, "_tracer_metrics") and not type(tracer._tracer_metrics).__name__.startswith("NoOp"):
-        return Unknown()
+        return Rules(*moment)
     sampler = tracer.sampler
     if type(sampler) not in (sampling.ParentBased, sampling.ParentBasedTraceIdRatio):
-        return Unknown()
+        return Rules(*moment)
     parents = sampler._local_parent_not_sampled, sampler._remote_parent_not_sampled
     local, remote = (_drops(parent, sampling) for parent in parents)
     is_random = getattr(tracer.id_generator, "is_trace_id_random", None)
     flags = RANDOM if is_random is not None and is_random() else 0
-    return WithSdk(tracer, _bound(sampler._root, sampling), (local, remote), flags)
+    return WithSdk(moment, tracer, _bound(sampler._root, sampling), (local, remote), flags)
 
 
 def _bound(root: Any, sampling: Any) -> int | None:

@@ -46,6 +46,8 @@ class Telemetry:
         instruments: of the meter provider; None as long as nobody listens.
         destinations: what the options say of topics.
         rules: what is certain of sampling and propagation as long as they `hold()`; None where nothing is.
+        looked: when it was last asked about what may have changed; a Unix time in nanoseconds, like the next.
+        look_at: when to `look()` again, also where the clock was set back before `looked`.
     """
 
     def __init__(self, options: Options) -> None:
@@ -54,16 +56,24 @@ class Telemetry:
         self.instruments: Instruments | None = None
         self._waiting: list[WeakMethod[Callable[[Instruments], None]]] = []
         self.rules: Rules | None = None
-        self._looked = 0
+        self.looked = self.look_at = 0
         opted_in = os.environ.get(semconv.STABILITY_OPT_IN, "").split(",")
         self.old_names = semconv.STABILITY_DUP in map(str.strip, opted_in)
         self.destinations = Destinations(options, self.guard)
         self._names: dict[tuple[str, str], str] = {}
-        self.look(time_ns())
+        self.look(0)
         self._tracer = self.guard.call("get_tracer", trace.NoOpTracer(), self._get_tracer)
 
     def _get_tracer(self) -> trace.Tracer:
-        return trace.get_tracer("otelkafka", VERSION, self.options.tracer_provider, semconv.SCHEMA_URL)
+        tracer = trace.get_tracer("otelkafka", VERSION, self.options.tracer_provider, semconv.SCHEMA_URL)
+        if not callable(getattr(tracer, "start_span", None)):
+            msg = f"returned {type(tracer).__name__}: return a Tracer"
+            raise TypeError(msg)
+        return tracer
+
+    def now(self) -> int:
+        """Return the Unix time in nanoseconds; 0 where the clock fails."""
+        return self.guard.call("time_ns", 0, _now)
 
     def look(self, now: int) -> None:
         """Look, now and then, for a meter provider that has come, and for what is certain of sampling.
@@ -73,9 +83,9 @@ class Telemetry:
         Args:
             now: Unix time in nanoseconds.
         """
-        if 0 <= now - self._looked < _LOOK_EVERY:
+        if self.looked <= now < self.look_at:
             return
-        self._looked = now
+        self.looked, self.look_at = now, now + _LOOK_EVERY
         self.rules = self.guard.call("rules", None, rules_of, self.options, "otelkafka", VERSION, semconv.SCHEMA_URL)
         if self.instruments is None:
             self.instruments = self.guard.call("get_meter", None, self._get_instruments)
@@ -146,13 +156,8 @@ class Telemetry:
         tracer: trace.Tracer | None = None,
     ) -> Span | None:
         """Start a span; None where the provider failed."""
-        start = (tracer or self._tracer).start_span
-        span = self.guard.call("start_span", None, start, name, context, kind, told, links, start_time)
-        if isinstance(span, Span):
-            return span if span.get_span_context().is_valid else _stand_in(context)
-        if span is not None:
-            self.guard.contain("start_span", TypeError(f"returned {span!r}, which is no Span"))
-        return None
+        arguments = (name, context, kind, told, links, start_time)
+        return self.guard.call("start_span", None, _start, tracer or self._tracer, context, arguments)
 
     def tell(self, span: Span, told: Callable[[], Attributes]) -> None:
         """Set on a recording span what `told` returns; for others it is not even called."""
@@ -215,6 +220,27 @@ def is_suppressed() -> bool:
     """Tell whether OpenTelemetry's `suppress_instrumentation()` is in force here."""
     current = context_api.get_current()
     return bool(current) and any([current.get(key) for key in _SUPPRESSION_KEYS])  # noqa: C419 (a list is faster here)
+
+
+def _now() -> int:
+    now = time_ns()
+    if not isinstance(now, int):
+        msg = f"returned {type(now).__name__}: return an int"
+        raise TypeError(msg)
+    return now
+
+
+def _start(tracer: trace.Tracer, context: Context, arguments: Any) -> Span:
+    span = tracer.start_span(*arguments)
+    if not isinstance(span, Span):
+        msg = f"returned {type(span).__name__}: return a Span"
+        raise TypeError(msg)
+    try:
+        span.is_recording()  # what a span must be able to say; later on nobody is there to contain its failure
+        return span if span.get_span_context().is_valid else _stand_in(context)
+    except Exception:
+        span.end()
+        raise
 
 
 def _stand_in(context: Context) -> Span:

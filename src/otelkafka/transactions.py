@@ -1,7 +1,6 @@
 """Transactions of a producer: a span for what ends one, and a measure of each call."""
 
 from itertools import count
-from time import time_ns
 from typing import Any, NamedTuple
 
 from opentelemetry import context as context_api
@@ -58,7 +57,7 @@ class Transactions:
         if is_suppressed():
             return call(*args, **kwargs)
         contained = self._telemetry.guard.call
-        start = time_ns()
+        start = self._telemetry.now()
         if method == "begin_transaction":
             self._sends = count()
         span = contained("transaction", INVALID_SPAN, self._start, method, start, error=False)

@@ -27,7 +27,7 @@ RANDOM_DIGITS: Final = b"2367abef"
 (SPAN_KEY,) = trace.set_span_in_context(INVALID_SPAN, Context())
 """Where a context has its span."""
 (_BAGGAGE_KEY,) = baggage.set_baggage("name", "value", Context())
-_TRACEPARENT: Final = "traceparent"
+TRACEPARENT: Final = "traceparent"
 _OTHERS: Final = frozenset(("tracestate", "baggage"))
 _VALID = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _WHOLE = frozenset((TraceContextTextMapPropagator, W3CBaggagePropagator))
@@ -56,7 +56,7 @@ def is_w3c(propagator: Any) -> bool:
     return kinds.count(TraceContextTextMapPropagator) == 1 and _WHOLE.issuperset(kinds)
 
 
-def traceparent_of(headers: Any) -> bytes | None:
+def traceparent_of(headers: Any) -> bytes | None:  # noqa: PLR0911 (each thing that is unclear ends it)
     """Return the one valid traceparent; empty where nothing is of a context, None where more is, or that is unclear."""
     if not headers:
         return b""
@@ -64,10 +64,13 @@ def traceparent_of(headers: Any) -> bytes | None:
         return None
     parent = b""
     for header in headers:
-        if type(header) is not tuple or len(header) != 2:  # noqa: PLR2004 (key and value)
+        if type(header) is not tuple:
             return None
-        key, value = header
-        if key == _TRACEPARENT:
+        try:
+            key, value = header
+        except ValueError:
+            return None
+        if key == TRACEPARENT:
             if parent or type(value) is not bytes or _VALID.fullmatch(value) is None:
                 return None
             parent = value
@@ -97,11 +100,11 @@ def write(context: Mapping[str, object]) -> Header | None:
 
 def header(trace_id: int | bytes, span_id: int | bytes, flags: int) -> Header:
     """Return the traceparent with these ids."""
-    if isinstance(trace_id, int) and isinstance(span_id, int):
-        return _TRACEPARENT, b"00-%032x-%016x-%02x" % (trace_id, span_id, flags)
+    if type(trace_id) is int and type(span_id) is int:
+        return TRACEPARENT, b"00-%032x-%016x-%02x" % (trace_id, span_id, flags)
     trace_digits = trace_id if isinstance(trace_id, bytes) else b"%032x" % trace_id
     span_digits = span_id if isinstance(span_id, bytes) else b"%016x" % span_id
-    return _TRACEPARENT, b"00-%b-%b-%02x" % (trace_digits, span_digits, flags)
+    return TRACEPARENT, b"00-%b-%b-%02x" % (trace_digits, span_digits, flags)
 
 
 def has_baggage(context: Mapping[str, object]) -> bool:

@@ -1,6 +1,7 @@
 """Where a record's wait went: how long its consumer was busy, and how long it was fetching."""
 
 from bisect import bisect_right
+from contextlib import suppress
 from threading import Lock
 from time import time_ns
 from typing import Any, NamedTuple
@@ -74,7 +75,7 @@ def wait_of(record: Any, start: int, handover: int, history: "WaitHistory | None
     busy = fetch = None
     if history is not None:
         since = max(created, history.attended_since(record.topic, record.partition))
-        fetch = history.fetched(since, handover)
+        fetch = history.fetched(since, min(handover, start))  # the clock may have been set back
         busy = max(0, start - since) - fetch
     kind = TIMESTAMP_TYPES.get(getattr(record, "timestamp_type", -1))
     return Wait(queue, busy, fetch, kind, created > start)
@@ -109,8 +110,9 @@ class TimeSpent:
 
     def abandon(self) -> None:
         """Note that the consumer is no more; in its finalizer, which may run anywhere and must wait for no lock."""
-        self.stop(time_ns())
         self.abandoned = True
+        with suppress(Exception):  # a clock that fails
+            self.stop(time_ns())
 
     def take(self, now: int) -> tuple[float, float]:
         """Return how much busy and fetch time, in seconds, has come since the last call; from any thread."""
@@ -134,32 +136,38 @@ class WaitHistory:
 
     Attributes:
         told: whether a listener tells of assignments; where none does, they are compared after fetches.
-        compare_at: when they are to be compared again: to do so for each record would cost as much as the record.
         spent: the running totals.
         lags: of each assigned partition, as of the last record handed over.
     """
 
     def __init__(self, now: int) -> None:
         self.told = True
-        self.compare_at = 0
         self._since = now
         self._assigned: dict[tuple[str, int], int] = {}
         self._handovers: dict[tuple[str, int], tuple[tuple[int, int, Handover], ...]] = {}
         self._marks = ([now], [0])
-        self._next_mark = now + MILLISECOND
+        self._last_mark = self._next_mark = now
         self.spent = TimeSpent(now)
         self.lags: dict[tuple[str, int], int] = {}
 
-    def note_fetch(self, start: int, end: int) -> None:
-        """Note that the consumer has been fetching, and hands over what it fetched, or an error."""
-        if start >= self._next_mark:
-            self._mark(start)
+    def note_fetch(self, start: int, end: int) -> bool:
+        """Note that the consumer has been fetching, and hands over what it fetched, or an error.
+
+        Returns:
+            True about once a millisecond, and as soon as the clock was set back.
+        """
         spent = self.spent
         spent.entered = None
+        if self._last_mark <= start <= end < self._next_mark:
+            spent.fetched += end - start
+            return False
+        if start >= self._next_mark:
+            self._mark(start)
         if end > start:
             spent.fetched += end - start
         if end >= self._next_mark:
             self._mark(end)
+        return True
 
     def assign(self, partitions: set[tuple[str, int]], now: int) -> None:
         """Note the partitions that the consumer has been assigned in addition."""
@@ -212,7 +220,7 @@ class WaitHistory:
             self._marks = (moments, totals)
         totals.append(self.spent.fetched)
         moments.append(now)
-        self._next_mark = now + MILLISECOND
+        self._last_mark, self._next_mark = now, now + MILLISECOND
 
     def _total(self, moment: int) -> int:
         """Return the time spent fetching up to `moment`."""

@@ -1,0 +1,8 @@
+"""`python -m otelkafka`: the command line."""
+
+import sys
+
+from otelkafka.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
