@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 from opentelemetry import trace
@@ -14,6 +15,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from otelkafka import ConsumerOptions, HeaderCarrier, ProducerOptions, process_batch, wrap_handler
 from otelkafka.current import OpenSpan
 from otelkafka.current import _Attached as Attached
+from otelkafka.instrumentor import Patch
 from otelkafka.testing import MetricRecorder
 from otelkafka.wait import Handover, WaitHistory, wait_of
 from tests.face import engine_of, wrap_consumer, wrap_producer
@@ -433,3 +435,20 @@ def test_wait_adds_up_after_the_clock_was_set_back():
     history.note_fetch(80 * second, 100 * second)
     wait = wait_of(record(0, timestamp=88_000), 90 * second, 100 * second, history)
     assert (wait.queue, wait.busy, wait.fetch) == (2 * second, 0, 2 * second)
+
+
+def test_client_that_cannot_be_traced_raises_its_own_error_and_leaves_nothing():
+    """No engine for a client of a patched class: its error has no other as its context, and nothing piles up."""
+
+    class Refusing:
+        def send(self):
+            raise KeyError
+
+    patch = Patch(Refusing, ["send"], lambda _: 1 / 0)
+    patch.apply()
+    client = Refusing()
+    for _ in range(3):
+        with pytest.raises(KeyError) as caught:
+            client.send()
+        assert caught.value.__context__ is None
+    assert weakref.getweakrefcount(client) == 0

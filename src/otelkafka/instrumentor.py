@@ -111,9 +111,9 @@ class Patch:
             with self._lock:
                 found = self._engines.get(id(client))
                 if found is None:
-                    forget = finalize(client, self._engines.pop, id(client), None)
-                    forget.atexit = False
-                    found = self._engines[id(client)] = self._make_engine(client)
+                    found = self._make_engine(client)
+                    finalize(client, self._engines.pop, id(client), None).atexit = False
+                    self._engines[id(client)] = found
         return found
 
     def _traced(self, name: str, own: Any) -> Any:
@@ -128,6 +128,8 @@ class Patch:
             try:
                 engine = self.engine_of(client)
             except Exception:  # noqa: BLE001 (whatever this client is, its call goes on)
+                engine = None
+            if engine is None:  # and out here, so that what it raises has no other error as its context
                 return original(client, *args, **kwargs)
             return engine.METHODS[name](engine, client, through(client, original), args, kwargs)
 
