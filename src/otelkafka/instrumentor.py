@@ -21,6 +21,9 @@ _logger = logging.getLogger("otelkafka")
 
 _MISSING = object()
 
+_CALLED = "poll"
+"""The one traced method that a client calls itself, in `__next__`; listeners and serializers may call any other."""
+
 
 class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     """Traces every `KafkaProducer` and `KafkaConsumer` of the process, also those that are there already.
@@ -123,7 +126,7 @@ class Patch:
 
         @wraps(original)
         def traced(client: Any, *args: Any, **kwargs: Any) -> Any:
-            if is_inside(client) or not self._is_ours(name):
+            if (name == _CALLED and is_inside(client)) or not self._is_ours(name):
                 return original(client, *args, **kwargs)
             try:
                 engine = self.engine_of(client)
