@@ -175,10 +175,7 @@ class Processing:
         self.in_process.end(work)
         if telemetry.instruments is not None:
             telemetry.guard.call("measure", None, self._measure_end, telemetry.instruments, work, error)
-        telemetry.guard.call("end_span", None, self._end, work)
-
-    def _end(self, work: Work) -> None:
-        self.telemetry.end_span(work.span, end_time=max(work.start, work.ended_at))  # the clock may have been set back
+        telemetry.end_span(span, end_time=telemetry.not_before(work.start, work.ended_at))
 
     def _measure_end(self, instruments: Instruments, work: Work, error: BaseException | None) -> None:
         series = self._operation.series(work.destination, work.partition, error)
