@@ -6,8 +6,10 @@ import os
 import sys
 import threading
 import time
+import weakref
 
 import pytest
+from kafka import ConsumerRebalanceListener
 from kafka.errors import MessageSizeTooLargeError
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -15,6 +17,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from otelkafka import ConsumerOptions, HeaderCarrier, ProducerOptions, process_batch, wrap_handler
 from otelkafka.current import OpenSpan
 from otelkafka.current import _Attached as Attached
+from otelkafka.instrumentor import Patch
 from otelkafka.testing import MetricRecorder
 from otelkafka.wait import Handover, WaitHistory, wait_of
 from tests.face import engine_of, wrap_consumer, wrap_producer
@@ -22,6 +25,7 @@ from tests.fakes import (
     FakeConsumer,
     FakeFuture,
     FakeProducer,
+    GroupConsumer,
     ambient_of,
     consumer_of,
     current,
@@ -184,7 +188,7 @@ def test_carrier_with_headers_that_cannot_be_sent_is_contained(recorder, caplog)
     bare = FakeProducer()
     producer_of(recorder, bare, carrier=Tuples).send("t", b"v", headers=[("x", b"y")])
     assert bare.headers == [[("x", b"y")]]
-    assert "they must be a list" in caplog.text
+    assert "must be a list" in caplog.text
 
 
 def test_decorated_method_that_is_wrapped_again_is_one_layer(recorder):
@@ -408,7 +412,7 @@ def test_nothing_stays_in_process_without_an_sdk(way):
 def test_clock_that_is_set_back_makes_no_negative_duration(recorder, metrics, monkeypatch, caplog, style):
     """A span does not end before it starts; its duration counts, as nothing."""
     clock = [time.time_ns()]
-    for each in ("sending", "operation", "dispatcher", "processing", "current"):
+    for each in ("sending", "telemetry", "dispatcher", "processing"):
         monkeypatch.setattr(f"otelkafka.{each}.time_ns", lambda: clock[0])
     providers = {"meter_provider": metrics.meter_provider}
     bare = FakeProducer()
@@ -450,3 +454,61 @@ def test_record_that_a_broker_refused_at_once_is_not_sent_again(recorder):
     bare = Refused()
     assert producer_of(recorder, bare).send("t", b"v") is bare.futures[0]
     assert len(bare.calls) == 1
+
+
+def test_client_that_cannot_be_traced_raises_its_own_error_and_leaves_nothing():
+    """No engine for a client of a patched class: its error has no other as its context, and nothing piles up."""
+
+    class Refusing:
+        def send(self):
+            raise KeyError
+
+    patch = Patch(Refusing, ["send"], lambda _: 1 / 0)
+    patch.apply()
+    client = Refusing()
+    for _ in range(3):
+        with pytest.raises(KeyError) as caught:
+            client.send()
+        assert caught.value.__context__ is None
+    assert weakref.getweakrefcount(client) == 0
+
+
+def test_send_inside_of_a_serializer_is_traced(recorder):
+    """By the same producer: a span of its own, inside the other, and its context in the headers."""
+
+    class Serializing(FakeProducer):
+        def send(self, topic, value=None, **more):
+            return super().send(topic, value() if callable(value) else value, **more)
+
+    bare = Serializing()
+    producer = producer_of(recorder, bare)
+    producer.send("outer", lambda: producer.send("inner", b"v"))
+    for each in bare.futures:
+        each.acknowledge()
+    inner, outer = recorder.spans
+    assert (inner.name, outer.name, inner.parent.span_id) == ("send inner", "send outer", outer.context.span_id)
+    assert [len(headers) for headers in bare.headers] == [1, 1]
+
+
+def test_commit_inside_of_a_listener_is_traced(recorder):
+    """Releases before 3.0 call the listener inside poll(), in the same thread."""
+
+    class Listener(ConsumerRebalanceListener):
+        def on_partitions_assigned(self, assigned):
+            pass
+
+        def on_partitions_revoked(self, revoked):
+            consumer.commit()
+
+    class Revoking(GroupConsumer):
+        def poll(self):
+            self.listener.on_partitions_revoked(self.assignment())
+            return super().poll()
+
+        def commit(self, offsets=None):
+            pass
+
+    consumer = wrap_consumer(Revoking(), options_of(recorder))
+    consumer.subscribe(["t"], listener=Listener())
+    consumer.poll()
+    assert [span.name for span in recorder.spans] == ["commit t", "revoke t"]

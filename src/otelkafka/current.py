@@ -70,8 +70,7 @@ class OpenSpan(Work):
             self.ended, self.record = True, None
             return
         self.ended = True
-        # Not before its start: the clock may have been set back.
-        self.ended_at = max(self.start, processing.telemetry.now() if now is None else now)
+        self.ended_at = processing.telemetry.now() if now is None else now
         if error is not None:
             self.fail(error)
         self.record = self.owner = self._processing = None

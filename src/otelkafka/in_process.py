@@ -52,7 +52,7 @@ class Work:
             **self.destination.attributes,
             **attributes.of_partition(self.partition),
             **attributes.of_offset(self.offset),
-            semconv.PROCESS_DURATION: attributes.seconds(self.ended_at - self.start),
+            semconv.PROCESS_DURATION: attributes.seconds(max(0, self.ended_at - self.start)),
         }
         return told if self.count is None else {**told, semconv.MESSAGING_BATCH_MESSAGE_COUNT: self.count}
 

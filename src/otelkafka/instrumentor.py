@@ -21,6 +21,9 @@ _logger = logging.getLogger("otelkafka")
 
 _MISSING = object()
 
+_CALLED = "poll"
+"""The one traced method that a client calls itself, in `__next__`; listeners and serializers may call any other."""
+
 
 class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     """Traces every `KafkaProducer` and `KafkaConsumer` of the process, also those that are there already.
@@ -111,9 +114,9 @@ class Patch:
             with self._lock:
                 found = self._engines.get(id(client))
                 if found is None:
-                    forget = finalize(client, self._engines.pop, id(client), None)
-                    forget.atexit = False
-                    found = self._engines[id(client)] = self._make_engine(client)
+                    found = self._make_engine(client)
+                    finalize(client, self._engines.pop, id(client), None).atexit = False
+                    self._engines[id(client)] = found
         return found
 
     def _traced(self, name: str, own: Any) -> Any:
@@ -123,11 +126,13 @@ class Patch:
 
         @wraps(original)
         def traced(client: Any, *args: Any, **kwargs: Any) -> Any:
-            if is_inside(client) or not self._is_ours(name):
+            if (name == _CALLED and is_inside(client)) or not self._is_ours(name):
                 return original(client, *args, **kwargs)
             try:
                 engine = self.engine_of(client)
             except Exception:  # noqa: BLE001 (whatever this client is, its call goes on)
+                engine = None
+            if engine is None:  # and out here, so that what it raises has no other error as its context
                 return original(client, *args, **kwargs)
             return engine.METHODS[name](engine, client, through(client, original), args, kwargs)
 

@@ -112,7 +112,7 @@ class Operation:
             error: how it failed.
         """
         telemetry = self._telemetry
-        now = max(start, telemetry.now())  # the clock may have been set back
+        now = telemetry.not_before(start, telemetry.now())
         telemetry.look(now)
         measured = None
         if telemetry.instruments is not None:

@@ -34,7 +34,7 @@ def is_inside(client: object) -> bool:
 
 
 def through(client: object, method: Call) -> Call:
-    """Return a method of a client's class, bound to it, inside of which no other method of the client is traced."""
+    """Return a method of a client's class, bound to it, and let `is_inside` tell while it runs."""
 
     def passing(*args: Any, **kwargs: Any) -> Any:
         clients = _inside.clients

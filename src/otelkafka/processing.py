@@ -175,11 +175,11 @@ class Processing:
         self.in_process.end(work)
         if telemetry.instruments is not None:
             telemetry.guard.call("measure", None, self._measure_end, telemetry.instruments, work, error)
-        telemetry.end_span(span, end_time=work.ended_at)
+        telemetry.end_span(span, end_time=telemetry.not_before(work.start, work.ended_at))
 
     def _measure_end(self, instruments: Instruments, work: Work, error: BaseException | None) -> None:
         series = self._operation.series(work.destination, work.partition, error)
-        duration = attributes.seconds(work.ended_at - work.start)
+        duration = attributes.seconds(max(0, work.ended_at - work.start))
         instruments.process_duration.record(duration, series.attributes, context_of(work.span))
 
     def _relate(self, ambient: Context, created: SpanContext, merged: Context) -> tuple[Context, list[Link]]:

@@ -75,6 +75,10 @@ class Telemetry:
         """Return the Unix time in nanoseconds; 0 where the clock fails."""
         return self.guard.call("time_ns", 0, _now)
 
+    def not_before(self, start: int, now: int) -> int:
+        """Return `now`, or `start` where the clock has been set back since."""
+        return self.guard.call("time_ns", now, max, start, now)
+
     def look(self, now: int) -> None:
         """Look, now and then, for a meter provider that has come, and for what is certain of sampling.
 
