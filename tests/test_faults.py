@@ -71,6 +71,7 @@ def operate(operation, injection, place):
     return operation(bare, bare, options) if operation in HANDLING else operation(wrap_consumer(bare, options), bare)
 
 
+@pytest.mark.per_client
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("place", PLACES)
 def test_no_fault_of_telemetry_changes_an_operation(place, kind, logged, monkeypatch):

@@ -18,6 +18,7 @@ from otelkafka import command, console, inspection, properties, reading
 from otelkafka.inspection import Summary, finding_of, prefix_of
 from tests.fakes import SPAN_ID, TRACE_ID, TRACEPARENT, record
 
+pytestmark = pytest.mark.per_client
 UNSAMPLED = ("traceparent", TRACEPARENT[1][:-2] + b"02")
 
 
