@@ -154,7 +154,7 @@ def _put(telemetry: Telemetry, headers: Headers, context: Context) -> Headers:
     injected = carrier.headers
     remaining = iter(injected) if injected is not None and are_sendable(injected) else None
     if remaining is None or not all(header in remaining for header in headers):
-        msg = "the carrier's headers must be a list of (str, bytes) tuples, all that it was given among them"
+        msg = "the carrier's headers cannot be sent: they must be a list of (str, bytes) tuples, with all it was given"
         raise TypeError(msg)
     return injected
 
