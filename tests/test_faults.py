@@ -11,7 +11,7 @@ from otelkafka.testing import SpanRecorder
 from tests.face import engine_of, wrap_consumer, wrap_producer
 from tests.fakes import TRACEPARENT, FakeProducer, is_nothing_current, record
 from tests.faults import HANGS, KINDS, PLACES, Boom, Injection
-from tests.operations import CONSUMING, EXPECTED, HANDLING, PRODUCING, make_client
+from tests.operations import CONSUMING, EXPECTED, HANDLING, PRODUCING, SECRET, make_client, outcome
 
 PRODUCERS_ALONE, CONSUMERS_ALONE = {"on_send", "on_ack"}, {"on_process"}
 
@@ -33,7 +33,9 @@ class _Logged(logging.Handler):
         self.records = []
 
     def emit(self, record):
-        record.traced, record.exc_info = bool(record.exc_info), None
+        error = record.exc_info[1] if record.exc_info else None
+        record.traced, record.exc_info = error is not None, None
+        record.text = f"{record.getMessage()} {outcome(str, error)}"
         self.records.append(record)
 
 
@@ -85,6 +87,7 @@ def test_no_fault_of_telemetry_changes_an_operation(place, kind, logged, monkeyp
         if place != "Span.end" or kind is HANGS:
             assert [span.name for span in injection.spans if span.end_time is None] == [], operation.__name__
         check_told(injection, place, logged, operation)
+        check_discreet(injection, logged)
         logged.clear()
         struck += injection.struck
     assert struck, "no operation leads to this call"
@@ -100,6 +103,14 @@ def check_told(injection, place, logged, operation):
         assert failures and ours, operation.__name__
     if injection.kind is HANGS:
         assert not failures and not ours, (operation.__name__, ours)
+
+
+def check_discreet(injection, logged):
+    """No value, no header, no baggage, no setting of the client and nothing that a fault returned is told anywhere."""
+    told = [(span.name, span.attributes, span.events, span.links, span.status.description) for span in injection.spans]
+    assert SECRET not in repr([[*map(repr, each)] for each in told])
+    assert SECRET not in repr([metric.to_json() for metric in injection.metrics.metrics.values()])
+    assert not [each.text for each in logged if SECRET in each.text and each.name == "otelkafka"]
 
 
 @pytest.mark.parametrize("hook", ["on_send", "on_ack"])

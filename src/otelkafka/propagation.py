@@ -161,5 +161,5 @@ def _put(telemetry: Telemetry, headers: Headers, context: Context) -> Headers:
 
 def _check_headers(headers: object) -> None:
     if headers is not None and not isinstance(headers, list | tuple):
-        msg = f"headers={headers!r}: give a list of (str, bytes) tuples, or a record that has them"
+        msg = f"headers={type(headers).__name__}: give a list of (str, bytes) tuples, or a record that has them"
         raise TypeError(msg)

@@ -75,7 +75,7 @@ def metrics_reporter(meter_provider: MeterProvider | None = None) -> type[Abstra
         TypeError: `meter_provider` is none.
     """
     if meter_provider is not None and not callable(getattr(meter_provider, "get_meter", None)):
-        msg = f"metrics_reporter({meter_provider!r}): give an object with get_meter(), or None for the global one"
+        msg = f"metrics_reporter({type(meter_provider).__name__}): give an object with get_meter(), or None for the global one"
         raise TypeError(msg)
     return _reporter_of(_registry_of(meter_provider))
 
