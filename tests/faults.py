@@ -43,6 +43,13 @@ class Unspeakable(Exception):
 _RESOURCE = Resource.get_empty()
 
 
+class Odd:
+    """Something else than what was asked for, which is nobody's affair."""
+
+    def __repr__(self):
+        return "s3cret"
+
+
 class Injection:
     """Makes functions that go wrong in one way, and counts how often they did.
 
@@ -66,7 +73,7 @@ class Injection:
             if self.kind is HANGS:
                 sleep(0.0005)
                 return sound(*args, **kwargs)
-            return None if self.kind is NOTHING else object()
+            return None if self.kind is NOTHING else Odd()
 
         return spoilt
 

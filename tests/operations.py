@@ -15,7 +15,15 @@ from opentelemetry.sdk.trace import TracerProvider
 from otelkafka import wrap_handler
 from tests.fakes import TRACEPARENT, FakeConsumer, FakeFuture, FakeProducer, Metadata, record
 
-RECORDS = [record(offset, headers=[TRACEPARENT, ("x", b"y")], key=b"k") for offset in range(3)]
+SECRET = "s3cret"
+VALUE, HEADER, BAGGAGE = b"s3cret", ("x", b"s3cret"), ("baggage", b"who=s3cret")
+CONFIG = {
+    "bootstrap_servers": ["SASL_SSL://user:s3cret@host:9092"],
+    "sasl_plain_password": SECRET,
+    "ssl_password": SECRET,
+    "client_id": "c",
+}
+RECORDS = [record(at, headers=[TRACEPARENT, HEADER, BAGGAGE], key=b"k", value=VALUE) for at in range(3)]
 PARTITIONS = [TopicPartition("t", 0)]
 OFFSETS = {PARTITIONS[0]: 3}
 CONTEXT = ("traceparent", "tracestate", "baggage")
@@ -82,6 +90,7 @@ class Consumer(FakeConsumer):
 
     def __init__(self, *records):
         super().__init__(*(records or RECORDS))
+        self.config = {**CONFIG, "group_id": "g"}
         self.heard = []
         self._coordinator = SimpleNamespace(config={"default_offset_commit_callback": self.hear_commit})
 
@@ -160,27 +169,27 @@ def _sent(producer, bare, *args, **kwargs):
 
 
 def send(producer, bare):
-    return _sent(producer, bare, "t", b"v", b"k")
+    return _sent(producer, bare, "t", VALUE, b"k")
 
 
 def send_with_headers(producer, bare):
-    given = [TRACEPARENT, ("x", b"y"), ("x", b"z")]
+    given = [TRACEPARENT, HEADER, ("x", b"z")]
     return _sent(producer, bare, "t", key=b"k", headers=given, partition=1), given
 
 
 def send_inside_a_span(producer, bare):
     with _AMBIENT.start_as_current_span("ambient"):
-        return _sent(producer, bare, "t", b"v")
+        return _sent(producer, bare, "t", VALUE)
 
 
 def send_that_raises(producer, bare):
     bare.refusing = True
-    return outcome(producer.send, "t", b"v"), outcome(producer.send, topic="u")
+    return outcome(producer.send, "t", VALUE), outcome(producer.send, topic="u")
 
 
 def send_that_fails_later(producer, bare):
-    producer.send("t", b"v")
-    producer.send("t", b"v", headers=[("x", b"y")])
+    producer.send("t", VALUE)
+    producer.send("t", VALUE, headers=[HEADER])
     for future in bare.futures:
         future.fail(KafkaTimeoutError("t"))
     return len(bare.futures)
@@ -188,7 +197,7 @@ def send_that_fails_later(producer, bare):
 
 def send_that_is_done(producer, bare):
     bare.future = DoneFuture
-    return _sent(producer, bare, "t", b"v", b"k")
+    return _sent(producer, bare, "t", VALUE, b"k")
 
 
 def send_of_nonsense(producer, bare):
@@ -197,21 +206,21 @@ def send_of_nonsense(producer, bare):
 
 def send_too_large_by_our_header(producer, bare):
     bare.too_large = "raise"
-    return _sent(producer, bare, "t", b"v")
+    return _sent(producer, bare, "t", VALUE)
 
 
 def send_too_large_by_our_header_said_by_the_future(producer, bare):
     bare.too_large = "future"
-    return _sent(producer, bare, "t", b"v")[1]
+    return _sent(producer, bare, "t", VALUE)[1]
 
 
 def close_in_flight(producer, bare):
-    producer.send("t", b"v")
+    producer.send("t", VALUE)
     return outcome(producer.close, 5), [call[0] for call in bare.calls]
 
 
 def close_that_raises(producer, bare):
-    producer.send("t", b"v")
+    producer.send("t", VALUE)
     bare.refusing = True
     return outcome(producer.close), outcome(producer.close)
 
@@ -221,7 +230,7 @@ def transaction(producer, bare):
     seen = [outcome(producer.init_transactions)]
     for end in (producer.commit_transaction, producer.abort_transaction):
         seen.append(outcome(producer.begin_transaction))
-        producer.send("t", b"v")
+        producer.send("t", VALUE)
         seen += [outcome(producer.send_offsets_to_transaction, OFFSETS, "g"), outcome(end)]
         seen.append(outcome(producer.send_offsets_to_transaction, **group))
     for future in bare.futures:
@@ -474,7 +483,7 @@ CONSUMING = (
 
 def make_client(operation):
     """Make the bare client that an operation is about."""
-    return Producer() if operation in PRODUCING else Consumer()
+    return Producer(CONFIG) if operation in PRODUCING else Consumer()
 
 
 def is_anything_current():

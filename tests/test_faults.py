@@ -1,18 +1,21 @@
 """Failures of telemetry stay out of the application; Kafka's and the user's own pass unchanged."""
 
 import logging
+import re
+from pathlib import Path
 
 import pytest
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import TextMapPropagator
 
-from otelkafka import ConsumerOptions, Options, ProducerOptions, extract, inject, process
+from otelkafka import ConsumerOptions, HeaderCarrier, Options, ProducerOptions, extract, inject, process
 from otelkafka.testing import SpanRecorder
 from tests.face import engine_of, wrap_consumer, wrap_producer
 from tests.fakes import TRACEPARENT, FakeProducer, is_nothing_current, record
 from tests.faults import HANGS, KINDS, PLACES, Boom, Injection
-from tests.operations import CONSUMING, EXPECTED, HANDLING, PRODUCING, make_client
+from tests.operations import CONSUMING, EXPECTED, HANDLING, PRODUCING, SECRET, make_client, outcome
 
+ROOT = Path(__file__).parents[1]
 PRODUCERS_ALONE, CONSUMERS_ALONE = {"on_send", "on_ack"}, {"on_process"}
 
 
@@ -33,7 +36,9 @@ class _Logged(logging.Handler):
         self.records = []
 
     def emit(self, record):
-        record.traced, record.exc_info = bool(record.exc_info), None
+        error = record.exc_info[1] if record.exc_info else None
+        record.traced, record.exc_info = error is not None, None
+        record.text = f"{record.getMessage()} {outcome(str, error)}"
         self.records.append(record)
 
 
@@ -86,6 +91,7 @@ def test_no_fault_of_telemetry_changes_an_operation(place, kind, logged, monkeyp
         if place != "Span.end" or kind is HANGS:
             assert [span.name for span in injection.spans if span.end_time is None] == [], operation.__name__
         check_told(injection, place, logged, operation)
+        check_discreet(injection, logged)
         logged.clear()
         struck += injection.struck
     assert struck, "no operation leads to this call"
@@ -101,6 +107,14 @@ def check_told(injection, place, logged, operation):
         assert failures and ours, operation.__name__
     if injection.kind is HANGS:
         assert not failures and not ours, (operation.__name__, ours)
+
+
+def check_discreet(injection, logged):
+    """No value, no header, no baggage, no setting of the client and nothing that a fault returned is told anywhere."""
+    told = [(span.name, span.attributes, span.events, span.links, span.status.description) for span in injection.spans]
+    assert SECRET not in repr([[*map(repr, each)] for each in told])
+    assert SECRET not in repr([metric.to_json() for metric in injection.metrics.metrics.values()])
+    assert not [each.text for each in logged if SECRET in each.text and each.name == "otelkafka"]
 
 
 @pytest.mark.parametrize("hook", ["on_send", "on_ack"])
@@ -211,3 +225,56 @@ def test_arguments_that_send_refuses_raise_its_own_error(arguments):
         return
     with pytest.raises(TypeError, match=r"send\(\)"):
         producer.send(*args, **kwargs)
+
+
+def test_meter_provider_that_fails_is_asked_once(metrics):
+    """Asked again and again, as long as the process lives, what it has made so far would pile up."""
+    injection = Injection(KINDS[0], None)
+    options = PLACES["Meter.create_observable_gauge"].arrange(injection)
+    for _ in range(3):
+        telemetry = engine_of(wrap_producer(FakeProducer(), ProducerOptions(**options)))._telemetry
+        for now in range(0, 10**9, 10**8):
+            telemetry.look(now)
+    assert injection.struck == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [lambda headers: headers[1:], lambda headers: headers[-1:], lambda headers: headers[::-1], lambda headers: []],
+    ids=["without the first", "the last alone", "reversed", "none"],
+)
+def test_carrier_that_loses_headers_is_not_used(wrong, caplog):
+    """Nor one that mixes them up: the record goes out as the caller gave it."""
+    headers = [("x", b"1"), ("x", b"2")]
+    carrier = type("C", (HeaderCarrier,), {"headers": property(lambda self: wrong(self._headers))})
+    bare = FakeProducer()
+    options = ProducerOptions(tracer_provider=SpanRecorder().tracer_provider, carrier=carrier)
+    wrap_producer(bare, options).send("t", b"v", headers=headers)
+    assert bare.headers == [headers]
+    assert "inject failed" in caplog.text
+
+
+def test_page_tells_what_is_injected():
+    """The page on faults has the figures of this module, and names each call."""
+    page = (ROOT / "docs" / "faults.md").read_text()
+    runs = len(KINDS) * sum(len(operations_of(place)) for place in PLACES)
+    figures = {
+        "calls that go wrong": len(PLACES),
+        "ways in which each does": len(KINDS),
+        "operations of a producer": len(PRODUCING),
+        "operations of a consumer": len(CONSUMING),
+        "faults injected into operations": runs,
+    }
+    for told, figure in figures.items():
+        assert f"| {told} | {figure} |" in page
+    assert [place for place in PLACES if f"`{place}`" not in page] == []
+
+
+def test_promises_name_tests_that_exist():
+    """Each row of the table has tests, each of which is there."""
+    rows = [line for line in (ROOT / "SECURITY.md").read_text().splitlines() if line.startswith("| ")][1:]
+    for row in rows:
+        named = re.findall(r"`(tests/\w+\.py)::(\w+)`", row)
+        assert named, row
+        for path, test in named:
+            assert re.search(rf"^(async )?def {test}\(", (ROOT / path).read_text(), re.MULTILINE), (path, test)

@@ -96,7 +96,7 @@ def of_key(key: object, key_format: KeyFormat) -> Attributes:
     if text is not None and not isinstance(text, str):
         msg = f"capture_key returned {type(text).__name__}: return a str or None"
         raise TypeError(msg)
-    return {} if text is None else {semconv.MESSAGING_KAFKA_MESSAGE_KEY: text}
+    return {} if text is None or not _is_encodable(text) else {semconv.MESSAGING_KAFKA_MESSAGE_KEY: text}
 
 
 def of_tombstone(*, tombstone: bool) -> Attributes:
@@ -148,6 +148,15 @@ def _canonical(key: object) -> str | None:
     if isinstance(key, int | float | UUID):
         return str(key)
     return None
+
+
+def _is_encodable(text: str) -> bool:
+    """Tell whether an exporter can write a text: it would lose all that it exports with half a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _utf8(value: bytes) -> str | None:

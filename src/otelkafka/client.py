@@ -203,8 +203,8 @@ def _bootstrap_servers(config: dict[str, Any]) -> list[str]:
 
 
 def _parse(server: str) -> Server | None:
-    # A scheme or credentials in the URL must not get into the telemetry: only host and port are taken.
-    parts = urlsplit("//" + server.strip().rpartition("://")[2])
+    # A scheme or credentials in the URL must not get into the telemetry, whatever a password is made of.
+    parts = urlsplit("//" + server.strip().rpartition("://")[2].rpartition("@")[2])
     return Server(parts.hostname, parts.port) if parts.hostname else None
 
 

@@ -31,7 +31,7 @@ def wrap_consumer(consumer: Any, options: Options | None = None) -> "TracedConsu
         before.dispatcher.end_open()
         return TracedConsumer(consumer.__wrapped__, checked, Consumption(consumer.__wrapped__, checked, before))
     if isinstance(consumer, type) or not callable(getattr(consumer, "poll", None)):
-        msg = f"wrap_consumer({consumer!r}): give a KafkaConsumer, or an object with its poll()"
+        msg = f"wrap_consumer({type(consumer).__name__}): give a KafkaConsumer, or an object with its poll()"
         raise TypeError(msg)
     return TracedConsumer(consumer, checked, Consumption(consumer, checked))
 

@@ -83,7 +83,7 @@ def wrap_handler(handler: Any = None, options: Options | None = None) -> Any:
     if isinstance(handler, _TracedHandler) or isinstance(getattr(handler, "_self_parent", None), _TracedHandler):
         handler = handler.__wrapped__
     if not callable(handler) and not isinstance(handler, staticmethod | classmethod):
-        msg = f"wrap_handler({handler!r}): give a function or method that takes a record or a list of them"
+        msg = f"wrap_handler({type(handler).__name__}): give a function or method that takes a record or a list of them"
         raise TypeError(msg)
 
     def call(wrapped: Callable[..., Any], _: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -133,7 +133,7 @@ class ProcessSpan:
 def process_with(processing: Processing, record: Record) -> ProcessSpan:
     """Return what `process()` returns, with the processing of a consumer that is known."""
     if not _is_record(record):
-        msg = f"process({record!r}): give one record as the consumer handed it over"
+        msg = f"process({type(record).__name__}): give one record as the consumer handed it over"
         raise TypeError(msg)
 
     return ProcessSpan(lambda: processing.open(record), lambda: _open_span_of(record))
@@ -144,7 +144,7 @@ def process_batch_with(processing: Processing, records: Any) -> ProcessSpan:
     # A generator would be empty for the body, had we looked into it.
     batch = _flat(records) if isinstance(records, Collection) else None
     if batch is None or not all(map(_is_record, batch)):
-        msg = f"process_batch({records!r}): give a list of records, or what poll() returned"
+        msg = f"process_batch({type(records).__name__}): give a list of records, or what poll() returned"
         raise TypeError(msg)
     return ProcessSpan(lambda: processing.open_batch(batch, records), lambda: _open_span_of(records))
 

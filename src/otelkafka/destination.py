@@ -64,7 +64,9 @@ class Destinations(dict[str, Destination]):
         template, traced = self._options.destination_template, self._options.trace_topic
         name = self._guard.call("destination_template", None, template, topic) if template else None
         if name is not None and not (isinstance(name, str) and name):
-            self._guard.contain("destination_template", TypeError(f"returned {name!r}: return a str or None"))
+            self._guard.contain(
+                "destination_template", TypeError(f"returned {type(name).__name__}: return a str or None")
+            )
             name = None
         return Destination(
             topic, name, traced=bool(self._guard.call("trace_topic", True, traced, topic)) if traced else True

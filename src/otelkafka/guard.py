@@ -18,13 +18,15 @@ class Guard:
 
     Args:
         count: called with the name of the call and its error.
+        tells: whether the log may say what an error says, beyond its class.
 
     Attributes:
         failures: how many it has contained.
     """
 
-    def __init__(self, count: Callable[[str, Exception], None]) -> None:
+    def __init__(self, count: Callable[[str, Exception], None], *, tells: bool = True) -> None:
         self._count = count
+        self._tells = tells
         self._seen: set[tuple[str, str]] = set()
         self.failures = 0
 
@@ -48,5 +50,5 @@ class Guard:
         _logger.warning(
             "%s failed; the Kafka call goes on without it. Further %s there are not logged.",
             *kind,
-            exc_info=error,
+            exc_info=error if self._tells else None,
         )

@@ -1,12 +1,15 @@
 """The header carrier: how a propagator reads and writes the headers of a Kafka record."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from opentelemetry.propagators.textmap import Getter, Setter
 
 Headers: TypeAlias = list[tuple[str, bytes]]
 """Headers as `KafkaProducer.send()` takes them."""
+
+LONGEST_VALUE: Final = 8192
+"""Of what a propagator is given to read: W3C's limit for a baggage, beyond which OpenTelemetry logs all of it."""
 
 
 class Carrier(Protocol):
@@ -40,7 +43,7 @@ class HeaderCarrier:
         headers: the headers of a record: a list or tuple of `(key, value)`, or None for no headers.
 
     Attributes:
-        unreadable: how many values `get()` has passed over because they are no UTF-8.
+        unreadable: how many values were passed over because they are no UTF-8, or too long for a propagator.
     """
 
     __slots__ = ("_headers", "unreadable")
@@ -83,9 +86,13 @@ class CarrierGetter(Getter[Carrier]):
     """Lets a propagator read from a carrier."""
 
     def get(self, carrier: Carrier, key: str) -> list[str] | None:
-        """Return the value of `key` as the list that propagators expect."""
+        """Return the value of `key` as the list that propagators expect; one that is too long counts as absent."""
         value = carrier.get(key)
-        return None if value is None else [value]
+        if value is None or len(value) <= LONGEST_VALUE:
+            return None if value is None else [value]
+        if isinstance(carrier, HeaderCarrier):
+            carrier.unreadable += 1
+        return None
 
     def keys(self, carrier: Carrier) -> list[str]:
         """Return the carrier's keys."""

@@ -23,7 +23,8 @@ QUEUE_BUCKETS: Final = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900,
 OVERFLOW: Final[Attributes] = {"otel.metric.overflow": True}
 """The attributes of what has no room among the attribute sets; the SDK's own name for it."""
 
-_MOST_SETS = 2000
+MOST_SETS: Final = 2000
+"""How many attribute sets a metric may have, beside that of the overflow."""
 
 Reading: TypeAlias = tuple[Attributes, float]
 
@@ -63,10 +64,12 @@ class Totals:
 
     def of(self, attributes: Attributes) -> Total:
         """Return the total with these attributes, which whoever counts often may keep."""
+        if attributes is OVERFLOW:
+            return self._overflow()
         key = frozenset(attributes.items())
         with self._lock:
             found = self._totals.get(key)
-            if found is None and len(self._totals) < _MOST_SETS:
+            if found is None and len(self._totals) < MOST_SETS:
                 found = self._totals.setdefault(key, Total(attributes))
         if found is None:
             self._on_overflow()
@@ -107,6 +110,7 @@ class Instruments:
         self._sources: WeakSet[Any] = WeakSet()
         self._spent: dict[TimeSpent, Attributes] = {}
         self._counters: list[Totals] = []
+        self._admitted: dict[str, set[frozenset[Any]]] = {}
         self.dropped = self._counter(semconv.METRIC_DROPPED, "{item}", "Left out on purpose, by reason.")
         self.errors = self._counter(semconv.METRIC_ERRORS, "{error}", "Failures of telemetry that were contained.")
         self.operation_duration = self._histogram(
@@ -147,6 +151,15 @@ class Instruments:
         """Count the time of a consumer, to the last moment of its life."""
         self._spent[spent] = attributes
         finalize(owner, spent.abandon).atexit = False
+
+    def admit(self, operation: str, attributes: Attributes) -> Attributes:
+        """Return the attributes for the metrics of an operation; those of the overflow where it has too many sets."""
+        admitted, key = self._admitted.setdefault(operation, set()), frozenset(attributes.items())
+        if key in admitted or len(admitted) < MOST_SETS:
+            admitted.add(key)
+            return attributes
+        self.drop(semconv.DROPPED_ATTRIBUTE_SETS)
+        return OVERFLOW
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Count what is left out on purpose."""
@@ -190,10 +203,14 @@ class Instruments:
 
 
 def merged(readings: Iterable[Reading], merge: Callable[[list[float]], float]) -> list[Observation]:
-    """Return one observation for equal attribute sets, of which an SDK would keep one."""
+    """Return one observation for equal attribute sets, of which an SDK would keep one; too many go into one, too."""
     found: dict[frozenset[Any], tuple[Attributes, list[float]]] = {}
     for attributes, value in readings:
-        found.setdefault(frozenset(attributes.items()), (attributes, []))[1].append(value)
+        key = frozenset(attributes.items())
+        if key not in found and len(found) >= MOST_SETS:
+            found.setdefault(frozenset(OVERFLOW.items()), (OVERFLOW, []))[1].append(value)
+        else:
+            found.setdefault(key, (attributes, []))[1].append(value)
     return [Observation(merge(values), attributes) for attributes, values in found.values()]
 
 

@@ -150,8 +150,14 @@ class Operation:
             known = self._metric_attributes(destination, partition)
             if outcome is not None:
                 known[semconv.ERROR_TYPE] = outcome
-            found = self._series[key] = Series(known, self._kind)
+            found = self._series[key] = self._admitted(known)
         return found
+
+    def _admitted(self, known: Attributes) -> Series:
+        """Return what they carry if there is room for it: an SDK keeps each attribute set of a histogram for good."""
+        instruments = self._telemetry.instruments
+        admitted = known if instruments is None else instruments.admit(self._name, known)
+        return Series(admitted, self._kind if admitted is known else None)
 
     def _renew(self) -> None:
         """Forget what was known, now and then: leaders move, and to ask for each record costs more than the record."""

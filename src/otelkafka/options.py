@@ -111,7 +111,8 @@ class Options:
         trace_topic: from a topic to whether its records get spans; where they do not, the context still propagates.
         capture_key: whether keys are recorded, or a function from a key to the str to record (to hash it, say), or to
             None for nothing.
-        record_exceptions: False leaves messages and stack traces of exceptions out: `error.type` and status only.
+        record_exceptions: False leaves messages and stack traces of exceptions out of spans, where `error.type` and
+            status stay, and out of what is logged of a failure of telemetry, of which its class stays.
         capture_headers: names or wildcards of headers to record as `messaging.header.<name>`.
 
     Raises:
@@ -138,7 +139,7 @@ class Options:
             try:
                 each.metadata["check"](value)
             except (TypeError, ValueError) as error:
-                msg = f"{type(self).__name__}({each.name}={value!r}): {error}"
+                msg = f"{type(self).__name__}({each.name}={_shown(value)}): {error}"
                 raise type(error)(msg) from None
         object.__setattr__(self, "capture_headers", tuple(self.capture_headers))
 
@@ -205,6 +206,11 @@ def for_consumer(options: Options | None) -> ConsumerOptions:
     return checked
 
 
+def _shown(value: object) -> str:
+    """Return a plain value, and of anything else its type: it may hold what belongs into no log."""
+    return repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
+
+
 def _for_side(options: Options | None, side: type[Any]) -> Any:
     if options is None:
         return side()
@@ -212,5 +218,5 @@ def _for_side(options: Options | None, side: type[Any]) -> Any:
         return options
     if type(options) is Options:
         return side(**{each.name: getattr(options, each.name) for each in fields(Options)})
-    msg = f"options={options!r}: give {side.__name__}, or Options, which both sides accept"
+    msg = f"options={type(options).__name__}: give {side.__name__}, or Options, which both sides accept"
     raise TypeError(msg)

@@ -27,7 +27,7 @@ def wrap_producer(producer: Any, options: Options | None = None) -> "TracedProdu
         before = producer._self_engine
         return TracedProducer(producer.__wrapped__, checked, Sending(producer.__wrapped__, checked, before))
     if isinstance(producer, type) or not callable(getattr(producer, "send", None)):
-        msg = f"wrap_producer({producer!r}): give a KafkaProducer, or an object with its send()"
+        msg = f"wrap_producer({type(producer).__name__}): give a KafkaProducer, or an object with its send()"
         raise TypeError(msg)
     return TracedProducer(producer, checked, Sending(producer, checked))
 

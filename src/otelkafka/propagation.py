@@ -154,12 +154,12 @@ def _put(telemetry: Telemetry, headers: Headers, context: Context) -> Headers:
     injected = carrier.headers
     remaining = iter(injected) if injected is not None and are_sendable(injected) else None
     if remaining is None or not all(header in remaining for header in headers):
-        msg = "the carrier's headers must be a list of (str, bytes) tuples, all that it was given among them"
+        msg = "the carrier's headers cannot be sent: they must be a list of (str, bytes) tuples, with all it was given"
         raise TypeError(msg)
     return injected
 
 
 def _check_headers(headers: object) -> None:
     if headers is not None and not isinstance(headers, list | tuple):
-        msg = f"headers={headers!r}: give a list of (str, bytes) tuples, or a record that has them"
+        msg = f"headers={type(headers).__name__}: give a list of (str, bytes) tuples, or a record that has them"
         raise TypeError(msg)

@@ -17,7 +17,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observa
 from otelkafka import semconv
 from otelkafka.attributes import Attributes
 from otelkafka.guard import Guard
-from otelkafka.metrics import Reading, merged
+from otelkafka.metrics import MOST_SETS, OVERFLOW, Reading, merged
 from otelkafka.telemetry import VERSION
 
 _UNCOUNTED = "kafka-metrics-count"
@@ -75,7 +75,8 @@ def metrics_reporter(meter_provider: MeterProvider | None = None) -> type[Abstra
         TypeError: `meter_provider` is none.
     """
     if meter_provider is not None and not callable(getattr(meter_provider, "get_meter", None)):
-        msg = f"metrics_reporter({meter_provider!r}): give an object with get_meter(), or None for the global one"
+        given = type(meter_provider).__name__
+        msg = f"metrics_reporter({given}): give an object with get_meter(), or None for the global one"
         raise TypeError(msg)
     return _reporter_of(_registry_of(meter_provider))
 
@@ -116,8 +117,11 @@ class Registry:
     def keep(self, figure: Figure, value: float) -> None:
         """Take over the last value of what only grows: it outlives its client."""
         kept = self._kept.setdefault(figure.name, {})
-        key = frozenset(figure.attributes.items())
-        kept[key] = (figure.attributes, value + kept.get(key, (None, 0.0))[1])
+        attributes = figure.attributes
+        key = frozenset(attributes.items())
+        if key not in kept and len(kept) >= MOST_SETS:
+            attributes, key = OVERFLOW, frozenset(OVERFLOW.items())
+        kept[key] = (attributes, value + kept.get(key, (None, 0.0))[1])
 
     def _observe(self, figure: Figure) -> list[Observation]:
         living = (reading for reporter in list(self.reporters) for reading in reporter.read(figure.name))

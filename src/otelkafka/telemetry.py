@@ -52,7 +52,7 @@ class Telemetry:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.guard = Guard(self._count_failure)
+        self.guard = Guard(self._count_failure, tells=options.record_exceptions)
         self.instruments: Instruments | None = None
         self._waiting: list[WeakMethod[Callable[[Instruments], None]]] = []
         self.rules: Rules | None = None
@@ -146,7 +146,7 @@ class Telemetry:
         name = self.guard.call("span_name", plain, template, operation, destination)
         if isinstance(name, str) and name:
             return name
-        self.guard.contain("span_name", TypeError(f"returned {name!r}: return a str"))
+        self.guard.contain("span_name", TypeError(f"returned {type(name).__name__}: return a str, not an empty one"))
         return plain
 
     def start_span(
