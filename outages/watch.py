@@ -33,7 +33,7 @@ class Watch(SpanProcessor, logging.Handler):
         self.logged: Counter[str] = Counter()
         self._started: Counter[str] = Counter()
         self._ended: Counter[str] = Counter()
-        self._counting = threading.Lock()
+        self._counting = threading.RLock()  # a signal handler may send in the middle of a send
         for name in LOGGERS:
             logging.getLogger(name).addHandler(self)
 
