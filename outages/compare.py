@@ -6,9 +6,11 @@ from typing import Any
 
 from outages.sides import ACKNOWLEDGED, Side, numbers_in
 
+LONGEST = 600  # of what is shown of a value
+
 
 def differences(sides: Sequence[Side]) -> list[str]:
-    """Return in words what the traced sides have otherwise than the bare one, and what is wrong with their telemetry."""
+    """Return in words what traced sides have otherwise than the bare one, and what is wrong with their telemetry."""
     bare, *traced = sides
     return [f"{side.face}: {what}" for side in traced for what in (*_unlike(side, bare), *_untold(side))]
 
@@ -83,4 +85,4 @@ def counted(side: Side, *, lossy: bool = False) -> dict[str, Any]:
 
 def _short(value: object) -> str:
     text = repr(dict(value) if isinstance(value, Counter) else value)
-    return text if len(text) < 600 else f"{text[:600]}..."
+    return text if len(text) < LONGEST else f"{text[:LONGEST]}..."

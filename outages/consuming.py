@@ -64,7 +64,7 @@ def iteration_times_out(side: Side) -> None:
     for count, advance in ((5, side.iterate), (8, side.iterate), (10, side.take)):
         _fill(side, count - side.sent)
         advance(count)
-        side.attempt("loop", lambda: [side.note(record) for record in side.consumer])
+        side.attempt("loop", lambda: list(map(side.note, side.consumer)))
         side.attempt("next", lambda: next(side.consumer))
     side.consumer.close()
     side.attempt("next of a closed one", lambda: next(side.consumer))

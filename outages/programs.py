@@ -1,4 +1,4 @@
-"""Programs that end in ways that a test cannot: forked, monkey-patched, or at the interpreter's end with work unfinished.
+"""Programs that end in ways that a test cannot: forked, monkey-patched, or with work unfinished.
 
 Each is called by its name, with the broker's address and a topic, and prints what came of it as JSON.
 """

@@ -61,7 +61,7 @@ OUTAGE = (
     Scenario("broker killed in the middle of polls", consuming.killed_while_polling),
     Scenario("a group's coordinator goes and comes back", consuming.coordinator_goes),
 )
-"""Those that one outage of the broker makes: it is killed by SIGKILL and restarted, on the same port with the same data."""
+"""Those that one outage makes: the broker is killed by SIGKILL, and restarted on the same port with the same data."""
 
 CALM = (
     Scenario("record too large for the topic", sending.too_large, config=_SMALL),

@@ -31,12 +31,12 @@ def deliveries_expire(side: Side) -> Iterator[None]:
 
 
 def without_acks(side: Side) -> Iterator[None]:
-    """The same where an acknowledgement means only that the record was written to a socket."""
+    """Do the same where an acknowledgement means only that the record was written to a socket."""
     yield from _send_through_an_outage(side, enable_idempotence=False, acks=0)
 
 
 def idempotent_deliveries_expire(side: Side) -> Iterator[None]:
-    """The same with an idempotent producer, which is closed in the outage: it may never resolve anything again."""
+    """Do the same with an idempotent producer, closed in the outage: it may never resolve anything again."""
     side.open_producer(**QUICK)
     side.send(50)
     side.settle()
@@ -94,7 +94,7 @@ def too_large(side: Side) -> None:
 
 
 def too_large_and_idempotent(side: Side) -> None:
-    """The same with an idempotent producer, all of whose later sends fail too."""
+    """Do the same with an idempotent producer, all of whose later sends fail too."""
     side.open_producer(**QUICK)
     for size in (100, 3 * LARGEST, 100, 100):
         side.send(1, size=size)

@@ -76,7 +76,7 @@ class Stream:
         while not stopped.is_set():
             try:
                 self._walk()
-            except KafkaError as error:
+            except KafkaError as error:  # noqa: PERF203 (each round may fail)
                 self.errors[type(error).__name__] += 1
                 stopped.wait(0.1)
         self._consumer.close()

@@ -117,7 +117,7 @@ def test_one_producer_in_sixteen_threads_while_metrics_are_read(traced):
 
 
 def test_consumers_in_threads_that_hand_records_to_pools(traced):
-    """Each record is processed once in its own span, current where it is processed, of whichever consumer and thread."""
+    """Each record is processed once in its own span, which is current where it is processed."""
     traced.fill()
 
     def process(consumer, record):
@@ -186,8 +186,8 @@ def test_iterators_and_generators_that_are_dropped_elsewhere(traced):
 def test_consumer_inside_of_another_ones_loop(traced):
     """The inner record's span is current in the inner loop, the outer one's before and after it."""
     traced.fill(3)
-    outer, inner, walked = traced.consumer(0), traced.consumer(1), 0
-    for record in outer:
+    outer, inner = traced.consumer(0), traced.consumer(1)
+    for walked, record in enumerate(outer, 1):
         around = trace.get_current_span()
         assert (record.partition, around.attributes["messaging.kafka.offset"]) == (0, record.offset)
         for _, within in zip(range(1), inner, strict=False):
@@ -195,7 +195,6 @@ def test_consumer_inside_of_another_ones_loop(traced):
             assert within.offset == record.offset
         del _
         assert trace.get_current_span() is around
-        walked += 1
         if walked == 3:
             break
     assert len(traced.spans("process")) == 6

@@ -10,7 +10,15 @@ from opentelemetry import context, trace
 from opentelemetry.sdk.trace import TracerProvider
 
 import otelkafka
-from otelkafka import ConsumerOptions, ProducerOptions, process, process_batch, wrap_consumer, wrap_handler, wrap_producer
+from otelkafka import (
+    ConsumerOptions,
+    ProducerOptions,
+    process,
+    process_batch,
+    wrap_consumer,
+    wrap_handler,
+    wrap_producer,
+)
 from otelkafka.testing import MetricRecorder
 from outages.watch import Watch
 from tests.fakes import FakeConsumer, FakeProducer, record
@@ -204,7 +212,7 @@ def interrupted_at(number, act):
 
 @pytest.mark.parametrize("case", [Sends, Iterates, Polls])
 def test_interrupt_at_every_line_of_otelkafka(case):
-    """The client goes on as a bare one would; nothing stays current, ends twice or is logged; records are left as they were."""
+    """The client goes on as a bare one would; nothing stays current, ends twice or is logged."""
     number, places = 0, set()
     while True:
         number += 1
