@@ -6,9 +6,9 @@ from benchmarks.plot import STYLE
 from outages.figures import CURVES, Figures
 from outages.soak import SIDES
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP = 860, 540, 60, 20, 92
+WIDTH, HEIGHT, LEFT, RIGHT, TOP = 860, 560, 60, 36, 92
 PANELS = {"memory": 200, "threads": 70, "files": 70}
-GAP = 40
+GAP = 48
 MINUTES_APART = 5
 LINES = """
   .gone { fill: #cf222e; opacity: .18 } .line { fill: none; stroke-width: 1.8 }
@@ -35,6 +35,7 @@ def _parts(found: Figures) -> Iterator[str]:
     for name, height in PANELS.items():
         yield from Panel(found, name, top, height).draw()
         top += height + GAP
+    yield "</svg>"
 
 
 def _legend() -> Iterator[str]:

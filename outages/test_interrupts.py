@@ -1,6 +1,7 @@
 """KeyboardInterrupt in every place: in the user's code, in the client, and at every line of otelkafka."""
 
 import asyncio
+import gc
 import linecache
 import sys
 from pathlib import Path
@@ -200,6 +201,7 @@ def interrupted_at(number, act):
         return trace_line if ours and frame.f_code.co_name not in ("__del__", "_end_dropped") else None
 
     before = sys.gettrace()
+    gc.disable()  # what it finalizes here is another round's
     sys.settrace(trace_call)
     try:
         act()
@@ -207,6 +209,7 @@ def interrupted_at(number, act):
         pass
     finally:
         sys.settrace(before)
+        gc.enable()
     return where
 
 

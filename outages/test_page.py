@@ -1,5 +1,7 @@
 """The page is written from the figures that are committed, and these show what it promises."""
 
+from xml.etree import ElementTree as ET
+
 from outages import page, plot
 from outages.__main__ import FIGURES
 from outages.figures import CURVES, Figures
@@ -16,6 +18,7 @@ def test_page_and_picture_are_those_of_the_figures():
     for name, part in page.parts(found).items():
         assert f"<!-- {name}: python -m outages -->\n{part}\n<!-- end of {name} -->" in text
     assert page.PLOT.read_text() == plot.draw(found)
+    assert ET.fromstring(plot.draw(found)).tag.endswith("svg")
 
 
 def test_nothing_was_lost_doubled_or_left_open():
@@ -31,7 +34,7 @@ def test_nothing_was_lost_doubled_or_left_open():
 
 
 def test_soak_was_flat():
-    """At the end memory, threads and files lie where they lay before, and the latter two where the bare client has them."""
+    """At the end memory, threads and files lie where they lay; threads and files where the bare client has them."""
     found = Figures.load(FIGURES)
     assert found.minutes >= MINUTES
     for side in SIDES:
