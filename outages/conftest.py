@@ -1,8 +1,12 @@
 """The broker that the tests kill and restart."""
 
+import os
+
 import pytest
 
 from brokers import start_broker
+from brokers.jars import KafkaNotInstallable
+from brokers.start import KIND_VARIABLE
 
 
 def pytest_configure(config):
@@ -12,5 +16,11 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def kafka():
-    with start_broker("kafka") as started:
+    try:
+        started = start_broker("kafka")
+    except KafkaNotInstallable as error:
+        if os.environ.get(KIND_VARIABLE) == "kafka":  # as CI demands
+            raise
+        pytest.skip(f"only Apache Kafka itself can be killed: {error}")
+    with started:
         yield started

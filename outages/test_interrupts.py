@@ -158,7 +158,7 @@ class Iterates:
     """Iterates a record, and goes on."""
 
     def __init__(self, traced):
-        self.bare = FakeConsumer(*map(record, range(6)))
+        self.bare = FakeConsumer(*map(record, range(4)))
         self.client = traced.consumer()
         self.client = wrap_consumer(self.bare, traced.options)
         self.records = iter(self.client)
