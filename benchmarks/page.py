@@ -38,15 +38,15 @@ def write(found: Results) -> None:
     PLOT.write_text(plot.draw(found))
 
 
-def between(whole: str, name: str, part: str) -> str:
+def between(whole: str, name: str, part: str, program: str = "benchmarks") -> str:
     """Return the page with another part between the markers of that name.
 
     Raises:
         ValueError: the page has no such markers.
     """
-    begin, end = f"<!-- {name}: python -m benchmarks -->", f"<!-- end of {name} -->"
+    begin, end = f"<!-- {name}: python -m {program} -->", f"<!-- end of {name} -->"
     replaced, count = re.subn(f"(?s){re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}\n{part}\n{end}", whole)
     if count != 1:
-        msg = f"{PAGE.name} has {count} parts between {begin!r} and {end!r}: give it one"
+        msg = f"the page has {count} parts between {begin!r} and {end!r}: give it one"
         raise ValueError(msg)
     return replaced

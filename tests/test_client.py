@@ -1,8 +1,11 @@
 """What each release of kafka-python tells of a client, which the telemetry then says."""
 
+from contextlib import suppress
+
 import kafka
 import pytest
 from kafka import KafkaConsumer
+from kafka.errors import MessageSizeTooLargeError
 
 from otelkafka import client
 from tests.face import bare_of
@@ -62,6 +65,15 @@ def test_listener_can_be_replaced_in_every_release(broker, topic):
     finally:
         client.replace_rebalance_listener(consumer, None)
         consumer.close()
+
+
+def test_future_of_what_the_client_refused_itself_is_known_in_every_release(make_producer, topic):
+    """3.0 raises; before, the future of a record that is too large lies in no batch. That of any other does."""
+    bare = bare_of(make_producer({"max_request_size": 200}))
+    assert client.batch_index(bare.send(topic, b"v")) == 0
+    with suppress(MessageSizeTooLargeError):
+        assert client.batch_index(bare.send(topic, b"v" * 300)) == -1
+        assert RELEASE < (3, 0)
 
 
 def test_manual_assignment_is_no_group_subscription(clients):

@@ -63,8 +63,8 @@ class Dispatcher:
         except Exception:  # noqa: BLE001 (whatever it is, the application must not get it)
             started = telemetry.now()
         if iterated is not None:
+            iterated.end(None, started)  # before it is forgotten: an interrupt in there leaves it to the next call
             self._iterated = None
-            iterated.end(None, started)
         settle(self)
         record, now = self._fetch(consumer, advance, started)
         if telemetry.instruments is not None:
@@ -88,8 +88,8 @@ class Dispatcher:
         A span that ended in another context than this, where it is still current, is so no longer.
         """
         if self._iterated is not None:
-            iterated, self._iterated = self._iterated, None
-            iterated.end()
+            self._iterated.end()
+            self._iterated = None
         settle(self)
 
     def _fetch(self, consumer: Any, call: Callable[[], Any], started: int) -> tuple[Any, int]:

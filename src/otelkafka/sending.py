@@ -106,8 +106,8 @@ class Sending:
             return send(*args, **kwargs)
         if self._is_transactional:
             self._transactions.note_send()
-        attach(sending.context)
         try:
+            attach(sending.context)
             future = self._deliver(send, sending, args, kwargs)
         except BaseException as error:
             if sending.is_heard:

@@ -1,0 +1,1 @@
+"""Bare and traced clients side by side through the faults of a real Kafka, and a soak; no part of the wheel."""
