@@ -12,8 +12,8 @@ NEWEST = "newest"
 COLUMNS = {"kafka-python": "kafka-python", "opentelemetry-sdk": "OpenTelemetry", "wrapt": "wrapt"}
 RUNS = {
     "whole": "everything",
-    "instrumented": "all that depends on versions, Kafka's releases, faults, patterns, over patched classes",
-    "client": "all that depends on versions, Kafka's releases, faults, patterns",
+    "instrumented": "all that depends on versions, Kafka's releases, faults, over patched classes",
+    "client": "all that depends on versions, Kafka's releases, faults",
     "": "all that depends on versions",
 }
 

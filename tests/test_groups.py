@@ -164,7 +164,7 @@ def test_listener_of_the_user_hears_the_rebalance(make_producer, member, topic):
 
 
 @pytest.mark.real_kafka
-@pytest.mark.skipif(kafka.__version__.startswith("2.0"), reason="kafka-python 2.0 has no transactions")
+@pytest.mark.skipif(kafka.__version__ < "2.2", reason="kafka-python before 2.2 has no transactions")
 def test_transaction_is_committed_and_aborted_through_the_wrapper(make_producer, make_consumer, recorder, topic):
     """Sends of a transaction stay children of the ambient span; what was aborted is never processed."""
     producer = make_producer({"transactional_id": topic})
@@ -210,7 +210,7 @@ def test_automatic_commits_are_counted_by_result(broker, make_producer, topic):
 
 
 @pytest.mark.real_kafka
-@pytest.mark.skipif(kafka.__version__.startswith("2.0"), reason="kafka-python 2.0 has no transactions")
+@pytest.mark.skipif(kafka.__version__ < "2.2", reason="kafka-python before 2.2 has no transactions")
 def test_group_of_three_that_join_and_leave_is_told_whole(broker, recorder):
     """Three join, one leaves, with transactions and a poisoned record: nothing is processed twice by our doing."""
     metrics = MetricRecorder()

@@ -9,7 +9,7 @@ from examples.patterns.__main__ import NAMES, PAGES, TRACE, page, play
 from examples.patterns.stage import Stage
 from examples.patterns.story import story
 
-pytestmark = [pytest.mark.real_kafka, pytest.mark.per_client]
+pytestmark = [pytest.mark.real_kafka, pytest.mark.once]
 
 
 @pytest.fixture
