@@ -7,7 +7,7 @@ import argparse
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,12 +17,13 @@ from opentelemetry.sdk.metrics.export import HistogramDataPoint
 from opentelemetry.sdk.trace import ReadableSpan
 
 from brokers import Broker, start_broker
+from examples.waiting import PATIENCE, wait_until
 from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
 from otelkafka.testing import MetricRecorder, SpanRecorder
 
 TOPIC, GROUP, PARTITIONS, ORDERS = "orders", "warehouse", 6, 30
 POISONED = b"poisoned"
-PATIENCE = 60.0
+LATE = "the group did not get there"
 
 
 class Member(threading.Thread):
@@ -48,7 +49,7 @@ class Member(threading.Thread):
         self.handled: list[tuple[int, int]] = []
         self._leaves = threading.Event()
         # A leader of kafka-python's that joins before it knows the topic assigns nothing, now and then for good.
-        _wait_until(lambda: bool(bare.partitions_for_topic(TOPIC)))
+        wait_until(lambda: bare.partitions_for_topic(TOPIC), "the topic was not known")
         self.consumer.subscribe([TOPIC])
         self.start()
 
@@ -85,18 +86,18 @@ def run(broker: Broker, spans: SpanRecorder, metrics: MetricRecorder) -> list[Me
     ) as producer:
         producer.init_transactions()
         _sell(producer, spans, first=0)
-        _wait_until(lambda: _handled(members) == ORDERS)
+        wait_until(lambda: _handled(members) == ORDERS, LATE)
         for number in (2, 3):
             members.append(Member(broker, options, number))
-            _wait_until(lambda: _shared(members))
+            wait_until(lambda: _shared(members), LATE)
         _sell(producer, spans, first=ORDERS)
-        _wait_until(lambda: _handled(members) == 2 * ORDERS)
+        wait_until(lambda: _handled(members) == 2 * ORDERS, LATE)
         members[0].leave()
-        _wait_until(lambda: _shared(members[1:]))
+        wait_until(lambda: _shared(members[1:]), LATE)
         producer.begin_transaction()
         producer.send(TOPIC, POISONED, partition=0)
         producer.commit_transaction()
-        _wait_until(lambda: _handled(members) == 2 * ORDERS + 1)
+        wait_until(lambda: _handled(members) == 2 * ORDERS + 1, LATE)
     for member in members[1:]:
         member.leave()
     return members
@@ -128,15 +129,6 @@ def _handled(members: list[Member]) -> int:
 
 def _shared(members: list[Member]) -> bool:
     return {len(member.consumer.assignment()) for member in members} == {PARTITIONS // len(members)}
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > until:
-            msg = "the group did not get there in time: look at the members' logs"
-            raise TimeoutError(msg)
-        time.sleep(0.01)
 
 
 def span_table(spans: list[ReadableSpan]) -> Iterator[str]:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from examples.waiting import wait_until
 from otelkafka import ConsumerOptions, ProducerOptions, TracedConsumer, TracedProducer, wrap_consumer, wrap_producer
 from otelkafka.testing import SpanRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from opentelemetry.trace import Tracer
     from typing_extensions import Self
 
     from brokers import Broker
-
-SOON = 500
-PATIENCE = 30
 
 
 class Stage(ExitStack):
@@ -73,23 +70,15 @@ class Stage(ExitStack):
             group_id=group,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
-            metadata_max_age_ms=SOON,  # a topic that is new may not be known at the first look
             **self._broker.client_options,
         )
         consumer = self.enter_context(
             wrap_consumer(bare, ConsumerOptions(**self._options, rebalance_spans=False, **options))
         )
+        # A leader of kafka-python's that joins before it knows the topic assigns nothing, now and then for good.
+        wait_until(lambda: bare.partitions_for_topic(topic), f"the topic {topic} was not known")
         if group:
             consumer.subscribe([topic])
         else:
             consumer.assign([TopicPartition(topic, 0)])
         return consumer
-
-
-def _wait_until(condition: Callable[[], object]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > until:
-            msg = f"the topic was not known within {PATIENCE} s: look at the broker's log"
-            raise TimeoutError(msg)
-        time.sleep(0.01)
