@@ -1,7 +1,7 @@
 """The instruments, one set of them for each meter provider in a process, and the totals behind observable counters."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from threading import RLock
 from time import time_ns
 from typing import Any, Final, Protocol, TypeAlias
@@ -27,6 +27,14 @@ MOST_SETS: Final = 2000
 """How many attribute sets a metric may have, beside that of the overflow."""
 
 Reading: TypeAlias = tuple[Attributes, float]
+Key: TypeAlias = frozenset[tuple[str, Any]]
+_OVERFLOW_KEY: Final[Key] = frozenset(OVERFLOW.items())
+
+
+def bounded(attributes: Attributes, known: Collection[Key]) -> tuple[Key, Attributes]:
+    """Return attributes with what they are known by; those of the overflow where they are new and there is no room."""
+    key = frozenset(attributes.items())
+    return (key, attributes) if key in known or len(known) < MOST_SETS else (_OVERFLOW_KEY, OVERFLOW)
 
 
 class Total:
@@ -60,20 +68,17 @@ class Totals:
         self._on_overflow = on_overflow
         # Not a plain lock: a collection of garbage may run here, and end spans that count.
         self._lock = RLock()
-        self._totals: dict[frozenset[Any], Total] = {}
+        self._totals: dict[Key, Total] = {}
 
     def of(self, attributes: Attributes) -> Total:
         """Return the total with these attributes, which whoever counts often may keep."""
-        if attributes is OVERFLOW:
-            return self._overflow()
-        key = frozenset(attributes.items())
         with self._lock:
+            key, kept = bounded(attributes, self._totals)
             found = self._totals.get(key)
-            if found is None and len(self._totals) < MOST_SETS:
-                found = self._totals.setdefault(key, Total(attributes))
-        if found is None:
+            if found is None:
+                found = self._totals.setdefault(key, Total(kept))
+        if kept is not attributes:
             self._on_overflow()
-            return self._overflow()
         return found
 
     def observe(self, _: CallbackOptions | None = None) -> list[Observation]:
@@ -85,10 +90,6 @@ class Totals:
         self._lock = RLock()
         for total in self._totals.values():
             total.restart()
-
-    def _overflow(self) -> Total:
-        with self._lock:
-            return self._totals.setdefault(frozenset(OVERFLOW.items()), Total(OVERFLOW))
 
 
 class Source(Protocol):
@@ -110,7 +111,7 @@ class Instruments:
         self._sources: WeakSet[Any] = WeakSet()
         self._spent: dict[TimeSpent, Attributes] = {}
         self._counters: list[Totals] = []
-        self._admitted: dict[str, set[frozenset[Any]]] = {}
+        self._admitted: dict[str, set[Key]] = {}
         self.dropped = self._counter(semconv.METRIC_DROPPED, "{item}", "Left out on purpose, by reason.")
         self.errors = self._counter(semconv.METRIC_ERRORS, "{error}", "Failures of telemetry that were contained.")
         self.operation_duration = self._histogram(
@@ -154,12 +155,12 @@ class Instruments:
 
     def admit(self, operation: str, attributes: Attributes) -> Attributes:
         """Return the attributes for the metrics of an operation; those of the overflow where it has too many sets."""
-        admitted, key = self._admitted.setdefault(operation, set()), frozenset(attributes.items())
-        if key in admitted or len(admitted) < MOST_SETS:
-            admitted.add(key)
-            return attributes
-        self.drop(semconv.DROPPED_ATTRIBUTE_SETS)
-        return OVERFLOW
+        admitted = self._admitted.setdefault(operation, set())
+        key, kept = bounded(attributes, admitted)
+        admitted.add(key)
+        if kept is not attributes:
+            self.drop(semconv.DROPPED_ATTRIBUTE_SETS)
+        return kept
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Count what is left out on purpose."""
@@ -204,13 +205,10 @@ class Instruments:
 
 def merged(readings: Iterable[Reading], merge: Callable[[list[float]], float]) -> list[Observation]:
     """Return one observation for equal attribute sets, of which an SDK would keep one; too many go into one, too."""
-    found: dict[frozenset[Any], tuple[Attributes, list[float]]] = {}
+    found: dict[Key, tuple[Attributes, list[float]]] = {}
     for attributes, value in readings:
-        key = frozenset(attributes.items())
-        if key not in found and len(found) >= MOST_SETS:
-            found.setdefault(frozenset(OVERFLOW.items()), (OVERFLOW, []))[1].append(value)
-        else:
-            found.setdefault(key, (attributes, []))[1].append(value)
+        key, kept = bounded(attributes, found)
+        found.setdefault(key, (kept, []))[1].append(value)
     return [Observation(merge(values), attributes) for attributes, values in found.values()]
 
 

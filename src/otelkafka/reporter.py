@@ -17,7 +17,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observa
 from otelkafka import semconv
 from otelkafka.attributes import Attributes
 from otelkafka.guard import Guard
-from otelkafka.metrics import MOST_SETS, OVERFLOW, Reading, merged
+from otelkafka.metrics import Reading, bounded, merged
 from otelkafka.telemetry import VERSION
 
 _UNCOUNTED = "kafka-metrics-count"
@@ -117,10 +117,7 @@ class Registry:
     def keep(self, figure: Figure, value: float) -> None:
         """Take over the last value of what only grows: it outlives its client."""
         kept = self._kept.setdefault(figure.name, {})
-        attributes = figure.attributes
-        key = frozenset(attributes.items())
-        if key not in kept and len(kept) >= MOST_SETS:
-            attributes, key = OVERFLOW, frozenset(OVERFLOW.items())
+        key, attributes = bounded(figure.attributes, kept)
         kept[key] = (attributes, value + kept.get(key, (None, 0.0))[1])
 
     def _observe(self, figure: Figure) -> list[Observation]:
