@@ -48,9 +48,7 @@ class Dispatcher:
         """Call `poll`, and return its lists so that iterating them dispatches."""
         started = self._telemetry.now()
         self.end_open()
-        records, now = self._fetch(consumer, poll, started)
-        self._compare(consumer, started)
-        self._telemetry.guard.call("poll", None, self._telemetry.look, now)
+        records, now = self._fetch(consumer, poll, started, looks=True)
         return self._telemetry.guard.call("poll", records, self._hand_over_lists, consumer, records, started, now)
 
     def next(self, consumer: Any, advance: Callable[[], Any]) -> tuple[Any, OpenSpan | None]:
@@ -92,8 +90,8 @@ class Dispatcher:
             self._iterated = None
         settle(self)
 
-    def _fetch(self, consumer: Any, call: Callable[[], Any], started: int) -> tuple[Any, int]:
-        """Return what `call` returns, and when it did."""
+    def _fetch(self, consumer: Any, call: Callable[[], Any], started: int, *, looks: bool = False) -> tuple[Any, int]:
+        """Return what `call` returns, and when it did; look what has changed once a millisecond, or each time."""
         history = self.history
         history.spent.entered = started
         try:
@@ -108,17 +106,14 @@ class Dispatcher:
             now = started
             try:
                 now = time_ns()
-                if history.note_fetch(started, now):  # to do the rest for each record would cost more than the record
+                # To look for each record would cost more than the record.
+                if history.note_fetch(started, now) or looks:
                     self._telemetry.look(now)
-                    self._compare(consumer, started)
+                    if not history.told:
+                        history.update(client.assignment(consumer), started)
             except Exception as error:  # noqa: BLE001 (a record that was fetched must not be lost)
                 self._telemetry.guard.contain("time_ns", error)
         return fetched, now
-
-    def _compare(self, consumer: Any, started: int) -> None:
-        """Learn what is assigned where no listener tells it."""
-        if not self.history.told:
-            self.history.update(client.assignment(consumer), started)
 
     def _note_one(self, consumer: Any, record: Any, now: int) -> None:
         """Note when a record was handed over, for who will process it."""
