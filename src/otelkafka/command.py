@@ -130,7 +130,7 @@ def _inspect(given: argparse.Namespace, start: Any, config: dict[str, Any]) -> N
     with closing(Bystander(config)) as reader:
         there = reader.start(given.topic, start)
         limit = given.limit or (None if given.follow else LIMIT)
-        output.expect(limit if given.follow else min(limit or there, there))
+        output.expect(limit if given.follow or limit is None else min(limit, there))
         try:
             for record, found in _findings(reader, limit, given):
                 summary.add(found, record.key)

@@ -7,11 +7,13 @@ from typing import Any
 
 from opentelemetry import baggage
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
-from opentelemetry.context import Context
-from opentelemetry.trace import TraceFlags, TraceState, get_current_span
+from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.trace import TraceFlags, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otelkafka.headers import HeaderCarrier
+from otelkafka.options import Options
+from otelkafka.propagation import extract
 from otelkafka.w3c import RANDOM, TRACEPARENT
 
 NO_CONTEXT = "no context"
@@ -21,6 +23,7 @@ OTHER_FORMAT = "context in another format"
 NO_PREFIX = "(no key)"
 LONGEST_PREFIX = 20
 
+_W3C = Options(propagator=CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()]))
 _OTHER_FORMATS = frozenset(("b3", "x-b3-traceid", "uber-trace-id", "ot-tracer-traceid", "x-amzn-trace-id"))
 
 
@@ -66,9 +69,8 @@ def finding_of(record: Any, now: float, wanted: Sequence[str] = ()) -> Finding:
         wanted: names of headers whose values are asked for.
     """
     headers = [header for header in record.headers or () if isinstance(header, tuple)]
-    carrier = HeaderCarrier(headers)
-    context = _extracted(carrier)
-    told, text = get_current_span(context).get_span_context(), carrier.get(TRACEPARENT)
+    context = extract(headers, _W3C)
+    told, text = get_current_span(context).get_span_context(), HeaderCarrier(headers).get(TRACEPARENT)
     timestamp = record.timestamp
     found: dict[str, Any] = {
         "partition": record.partition,
@@ -86,7 +88,7 @@ def finding_of(record: Any, now: float, wanted: Sequence[str] = ()) -> Finding:
             parent_id=f"{told.span_id:016x}",
             sampled=bool(flags & TraceFlags.SAMPLED),
             random=bool(flags & RANDOM),
-            tracestate=_text_of(told.trace_state),
+            tracestate=told.trace_state.to_header(),
         )
     return Finding(**found)
 
@@ -138,12 +140,6 @@ class Summary:
         }
 
 
-def _extracted(carrier: HeaderCarrier) -> Context:
-    text = {key: value for key in carrier.keys() if (value := carrier.get(key)) is not None}  # noqa: SIM118 (no dict)
-    context = TraceContextTextMapPropagator().extract(text, Context())
-    return W3CBaggagePropagator().extract(text, context)
-
-
 def _problems(headers: Iterable[Any], *, is_valid: bool) -> Iterable[str]:
     names = [name for name, _ in headers]
     if names.count(TRACEPARENT) > 1:
@@ -165,7 +161,3 @@ def _asked(headers: Iterable[Any], wanted: Sequence[str]) -> dict[str, list[str]
             text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else repr(value)
             found.setdefault(name, []).append(text)
     return found
-
-
-def _text_of(state: TraceState) -> str:
-    return state.to_header() if state else ""

@@ -72,10 +72,8 @@ def _lines(text: str) -> Iterator[tuple[str, str]]:
         stripped = line.strip()
         if not stripped or stripped[0] in "#!":
             continue
-        name, separator, value = (
-            re.split(r"\s*([=:])\s*", stripped, maxsplit=1) if re.search("[=:]", stripped) else ("",) * 3
-        )
-        if not separator:
+        name, *value = re.split(r"\s*[=:]\s*", stripped, maxsplit=1)
+        if not value:
             msg = f"line {number} is no setting: write name=value"
             raise ValueError(msg)
-        yield name, value
+        yield name, value[0]
