@@ -4,30 +4,36 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.modes import MODES
 from benchmarks.own_cost import WITH_METRICS
 
+F = TypeVar("F", bound="Figures")
 
-class Results:
+
+class Figures:
     """The figures of a run, as its JSON has them.
 
     Args:
-        found: by part: "own", "end-to-end", "memory", "import", "span-bytes".
+        found: by part of the run.
     """
 
     def __init__(self, found: dict[str, Any]) -> None:
         self.found = found
 
     @classmethod
-    def load(cls, path: Path) -> "Results":
+    def load(cls: type[F], path: Path) -> F:
         """Read a file; without one there are no figures."""
         return cls(json.loads(path.read_text()) if path.exists() else {})
 
     def save(self, path: Path) -> None:
         """Write a file."""
         path.write_text(json.dumps(self.found, indent=1) + "\n")
+
+
+class Results(Figures):
+    """Those of a run of the benchmarks, by part: "own", "end-to-end", "memory", "import", "span-bytes"."""
 
     def releases(self) -> list[str]:
         """Return the releases of kafka-python whose own cost was measured."""

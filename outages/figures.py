@@ -1,35 +1,18 @@
 """The figures of a run, and what the soak's curves come to."""
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import results
 from outages.soak import SIDES
 
 CURVES = {"memory": "resident memory, MiB", "threads": "threads", "files": "file descriptors"}
 MEBIBYTE = 2**20
 
 
-class Figures:
-    """The figures of a run, as its JSON has them.
-
-    Args:
-        found: by part: "scenarios", "soak", "about".
-    """
-
-    def __init__(self, found: dict[str, Any]) -> None:
-        self.found = found
-
-    @classmethod
-    def load(cls, path: Path) -> "Figures":
-        """Read a file; without one there are no figures."""
-        return cls(json.loads(path.read_text()) if path.exists() else {})
-
-    def save(self, path: Path) -> None:
-        """Write a file."""
-        path.write_text(json.dumps(self.found, indent=1) + "\n")
+class Figures(results.Figures):
+    """Those of a run, by part: "scenarios", "soak", "about"."""
 
     @property
     def minutes(self) -> float:
