@@ -14,6 +14,7 @@ from outages.figures import Figures
 from outages.scenarios import CALM, OUTAGE, play
 
 PARTS = ("scenarios", "soak")
+SHORTEST = 4
 FIGURES = run.ROOT / "docs" / "robustness.json"
 
 
@@ -21,9 +22,13 @@ def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=PARTS, action="append", help="run this part alone; may be repeated")
-    parser.add_argument("--minutes", type=float, default=20, help="how long the soak is; 20 if not given")
+    parser.add_argument("--minutes", type=float, default=20, help="how long the soak is: 20, or at least 4")
     parser.add_argument("--page", action="store_true", help="write the page from the figures that are there")
     given = parser.parse_args()
+    if given.minutes < SHORTEST:
+        parser.error(
+            f"--minutes {given.minutes:g}: each quarter needs samples between the outages, take {SHORTEST} or more"
+        )
     warnings.simplefilter("ignore")
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it tells of the outages at length
     found = Figures.load(FIGURES)
