@@ -17,7 +17,7 @@ from opentelemetry.sdk.metrics.export import HistogramDataPoint
 from opentelemetry.sdk.trace import ReadableSpan
 
 from brokers import Broker, start_broker
-from examples.waiting import PATIENCE, wait_until
+from examples.waiting import PATIENCE, wait_until, wait_until_known
 from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
 from otelkafka.testing import MetricRecorder, SpanRecorder
 
@@ -48,8 +48,7 @@ class Member(threading.Thread):
         self.consumer = wrap_consumer(bare, options)
         self.handled: list[tuple[int, int]] = []
         self._leaves = threading.Event()
-        # A leader of kafka-python's that joins before it knows the topic assigns nothing, now and then for good.
-        wait_until(lambda: bare.partitions_for_topic(TOPIC), "the topic was not known")
+        wait_until_known(TOPIC, bare)
         self.consumer.subscribe([TOPIC])
         self.start()
 

@@ -16,6 +16,7 @@ from opentelemetry import trace
 from examples.ask.lifeline import when_released
 from examples.ask.producer import client_config, context_of
 from examples.ask.telemetry import telemetry
+from examples.waiting import wait_until_known
 from otelkafka import ConsumerOptions, wrap_consumer
 
 SERVICE, GROUP = "kafka-consumer", "wall"
@@ -148,6 +149,7 @@ def _consumer(given: argparse.Namespace) -> Any:
     if given.assign:
         bare.assign([TopicPartition(given.topic, 0)])
     else:
+        wait_until_known(given.topic, bare)
         bare.subscribe([given.topic])
     return wrap_consumer(bare, ConsumerOptions(process="manual"))
 

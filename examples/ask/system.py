@@ -158,9 +158,11 @@ class System:
                 msg = f"the service {dead.module} ended with {dead.returncode}: what it printed above tells why"
                 raise NotPossibleError(msg)
             if time.monotonic() > until:
+                have = sum(map(bool, self.wall.members.values()))
                 msg = (
-                    f"after {START_SECONDS:.0f} s the services are not ready: if other consumers of group wall "
-                    "have the partitions, end them or choose another --topic"
+                    f"after {START_SECONDS:.0f} s {have} of {self.options.consumers} consumers have a partition, and "
+                    f"the web service {'answers' if self._page.service_answers() else 'does not answer'}: if other "
+                    "consumers of group wall have the partitions, end them or choose another --topic"
                 )
                 raise NotPossibleError(msg)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from examples.waiting import wait_until
+from examples.waiting import wait_until_known
 from otelkafka import ConsumerOptions, ProducerOptions, TracedConsumer, TracedProducer, wrap_consumer, wrap_producer
 from otelkafka.testing import SpanRecorder
 
@@ -75,8 +75,7 @@ class Stage(ExitStack):
         consumer = self.enter_context(
             wrap_consumer(bare, ConsumerOptions(**self._options, rebalance_spans=False, **options))
         )
-        # A leader of kafka-python's that joins before it knows the topic assigns nothing, now and then for good.
-        wait_until(lambda: bare.partitions_for_topic(topic), f"the topic {topic} was not known")
+        wait_until_known(topic, bare)
         if group:
             consumer.subscribe([topic])
         else:
