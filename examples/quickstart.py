@@ -1,7 +1,4 @@
-"""Traces from a send through Kafka into the body of the loop, printed as trees.
-
-`python quickstart.py localhost:9092` takes your Kafka; without it, in a checkout of otelkafka, it starts one.
-"""
+"""Traces through Kafka, from a send into the body of the loop: `python quickstart.py localhost:9092` prints them."""
 
 import sys
 import time
@@ -12,19 +9,20 @@ from kafka import KafkaConsumer, KafkaProducer
 from otelkafka import Options, wrap_consumer, wrap_producer
 from otelkafka.testing import SpanRecorder, span_tree
 
+TOPIC = "questions"
 QUESTIONS = ("Why is Kafka called Kafka?", "Where does the time go?", "Who kept it busy?")
 WORK_SECONDS = 0.05
 
 
-def run(recorder: SpanRecorder, topic: str = "questions", **kafka: Any) -> None:
+def run(recorder: SpanRecorder, **kafka: Any) -> None:
     """Send three questions at once and answer them one by one, which takes longer than asking."""
     tracer = recorder.tracer_provider.get_tracer("quickstart")
     options = Options(tracer_provider=recorder.tracer_provider)
-    bare = KafkaConsumer(topic, group_id="wall", auto_offset_reset="earliest", consumer_timeout_ms=20_000, **kafka)
+    bare = KafkaConsumer(TOPIC, group_id="wall", auto_offset_reset="earliest", consumer_timeout_ms=20_000, **kafka)
     with wrap_producer(KafkaProducer(**kafka), options) as producer, wrap_consumer(bare, options) as consumer:
         for question in QUESTIONS:
             with tracer.start_as_current_span("ask"):
-                producer.send(topic, question.encode())
+                producer.send(TOPIC, question.encode())
         for answered, _ in enumerate(consumer, start=1):
             with tracer.start_as_current_span("answer"):
                 time.sleep(WORK_SECONDS)
@@ -48,13 +46,7 @@ def tell(recorder: SpanRecorder) -> None:
 def main() -> None:
     """Run it on the Kafka that the command line names."""
     recorder = SpanRecorder()
-    if len(sys.argv) > 1:
-        run(recorder, bootstrap_servers=sys.argv[1])
-    else:
-        from brokers import start_broker  # noqa: PLC0415 (only a checkout has it)
-
-        with start_broker() as broker:
-            run(recorder, **broker.client_options)
+    run(recorder, bootstrap_servers=sys.argv[1])
     tell(recorder)
 
 
