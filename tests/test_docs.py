@@ -7,6 +7,7 @@ from pathlib import Path
 import kafka
 import pytest
 from opentelemetry import trace
+from opentelemetry.metrics import _internal as metrics
 from opentelemetry.util._once import Once
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
@@ -76,10 +77,12 @@ def _own_global_providers(monkeypatch):
     """A page sets up OpenTelemetry for itself alone."""
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
+    monkeypatch.setattr(metrics, "_METER_PROVIDER", None)
+    monkeypatch.setattr(metrics, "_METER_PROVIDER_SET_ONCE", Once())
     yield
-    provider = trace.get_tracer_provider()
-    if hasattr(provider, "shutdown"):
-        provider.shutdown()
+    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
+        if hasattr(provider, "shutdown"):
+            provider.shutdown()
 
 
 @pytest.mark.real_kafka
