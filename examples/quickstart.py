@@ -18,8 +18,17 @@ def run(recorder: SpanRecorder, **kafka: Any) -> None:
     """Send three questions at once and answer them one by one, which takes longer than asking."""
     tracer = recorder.tracer_provider.get_tracer("quickstart")
     options = Options(tracer_provider=recorder.tracer_provider)
-    bare = KafkaConsumer(TOPIC, group_id="wall", auto_offset_reset="earliest", consumer_timeout_ms=20_000, **kafka)
-    with wrap_producer(KafkaProducer(**kafka), options) as producer, wrap_consumer(bare, options) as consumer:
+    bare = KafkaConsumer(
+        TOPIC,
+        group_id="wall",
+        auto_offset_reset="earliest",
+        consumer_timeout_ms=20_000,
+        **kafka,
+    )
+    with (
+        wrap_producer(KafkaProducer(**kafka), options) as producer,
+        wrap_consumer(bare, options) as consumer,
+    ):
         for question in QUESTIONS:
             with tracer.start_as_current_span("ask"):
                 producer.send(TOPIC, question.encode())
@@ -37,10 +46,8 @@ def tell(recorder: SpanRecorder) -> None:
     for span in recorder.spans:
         if span.name.startswith("process"):
             told = span.attributes or {}
-            print(
-                f"offset {told['messaging.kafka.offset']} waited {told['otelkafka.queue.duration']:.3f} s,"
-                f" of it {told['otelkafka.queue.busy_duration']:.3f} s while the consumer ran its own code"
-            )
+            waited, busy = told["otelkafka.queue.duration"], told["otelkafka.queue.busy_duration"]
+            print(f"offset {told['messaging.kafka.offset']} waited {waited:.3f} s, {busy:.3f} s of it for the consumer")
 
 
 def main() -> None:
