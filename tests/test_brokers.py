@@ -545,8 +545,14 @@ def test_a_given_address_that_is_none_is_an_error(unset, monkeypatch, servers):
 def test_command_says_where_it_listens_and_ends_at_ctrl_c(kafka):
     """`python -m brokers`; here it finds the one that runs already."""
     told = {**os.environ, "OTELKAFKA_BROKER": "given", "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
-    command = [sys.executable, "-m", "brokers"]
-    with subprocess.Popen(command, cwd=ROOT, env=told, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "brokers"],
+        cwd=ROOT,
+        env=told,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a job in the background ignores
+    ) as process:
         assert kafka.bootstrap_servers in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
