@@ -542,17 +542,20 @@ def test_a_given_address_that_is_none_is_an_error(unset, monkeypatch, servers):
     assert "KAFKA_BOOTSTRAP_SERVERS" in raised.value.remedy
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """What is started heeds Ctrl-C, also where these tests run in the background and ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_command_says_where_it_listens_and_ends_at_ctrl_c(kafka):
     """`python -m brokers`; here it finds the one that runs already."""
     told = {**os.environ, "OTELKAFKA_BROKER": "given", "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
-    with subprocess.Popen(
-        [sys.executable, "-m", "brokers"],
-        cwd=ROOT,
-        env=told,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a job in the background ignores
-    ) as process:
+    command = [sys.executable, "-m", "brokers"]
+    with subprocess.Popen(command, cwd=ROOT, env=told, stdout=subprocess.PIPE, text=True) as process:
         assert kafka.bootstrap_servers in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
