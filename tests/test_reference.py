@@ -49,7 +49,7 @@ def is_python(name):
 @pytest.mark.parametrize("name", otelkafka.__all__)
 def test_public_name_is_in_the_reference(name):
     """With its docstring."""
-    assert f":: otelkafka.{name}\n" in PAGES["reference.md"]
+    assert re.search(rf":: otelkafka\.{name}(\(\))?\n", PAGES["reference.md"])
 
 
 @pytest.mark.parametrize("side", [Options, ProducerOptions, ConsumerOptions])
