@@ -1,7 +1,6 @@
 """What a person does and sees, in a real browser."""
 
 import pytest
-from conftest import need
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
@@ -9,6 +8,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from examples.ask.browser import CHROMEDRIVER, CHROMIUM, browser
 from examples.ask.system import Question
+from examples.needs import need
 
 PATIENCE = 30
 

@@ -4,11 +4,12 @@ import json
 import subprocess
 
 import pytest
-from conftest import fetch, need, until
+from conftest import fetch, until
 
 from examples.ask.__main__ import QUESTIONS
 from examples.ask.system import Question
 from examples.ask.waterfall import Waterfall
+from examples.needs import need
 
 NAMES = [question.question for question in QUESTIONS]
 
