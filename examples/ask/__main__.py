@@ -47,6 +47,8 @@ def _show(console: Console, system: System, options: Options) -> int:
         console.print(f"The page: {system.page_url}", highlight=False, soft_wrap=True)
     if system.zipkin:
         console.print(f"Zipkin: {system.zipkin.url}", highlight=False, soft_wrap=True)
+    if options.prometheus:
+        console.print(f"For Prometheus: {system.targets_url}", highlight=False, soft_wrap=True)
     ask_all(system)
     if options.serve:
         _print(console, system, system.wait_for_traces(len(QUESTIONS)))

@@ -35,12 +35,14 @@ class Page:
     Attributes:
         watch: tells whether Kafka answers; None: it is not known yet.
         zipkin: the URL of a Zipkin that has the traces too.
+        targets: the addresses at which a Prometheus may scrape the services, by their names.
     """
 
     def __init__(self, traces: Traces, metrics: Metrics, wall: Wall, service: str) -> None:
         self.traces, self.metrics, self.wall = traces, metrics, wall
         self.watch: Watch | None = None
         self.zipkin: str | None = None
+        self.targets: dict[str, str] = {}
         self._service = service
         self.app = Flask(__name__, static_url_path="/static")
         self.app.jinja_env.filters.update(seconds=seconds, shortened=shortened)
@@ -75,6 +77,7 @@ class Page:
         route("/traces", "traces", self._list)
         route("/traces/<trace_id>", "trace", self._trace)
         route("/metrics", "metrics", lambda: render_template("metrics.html", charts=charts(self.metrics.intervals())))
+        route("/targets", "targets", self._targets)
 
     def _add_inlets(self) -> None:
         route = self.app.add_url_rule
@@ -121,6 +124,10 @@ class Page:
     def _list(self) -> str:
         waterfalls = [Waterfall(trace, self.traces.get) for trace in self.traces.all()]
         return render_template("traces.html", waterfalls=waterfalls)
+
+    def _targets(self) -> list[dict[str, Any]]:
+        """Tell them as Prometheus's discovery by HTTP asks for them."""
+        return [{"targets": [at], "labels": {"instance": name}} for name, at in self.targets.items()]
 
     def _trace(self, trace_id: str) -> Any:
         trace = self.traces.get(trace_id)
