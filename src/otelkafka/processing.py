@@ -6,22 +6,25 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Tracer
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, Span, SpanContext, SpanKind, Tracer
 
-from otelkafka import attributes, client, semconv
+from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
 from otelkafka.current import OpenSpan
 from otelkafka.in_process import InProcess, Work
-from otelkafka.links import add_creation_links, link_predecessor, link_to, tell_dropped
+from otelkafka.links import link_to
 from otelkafka.metrics import Instruments
 from otelkafka.operation import Operation, context_of
 from otelkafka.options import ConsumerOptions
-from otelkafka.propagation import carries_context, context_in, merge, read
+from otelkafka.origins import keep_earliest, origin_in, since
+from otelkafka.propagation import carries_context, context_in, merge, origin_of, read
+from otelkafka.sampling import Sampling, is_unsampled, sampled, why_failed
 from otelkafka.shortcuts import get_current
 from otelkafka.telemetry import Telemetry, is_suppressed
-from otelkafka.w3c import SPAN_KEY, UnparsedSpan
-from otelkafka.wait import Handover, Wait, WaitHistory, queue_of, wait_of
+from otelkafka.telling import Telling
+from otelkafka.w3c import UnparsedSpan
+from otelkafka.wait import Handover, WaitHistory, queue_of
 
 
 class Processing:
@@ -39,7 +42,10 @@ class Processing:
         self.telemetry = Telemetry(options)
         self.history = history
         self._operation = Operation(self.telemetry, self.facts, "process", semconv.TYPE_PROCESS, SpanKind.CONSUMER)
-        self._predecessor: Work | None = None
+        self._telling = Telling(self.telemetry, options, history)
+        self._sampling = Sampling(self.telemetry, options)
+        waits_over = options.sample_waits_over
+        self._waits_over = None if waits_over is None else waits_over * attributes.NANOSECONDS
         self._is_plain = options.relation == "parent" and options.on_process is None
         self.in_process = InProcess(self.telemetry, self.facts, history)
 
@@ -75,14 +81,16 @@ class Processing:
             opened.destination = destination
             opened.partition, opened.offset, opened.start = record.partition, record.offset, start
             if rules is not None and self._is_plain and destination.traced:
-                span, _, drawn = rules.continue_trace(record.headers, ambient)
-                if span is not None:
+                span, context, origin, drawn = rules.continue_trace(record.headers, ambient, start)
+                if span is not None and (self._waits_over is None or not self._is_continued_late(opened, record, span)):
                     opened.span = span
+                    if origin is not None:
+                        opened.origins = (origin,)
                     if telemetry.instruments is not None:
                         bare = type(span) is not UnparsedSpan or type(span.ids[0]) is int  # its trace begins here
                         telemetry.guard.call("measure", None, self._measure_one, opened, record, bare)
                         self.in_process.begin(opened)
-                    opened.attach({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span}, ambient)
+                    opened.attach(context, ambient)
                     return opened
                 tracer = None if drawn is None else rules.tracer_for(drawn)
             return self._open(opened, record, ambient, tracer, handover, consumer)
@@ -119,12 +127,14 @@ class Processing:
         creation = read(telemetry, record.headers)
         context = merge(creation, under=ambient)
         created = trace.get_current_span(creation).get_span_context()
+        if self.options.pipeline_time:
+            context = self._keep_origin(opened, creation, ambient, context)
         if opened.destination.traced:
-            parent, links = self._relate(ambient, created, context)
-            if self._start(opened, parent, links, tracer) is None:
+            links = self._start_one(opened, record, ambient, created, context, tracer)
+            if links is None:
                 return self.idle(record, opened.owner)
             if opened.span.is_recording():
-                telemetry.guard.call("process", None, self._tell, opened, record, handover, consumer, len(links))
+                telemetry.guard.call("process", None, self._telling.tell, opened, record, handover, consumer, links)
             telemetry.call_hook("on_process", self.options.on_process, opened.span, record)
             context = trace.set_span_in_context(opened.span, context)
         else:
@@ -134,6 +144,67 @@ class Processing:
         self.in_process.begin(opened)
         opened.attach(context, ambient)
         return opened
+
+    def _keep_origin(self, opened: OpenSpan, creation: Context, ambient: Context, context: Context) -> Context:
+        """Note a record's origin, and return the context with the earliest of it and of the one around."""
+        drop = self.telemetry.drop
+        origin, around = origin_in(creation, opened.start, drop), origin_in(ambient, opened.start, drop)
+        if origin is not None:
+            opened.origins = (origin,)
+        return keep_earliest(context, origin, around)
+
+    def _is_late(self, work: Work, record: Any) -> bool:
+        """Tell whether a record waited too long to go unrecorded."""
+        queue = queue_of(record, work.start)
+        over = self._waits_over
+        return queue is not None and over is not None and queue > over and self._sampling.admits(semconv.REASON_WAIT)
+
+    def _is_continued_late(self, work: Work, record: Any, span: Span) -> bool:
+        """Tell the same of one that a short cut was found for, and note it; what starts a trace is not meant."""
+        if type(span) is UnparsedSpan and type(span.ids[0]) is bytes and self._is_late(work, record):
+            work.reason = semconv.REASON_WAIT
+            return True
+        return False
+
+    def _start_one(
+        self,
+        opened: OpenSpan,
+        record: Any,
+        ambient: Context,
+        created: SpanContext,
+        context: Context,
+        tracer: Tracer | None,
+    ) -> int | None:
+        """Start the span of a record, and return how many links it wants; None where the provider failed."""
+        late = opened.reason is not None
+        if late or (self._waits_over is not None and is_unsampled(created) and self._is_late(opened, record)):
+            links = link_to(trace.get_current_span(ambient).get_span_context(), semconv.LINK_AMBIENT)
+            if self._start_against(opened, created, context, links, semconv.REASON_WAIT):
+                return len(links)
+        parent, links = self._relate(ambient, created, context)
+        if self._sampling.errors:
+            opened.parent = trace.get_current_span(parent).get_span_context()
+        return None if self._start(opened, parent, links, tracer) is None else len(links)
+
+    def _start_against(
+        self,
+        work: Work,
+        created: SpanContext,
+        context: Context,
+        links: Sequence[Link],
+        reason: str,
+        told: Attributes | None = None,
+    ) -> bool:
+        """Start a span that is recorded although its context was not sampled; False where the sampler says no."""
+        before = work.span
+        span = self._start(
+            work, sampled(created, context), links, None, {semconv.SAMPLED_REASON: reason, **(told or {})}
+        )
+        if span is None or not span.is_recording():
+            work.span, work.reason = before, None
+            return False
+        work.reason, work.parent = reason, created
+        return True
 
     def _start(
         self, work: Work, parent: Context, links: Sequence[Link], tracer: Tracer | None, told: Attributes | None = None
@@ -165,22 +236,64 @@ class Processing:
             instruments.queue_duration.record(attributes.seconds(queue), series.attributes, context_of(work.span))
         if without_context:
             series.total(instruments.without_context).add(without_context)
+        if work.reason is not None:
+            self._sampling.count(series.attributes, work.reason)
 
-    def ended(self, work: Work, error: BaseException | None) -> None:
+    def ended(self, work: Work, record: Any, error: BaseException | None) -> None:
         """Hear of the end of an open span, and end its span."""
-        self._predecessor = work
-        telemetry, span = self.telemetry, work.span
+        telemetry = self.telemetry
+        if error is not None and self._sampling.errors:
+            telemetry.guard.call("process", None, self._record_failure, work, record, error)
+        self._telling.predecessor, work.batch = work, ()
+        span = work.span
         if type(span) is UnparsedSpan and telemetry.instruments is None:
             return
         self.in_process.end(work)
+        end = telemetry.not_before(work.start, work.ended_at)
         if telemetry.instruments is not None:
             telemetry.guard.call("measure", None, self._measure_end, telemetry.instruments, work, error)
-        telemetry.end_span(span, end_time=telemetry.not_before(work.start, work.ended_at))
+        if work.origins:
+            telemetry.tell(span, lambda: {semconv.PIPELINE_DURATION: since(min(work.origins), end)})
+        telemetry.end_span(span, end_time=end)
+
+    def _record_failure(self, work: Work, record: Any, error: BaseException) -> None:
+        """Record what has failed and was not sampled, in the trace of the record, or of the first of a batch."""
+        original = work.span
+        if not self._sampling.admits_failure(original):
+            return
+        created = [context_in(self.telemetry, each) for each in work.batch or [record]]
+        told = why_failed(original)
+        if work.batch:
+            told[semconv.MESSAGING_BATCH_MESSAGE_COUNT] = len(work.batch)
+        parent = self._parent_after(work, created)
+        links = (
+            [] if work.batch or parent.trace_id == created[0].trace_id else link_to(created[0], semconv.LINK_CREATION)
+        )
+        if not self._start_against(work, parent, Context(), links, semconv.REASON_ERROR, told):
+            return
+        if work.batch:
+            self._tell_batch(work, work.batch, created)
+        else:
+            self._telling.tell(work, record, None, None, len(links))
+        self.telemetry.fail_span(work.span, error)
+        series = self._operation.series(work.destination, work.partition, error)
+        self._sampling.count(series.attributes, semconv.REASON_ERROR)
+
+    def _parent_after(self, work: Work, created: Sequence[SpanContext]) -> SpanContext:
+        """Return what a span continues that is made after the failure: what the first one did, else that one itself."""
+        own = work.span.get_span_context()
+        if work.batch:
+            return next(filter(is_unsampled, created), own)
+        before = work.parent or created[0]
+        return before if before.is_valid and before.trace_id == own.trace_id else own
 
     def _measure_end(self, instruments: Instruments, work: Work, error: BaseException | None) -> None:
         series = self._operation.series(work.destination, work.partition, error)
         duration = attributes.seconds(max(0, work.ended_at - work.start))
-        instruments.process_duration.record(duration, series.attributes, context_of(work.span))
+        context = context_of(work.span)
+        instruments.process_duration.record(duration, series.attributes, context)
+        for origin in work.origins:
+            instruments.pipeline_duration.record(since(origin, work.ended_at), series.attributes, context)
 
     def _relate(self, ambient: Context, created: SpanContext, merged: Context) -> tuple[Context, list[Link]]:
         """Return the context that holds the parent, and the links that the relation asks for."""
@@ -188,29 +301,6 @@ class Processing:
         if created.is_valid and self.options.relation == "parent":
             return merged, link_to(around.get_span_context(), semconv.LINK_AMBIENT)
         return trace.set_span_in_context(around, merged), link_to(created, semconv.LINK_CREATION)
-
-    def _tell(self, work: Work, record: Any, handover: Handover | None, consumer: Any, links: int) -> None:
-        if consumer is not None:
-            handover = Handover(work.start, client.highwater(consumer, record.topic, record.partition))
-        handover = handover or self._handover_of(record, work.start)
-        wait = wait_of(record, work.start, handover.time, self.history)
-        told = {**attributes.of_offset(record.offset), **self.telemetry.key_attributes(record.key)}
-        if attributes.is_tombstone(record):
-            told[semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
-        if self.options.capture_headers:
-            told.update(self.telemetry.header_attributes(record.headers))
-        if handover.highwater is not None:
-            told.update(attributes.of_lag(attributes.lag(record.offset, handover.highwater)))
-        if wait is not None:
-            wait.tell(told)
-        work.span.set_attributes(told)
-        if links < self.options.max_links:
-            link_predecessor(work.span, self._predecessor, wait)
-        tell_dropped(self.telemetry, work.span, max(0, links - self.options.max_links))
-
-    def _handover_of(self, record: Any, start: int) -> Handover:
-        noted = None if self.history is None else self.history.handover_of(record)
-        return noted or Handover(start, None)
 
     def _open_batch(self, idle: OpenSpan, records: Sequence[Any]) -> OpenSpan:
         ambient, start, telemetry = get_current(), time_ns(), self.telemetry
@@ -223,18 +313,49 @@ class Processing:
         opened.destination, opened.start, opened.offset = destination, start, None
         opened.partition = about[0].partition if len(partitions) == 1 else None
         opened.partitions, opened.count = partitions, len(about)
+        if self.options.pipeline_time:
+            found = [origin_of(telemetry, record, start) for record in records]
+            opened.origins = [origin for origin in found if origin is not None]
+            context = keep_earliest(ambient, *found, origin_in(ambient, start, telemetry.drop))
         if traced:
-            if self._start(opened, ambient, (), None, {semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(traced)}) is None:
+            if not self._start_batch(opened, traced, context):
                 return idle
             if opened.span.is_recording():
                 created = [context_in(telemetry, record) for record in traced]
                 telemetry.guard.call("process_batch", None, self._tell_batch, opened, traced, created)
-            context = trace.set_span_in_context(opened.span, ambient)
+            context = trace.set_span_in_context(opened.span, context)
         if telemetry.instruments is not None:
             telemetry.guard.call("measure", None, self._measure_batch, opened, records, created)
         self.in_process.begin(opened)
         opened.attach(context, ambient)
         return opened
+
+    def _start_batch(self, opened: OpenSpan, records: Sequence[Any], ambient: Context) -> bool:
+        """Start the span of a batch; False where the provider failed."""
+        told: Attributes = {semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(records)}
+        around = trace.get_current_span(ambient)
+        if self._sampling.errors:
+            opened.batch = records
+        if self._waits_over is not None and not around.is_recording():
+            late = self._first_late(opened, records)
+            links = link_to(around.get_span_context(), semconv.LINK_AMBIENT)
+            if late is not None and self._start_against(opened, late, ambient, links, semconv.REASON_WAIT, told):
+                return True
+        return self._start(opened, ambient, (), None, told) is not None
+
+    def _first_late(self, work: Work, records: Sequence[Any]) -> SpanContext | None:
+        """Return the first context that is not sampled of a record that waited too long, where there is room for it."""
+        over = self._waits_over
+        for record in records:
+            queue = queue_of(record, work.start)
+            if over is not None and queue is not None and queue > over:
+                created = context_in(self.telemetry, record)
+                if is_unsampled(created):
+                    return created if self._sampling.admits(semconv.REASON_WAIT) else None
+        return None
+
+    def _tell_batch(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext]) -> None:
+        self._telling.tell_batch(work, records, [_unless(each, work.parent) for each in created])
 
     def _measure_batch(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext] | None) -> None:
         queues = (queue_of(record, work.start) for record in records)
@@ -245,26 +366,7 @@ class Processing:
             without_context = sum(not context.is_valid for context in created)
         self._measure(work, longest, without_context)
 
-    def _tell_batch(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext]) -> None:
-        handovers = [self._handover_of(record, work.start) for record in records]
-        waits = [
-            wait_of(record, work.start, handover.time, self.history)
-            for record, handover in zip(records, handovers, strict=True)
-        ]
 
-        def tell(index: int) -> Attributes:
-            record, wait = records[index], waits[index]
-            told = {
-                **attributes.of_position(record),
-                **self.telemetry.key_attributes(record.key),
-                **attributes.of_lag(attributes.lag(record.offset, handovers[index].highwater)),
-            }
-            return told if wait is None else wait.tell(told)
-
-        longest: Wait | None = max(filter(None, waits), key=lambda wait: wait.queue, default=None)
-        if longest is not None:
-            work.span.set_attributes(longest.tell({}))
-        room = self.options.max_links
-        if room > 0 and link_predecessor(work.span, self._predecessor, longest):
-            room -= 1
-        add_creation_links(self.telemetry, work.span, created, room, tell)
+def _unless(context: SpanContext, parent: SpanContext | None) -> SpanContext:
+    """Return a creation context to link to; one that is not valid in the place of the parent's."""
+    return INVALID_SPAN_CONTEXT if context == parent else context

@@ -20,14 +20,15 @@ from otelkafka.message import Message, message_of
 from otelkafka.metrics import Instruments
 from otelkafka.operation import Operation
 from otelkafka.options import ProducerOptions
+from otelkafka.origins import begin, keep_earliest, origin_in
 from otelkafka.passage import Args, Call, KwArgs
 from otelkafka.propagation import merge, put, take
+from otelkafka.sampling import Sampling, sampled, why_failed
 from otelkafka.shortcuts import attach, get_current
 from otelkafka.telemetry import Telemetry, is_suppressed
 from otelkafka.transactions import KINDS, Transactions
-from otelkafka.w3c import SPAN_KEY
 
-_HEADERS = Message._fields.index("headers")
+_HEADERS, _TIMESTAMP = map(Message._fields.index, ("headers", "timestamp_ms"))
 _NOTHING = Context()
 
 
@@ -67,7 +68,8 @@ class Sending:
         self._in_flight: InFlight = before._in_flight if before else InFlight()
         self._produce_hook = produce_hook
         self._is_plain = produce_hook is None and options.on_send is None and self._facts.takes_headers
-        self._hears_acks = options.on_ack is not None
+        self._hears_acks = options.on_ack is not None or options.sample_errors
+        self._sampling = Sampling(self._telemetry, options)
         self._is_transactional = self._facts.is_transactional
         self._telemetry.when_heard(self._watch)
 
@@ -126,17 +128,24 @@ class Sending:
         if not telemetry.looked <= start < telemetry.look_at:
             telemetry.look(start)
         destination, rules, tracer = telemetry.destinations[topic], telemetry.rules, None
-        if rules is not None and self._is_plain and destination.traced and not _has_headers(args, kwargs):
-            span, header, drawn = rules.start(ambient)
+        if rules is not None and self._is_plain and destination.traced and not self._is_special(args, kwargs):
+            span, context, headers, drawn = rules.start(ambient, start)
             if span is not None:
-                context = Context({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
-                sent = Sent(destination, span, start, context, None if header is None else [header])
+                sent = Sent(destination, span, start, Context(context), headers)
                 if not self._hears_acks and telemetry.instruments is None:
                     return sent
                 message = message_of(args, kwargs)
-                return message and sent.heard(message)
+                return message and self._heard(sent, message, ambient)
             tracer = None if drawn is None else rules.tracer_for(drawn)
         return self._start_generally(start, ambient, args, kwargs, destination, tracer)
+
+    def _is_special(self, args: Args, kwargs: KwArgs) -> bool:
+        """Tell whether the caller gives headers, or the origin of a pipeline."""
+        if (args[_HEADERS] if len(args) > _HEADERS else kwargs.get("headers")) is not None:
+            return True
+        if not self._options.pipeline_time:
+            return False
+        return (args[_TIMESTAMP] if len(args) > _TIMESTAMP else kwargs.get("timestamp_ms")) is not None
 
     def _start_generally(
         self,
@@ -154,7 +163,7 @@ class Sending:
         given = message.headers if sendable and message.headers else []
         taken = take(telemetry, given)
         incoming, rest = taken or (Context(), given)
-        context = merge(ambient, under=incoming)
+        around = context = self._keep_origin(merge(ambient, under=incoming), ambient, incoming, start, message)
         span: Span | None = INVALID_SPAN
         if destination.traced:
             links = links_between(ambient, incoming) if incoming else ()
@@ -174,7 +183,23 @@ class Sending:
         span = span or INVALID_SPAN
         sent = Sent(destination, span, start, context, headers)
         is_heard = self._hears_acks or telemetry.instruments is not None or span.is_recording()
-        return sent.heard(message) if is_heard else sent
+        return self._heard(sent, message, around) if is_heard else sent
+
+    def _heard(self, sent: Sent, message: Message, around: Context) -> Sent:
+        if self._sampling.errors:
+            sent.parent, sent.key = trace.get_current_span(around), message.key
+        return sent.heard(message)
+
+    def _keep_origin(
+        self, context: Context, ambient: Context, incoming: Context, start: int, message: Message
+    ) -> Context:
+        """Return the context of a send with the origin of its pipeline, where that is wanted."""
+        if not self._options.pipeline_time:
+            return context
+        if self._telemetry.destinations[message.topic].traced:
+            return begin(context, ambient, incoming, start, self._telemetry.drop, message.timestamp_ms)
+        drop = self._telemetry.drop
+        return keep_earliest(context, origin_in(ambient, start, drop), origin_in(incoming, start, drop))
 
     def _message_attributes(self, message: Message) -> Attributes:
         told = self._telemetry.key_attributes(message.key)
@@ -205,7 +230,8 @@ class Sending:
         return future
 
     def _end(self, sending: Sent, error: BaseException | None) -> None:
-        self._telemetry.tell(sending.span, lambda: _blocked(time_ns() - sending.start))
+        sending.blocked = self._telemetry.now() - sending.start
+        self._telemetry.tell(sending.span, lambda: _blocked(sending.blocked))
         self._finish(sending, sending.partition, error)
 
     def _follow(self, sending: Sent, future: Any) -> None:
@@ -241,9 +267,26 @@ class Sending:
         return told
 
     def _finish(self, sending: Sent, partition: int | None, error: BaseException | None) -> None:
+        recorded = error is not None and self._sampling.admits_failure(sending.span)
+        if recorded:
+            recorded = self._telemetry.guard.call("send", False, self._record_failure, sending, partition)
         series = self._operation.finish(sending.start, sending.destination, partition, sending.span, error)
         if series is not None and (instruments := self._telemetry.instruments) is not None:
             series.total(instruments.sent).add()
+            if recorded:
+                self._sampling.count(series.attributes, semconv.REASON_ERROR)
+
+    def _record_failure(self, sending: Sent, partition: int | None) -> bool:
+        """Start a span for what has failed and was not sampled; it continues what the first one did, else that one."""
+        own, before = sending.span.get_span_context(), sending.parent.get_span_context()
+        parent = sampled(before if before.is_valid and before.trace_id == own.trace_id else own)
+        told = {**why_failed(sending.span), **self._telemetry.key_attributes(sending.key)}
+        told.update(_blocked(sending.blocked))
+        span = self._operation.start(parent, sending.destination, partition, start_time=sending.start, told=told)
+        if span is None or not span.is_recording():
+            return False
+        sending.span = span
+        return True
 
     METHODS: ClassVar[dict[str, Callable[..., Any]]] = {
         "send": send,
@@ -251,10 +294,6 @@ class Sending:
         **{name: _transacting(name) for name in KINDS},
     }
     """By the producer's method, the one here that traces it."""
-
-
-def _has_headers(args: Args, kwargs: KwArgs) -> bool:
-    return (args[_HEADERS] if len(args) > _HEADERS else kwargs.get("headers")) is not None
 
 
 def _blocked(nanoseconds: int) -> Attributes:
