@@ -20,7 +20,7 @@ from examples.ask.metrics import Metrics
 from examples.ask.options import Options
 from examples.ask.page import Page
 from examples.ask.serving import HOST, make_server
-from examples.ask.telemetry import ENDPOINTS, PROMETHEUS_HOST, PROMETHEUS_PORT, ZIPKIN
+from examples.ask.telemetry import ENDPOINTS, PROMETHEUS_HOST, PROMETHEUS_PORT, ZIPKIN, not_sampled
 from examples.ask.traces import Trace, Traces
 from examples.ask.wall import Wall
 from examples.ask.zipkin import Zipkin
@@ -89,10 +89,16 @@ class System:
         """End everything, in the order that lets the services tell their last."""
         self._ends.close()
 
-    def ask(self, asked: Question) -> dict[str, Any]:
-        """Ask as the page's form does, and return what it answers: the record's place and trace, or an `error`."""
+    def ask(self, asked: Question, *, sampled: bool = True) -> dict[str, Any]:
+        """Ask as the page's form does, and return what it answers: the record's place and trace, or an `error`.
+
+        Args:
+            asked: who asks what.
+            sampled: whether the samplers decide; False: it comes from somebody who has decided that it is not sampled.
+        """
         body = urllib.parse.urlencode(vars(asked)).encode()
-        request = urllib.request.Request(f"{self.page_url}/questions", body, {"accept": "application/json"})
+        headers = {"accept": "application/json"} | ({} if sampled else {"traceparent": not_sampled()})
+        request = urllib.request.Request(f"{self.page_url}/questions", body, headers)
         try:
             with urllib.request.urlopen(request) as answer:
                 told: dict[str, Any] = json.load(answer)

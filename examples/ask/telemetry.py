@@ -1,6 +1,7 @@
 """What both services set up alike: the SDK, exporting by OTLP and, where they are told, to Zipkin and Prometheus."""
 
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
@@ -55,12 +56,17 @@ def _scraped(ends: ExitStack) -> MetricReader:
     return reader
 
 
+def not_sampled() -> str:
+    """Return the header of a caller whose own span was not sampled, as all samplers that follow their parent heed."""
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+
+
 def sampling(environment: Mapping[str, str] = os.environ) -> str:
     """Say in a sentence which traces are sampled, and who decides it."""
     sampler, argument = environment.get(SAMPLER, "").strip().lower(), environment.get(SAMPLER_ARGUMENT, "").strip()
     match sampler.removeprefix("parentbased_"):
         case "" | "always_on":
-            what = "Every trace is sampled"
+            what = "Every trace that begins here is sampled"
         case "always_off":
             what = "No trace is sampled"
         case "traceidratio":

@@ -49,7 +49,7 @@ def test_a_predecessor_leads_to_its_trace(driver, system):
 
 
 @pytest.mark.parametrize("width", [320, 400, 800, 1280])
-@pytest.mark.parametrize("page", ["/", "/traces", "trace", "/metrics"])
+@pytest.mark.parametrize("page", ["/", "/traces", "trace", "/glass", "/metrics"])
 def test_nothing_is_cut_off(driver, system, page, width):
     """No page is wider than its window, and no label runs into its bar."""
     slowest = next(trace for trace in system.traces.all() if trace.question == "What is happening?")
