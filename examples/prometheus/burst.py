@@ -53,7 +53,7 @@ def burst(system: System, prometheus: Prometheus) -> Life:
 
 
 class _Questions:
-    """Asks as soon as a few only are open."""
+    """Asks as soon as a few only are open, every other one under a context that is not sampled."""
 
     def __init__(self, system: System) -> None:
         self._system = system
@@ -62,7 +62,8 @@ class _Questions:
     def keep_coming(self) -> None:
         if sum(not entry.done for entry in self._system.wall.entries) < OPEN:
             self.asked += 1
-            self._system.ask(Question("Franz", f"And what about {self.asked}?"))
+            question = Question("Franz", f"And what about {self.asked}?")
+            self._system.ask(question, sampled=self.asked % 2 == 0)
 
 
 def _firing(prometheus: Prometheus) -> list[str]:

@@ -12,7 +12,6 @@ from otelkafka import semconv
 
 PROMETHEUS_OWN = {"job", "instance", "le", "alertname", "alertstate"}
 OURS = {str(value).replace(".", "_") for name, value in vars(semconv).items() if name.isupper()}
-OURS |= {"otelkafka_pipeline_duration", "otelkafka_sampled_records", "otelkafka_sampled_reason"}
 LABELS = re.compile(r"\{([^}]*)\}|\b(?:by|on) \(([^)]*)\)")
 LABEL, METRIC = re.compile(r"\w+(?=\s*[=!,]|$)"), re.compile(r"(?:\w+:)?(?:otelkafka|messaging)[\w:]+")
 
