@@ -74,7 +74,7 @@ def demo():
 
 def test_it_shows_why_the_last_had_to_wait_and_leaves_nothing(demo):
     """The list, the waterfall, exit code 0, no process."""
-    run = demo()
+    run = demo("--work", "0.1")
     code, printed = run.finish()
     assert code == 0, printed
     assert "POST /questions" in printed
