@@ -9,6 +9,7 @@ from examples.prometheus.server import Prometheus
 
 ALERT = "KafkaConsumerTooSlow"
 WAIT = "topic_group:otelkafka_queue_duration_seconds:p95"
+BUSY = "group:otelkafka_consumer_time_seconds:busiest_share"
 OPEN, MORE = 4, 8
 PATIENCE, PAUSE = 60.0, 0.05
 
@@ -18,7 +19,7 @@ class Life:
     """When it happened, in seconds since 1970.
 
     Attributes:
-        began: the first question was asked.
+        began: the first question was asked, under the eyes of Prometheus.
         fired: the alert did.
         ceased: the last question was asked.
         cleared: the alert was gone.
@@ -41,6 +42,7 @@ def burst(system: System, prometheus: Prometheus) -> Life:
         TimeoutError: it does not come to that.
     """
     questions = _Questions(system)
+    _until(lambda: prometheus.query(BUSY), "the first figures of the consumer")
     began = time.time()
     _until(lambda: _firing(prometheus), f"{ALERT} to fire", questions.keep_coming)
     fired, summary, last = time.time(), _firing(prometheus)[0], questions.asked + MORE
