@@ -10,6 +10,7 @@ from otelkafka import ConsumerOptions, ProducerOptions, extract, process, proces
 from otelkafka.testing import MetricRecorder, SpanRecorder
 from tests.face import wrap_consumer, wrap_producer
 from tests.fakes import FakeConsumer, FakeProducer, ambient_of, kinds, record, traceparent
+from tests.faults import PLACES, RAISES, WRONG_TYPE, Injection
 
 REASON, ORIGINAL = "otelkafka.sampled.reason", "otelkafka.sampled.original_span_id"
 SAMPLERS = {"never": ParentBased(ALWAYS_OFF), "ratio": ParentBasedTraceIdRatio(1e-9)}
@@ -85,20 +86,19 @@ def test_record_that_waited_is_recorded_in_its_own_trace(spans, waits, headers, 
     assert waits.dropped() == {}
 
 
-@pytest.mark.parametrize(
-    "one",
-    [
-        late(seconds=0.5),
-        late(headers=[]),
-        record(0, headers=[UNSAMPLED], timestamp=-1),
-        record(0, headers=[UNSAMPLED], timestamp=None),
-        late(headers=[UNSAMPLED, STATE], seconds=0),
-    ],
-    ids=["short wait", "no context", "timestamp of none", "no timestamp", "general path"],
-)
+OTHERS = {
+    "short wait": lambda: late(seconds=0.1),
+    "no context": lambda: late(headers=[]),
+    "timestamp of none": lambda: record(0, headers=[UNSAMPLED], timestamp=-1),
+    "no timestamp": lambda: record(0, headers=[UNSAMPLED], timestamp=None),
+    "general path": lambda: late(headers=[UNSAMPLED, STATE], seconds=0),
+}
+
+
+@pytest.mark.parametrize("one", OTHERS.values(), ids=OTHERS)
 def test_others_are_not(spans, waits, one):
     """A short wait, no context that says "not sampled", no timestamp."""
-    for _ in waits.consumer(one):
+    for _ in waits.consumer(one()):
         assert not trace.get_current_span().is_recording()
     assert spans.spans == []
     assert waits.counted() == {}
@@ -387,3 +387,33 @@ def test_predecessor_that_failed_is_named_by_its_recorded_span(spans, recorder):
         pass
     first, second = spans.spans
     assert [link.context.span_id for link in second.links] == [first.context.span_id]
+
+
+@pytest.mark.parametrize("kind", [RAISES, WRONG_TYPE])
+@pytest.mark.parametrize("place", PLACES)
+def test_no_fault_of_telemetry_shows(place, kind, monkeypatch):
+    """Whatever fails of it while what failed or waited is recorded: the application sees its own error alone."""
+    injection = Injection(kind, monkeypatch.setattr)
+    told = {
+        "tracer_provider": injection.provider(sampler=ParentBased(ALWAYS_OFF)),
+        "meter_provider": injection.metrics.meter_provider,
+        "pipeline_time": True,
+        "sample_errors": True,
+        **PLACES[place].arrange(injection),
+    }
+    consuming = {name: value for name, value in told.items() if name not in {"on_send", "on_ack"}}
+    producing = {name: value for name, value in told.items() if name != "on_process"}
+    for over in (None, 0):
+        options = ConsumerOptions(**consuming, sample_waits_over=over)
+        for headers in ([UNSAMPLED], [UNSAMPLED, STATE]):
+            with pytest.raises(KeyError), wrap_consumer(FakeConsumer(), options).process(late(headers=headers)):
+                raise KeyError
+            with pytest.raises(KeyError), process_batch([late(headers=headers)], options):
+                raise KeyError
+    bare = FakeProducer()
+    producer = wrap_producer(bare, ProducerOptions(**producing))
+    producer.send("t", b"v", b"k").fail(OSError())
+    producer.close()
+    assert len(bare.calls) == 1
+    assert context.get_current() == {}
+    assert [span.name for span in injection.spans if span.end_time is None] == [] or place == "Span.end"
