@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from docs import alerts
 from examples.needs import need
 from examples.prometheus import dashboard, quick
 from examples.prometheus.server import PROMTOOL
@@ -44,6 +45,11 @@ def test_each_name_is_one_of_ours():
             assert name in recorded or name.startswith(tuple(OURS)), f"{name} in {expression}"
         for label in LABEL.findall(",".join(map("".join, LABELS.findall(expression)))):
             assert label in OURS | PROMETHEUS_OWN, f"{label} in {expression}"
+
+
+def test_the_page_has_them_all():
+    """Its tables are made from rules and dashboard; `PYTHONPATH=. python docs/alerts.py` writes them anew."""
+    assert alerts.PAGE.read_text() == alerts.page()
 
 
 def test_sixty_times_as_fast():
