@@ -39,6 +39,7 @@ def shots(system: System) -> Iterator[tuple[str, str, int, bool]]:
     yield "ask-wall", "/", DESKTOP, False
     _keep_busy(system)
     yield "ask-metrics", "/metrics", DESKTOP, False
+    yield "ask-glass", "/glass", DESKTOP, False
 
 
 def take(driver: webdriver.Chrome, url: str, width: int, file: Path, *, dark: bool) -> None:

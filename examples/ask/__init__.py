@@ -5,6 +5,6 @@ stays up for a browser. The parts, from the outside in:
 
 - `__main__` the command line; `system` starts and ends what `options` ask for; `terminal` prints the traces
 - `producer`, `consumer` the two services, each a process of its own; `telemetry` what both set up alike
-- `page` what a browser sees, and the OTLP endpoint that `traces` and `metrics` are fed by; `wall` the questions
+- `page` what a browser sees, and the OTLP endpoint for `traces`, `metrics` and `glass`; `wall` the questions
 - `waterfall` one trace as rows, for page and terminal alike; `zipkin` a real Zipkin beside it
 """

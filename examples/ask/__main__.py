@@ -22,6 +22,7 @@ QUESTIONS = (
     Question("Ottla", "Who kept the consumer busy?"),
     Question("Max", "What is happening?"),
 )
+NOT_SAMPLED = QUESTIONS[2]
 ANSWER_SECONDS = 30.0
 
 
@@ -47,9 +48,11 @@ def _show(console: Console, system: System, options: Options) -> int:
         console.print(f"The page: {system.page_url}", highlight=False, soft_wrap=True)
     if system.zipkin:
         console.print(f"Zipkin: {system.zipkin.url}", highlight=False, soft_wrap=True)
+    if options.prometheus:
+        console.print(f"For Prometheus: {system.targets_url}", highlight=False, soft_wrap=True)
     ask_all(system)
     if options.serve:
-        _print(console, system, system.wait_for_traces(len(QUESTIONS)))
+        _print(console, system, system.wait_for_traces(sum(entry.sampled for entry in system.wall.entries)))
         console.print(f"\nLook at {system.page_url}, and end with Ctrl-C.", highlight=False, soft_wrap=True)
         threading.Event().wait()
     system.stop_services()
@@ -57,7 +60,7 @@ def _show(console: Console, system: System, options: Options) -> int:
 
 
 def ask_all(system: System) -> None:
-    """Ask the four questions at once, and return when all are answered.
+    """Ask the four questions at once, one of them under a context that is not sampled; return when all are answered.
 
     Raises:
         NotPossibleError: one could not be asked, or was not answered in time.
@@ -70,7 +73,7 @@ def ask_all(system: System) -> None:
 
 
 def _ask(system: System, question: Question) -> tuple[int, int]:
-    told = system.ask(question)
+    told = system.ask(question, sampled=question is not NOT_SAMPLED)
     if "error" in told:
         raise NotPossibleError(told["error"])
     return told["partition"], told["offset"]

@@ -16,11 +16,14 @@ from opentelemetry import trace
 from examples.ask.lifeline import when_released
 from examples.ask.producer import client_config, context_of
 from examples.ask.telemetry import telemetry
+from examples.ask.traces import QUESTION
 from examples.waiting import wait_until_known
 from otelkafka import ConsumerOptions, wrap_consumer
 
 SERVICE, GROUP = "kafka-consumer", "wall"
 MARK_SECONDS, TWEET_SECONDS = 0.02, 0.05
+# Of what a question takes: what waited longer had to wait for another, and is recorded, sampled or not.
+TOO_LONG = 0.5
 
 tracer = trace.get_tracer("ask")
 
@@ -69,6 +72,7 @@ class Printer:
         # It passes through the process span, which it makes red.
         with suppress(TweetError), self._consumer.process(record) as span:
             place |= context_of(span)
+            span.set_attribute(QUESTION, asked["question"])
             self._post("entries", {**place, "state": "printing"})
             self._answer(asked)
             state = "answered"
@@ -151,7 +155,13 @@ def _consumer(given: argparse.Namespace) -> Any:
     else:
         wait_until_known(given.topic, bare)
         bare.subscribe([given.topic])
-    return wrap_consumer(bare, ConsumerOptions(process="manual"))
+    options = ConsumerOptions(
+        process="manual",
+        pipeline_time=True,
+        sample_waits_over=TOO_LONG * (given.work + MARK_SECONDS + TWEET_SECONDS),
+        sample_errors=True,
+    )
+    return wrap_consumer(bare, options)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from examples.ask.glass import PIPELINE, Glass
 from examples.ask.traces import attributes_of
 
 KEPT = 600
@@ -44,9 +45,14 @@ class Interval:
 
 
 class Metrics:
-    """The history of all consumers together."""
+    """The history of all consumers together.
+
+    Attributes:
+        glass: how long records took from their origin to the end of their processing.
+    """
 
     def __init__(self) -> None:
+        self.glass = Glass()
         self._lock = threading.Lock()
         self._latest: dict[str, Sample] = {}
         self._history: deque[Sample] = deque(maxlen=KEPT)
@@ -61,6 +67,7 @@ class Metrics:
         for resource_metrics in request.resource_metrics:
             instance = str(attributes_of(resource_metrics.resource.attributes).get("service.instance.id"))
             points = _points(resource_metrics)
+            self.glass.keep(instance, points.get(PIPELINE, []))
             if TIME in points:
                 self._keep(instance, _sample(points))
 

@@ -19,6 +19,7 @@ class Options:
     bootstrap_servers: str | None = None
     topic: str = "questions"
     zipkin: bool = False
+    prometheus: bool = False
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
@@ -39,6 +40,9 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--bootstrap-servers", help="a Kafka of your own, as host:port; left out, one is started")
     parser.add_argument("--topic", default=default.topic, help="of the questions; made if it is not there")
     parser.add_argument("--zipkin", action="store_true", help="start a Zipkin too, and link each trace to it")
+    parser.add_argument(
+        "--prometheus", action="store_true", help="let a Prometheus scrape the services, and say where it finds them"
+    )
     return Options(**vars(parser.parse_args(arguments)))
 
 

@@ -14,10 +14,10 @@ from opentelemetry.instrumentation.flask import FlaskInstrumentor
 from examples.ask.lifeline import when_released
 from examples.ask.serving import make_server
 from examples.ask.telemetry import telemetry
-from otelkafka import wrap_producer
+from examples.ask.traces import QUESTION
+from otelkafka import ProducerOptions, wrap_producer
 
 SERVICE = "kafka-producer"
-QUESTION = "ask.question"
 KEY = b"wall"
 LONGEST_NAME, LONGEST_QUESTION = 60, 280
 # How long somebody at the page waits to be told that Kafka is gone.
@@ -75,10 +75,8 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, required=True)
     parser.add_argument("--client", type=json.loads, required=True, help="the client's configuration, as JSON")
     given = parser.parse_args()
-    with (
-        telemetry(SERVICE, SERVICE),
-        wrap_producer(KafkaProducer(client_id=SERVICE, **GIVES_UP, **client_config(given.client))) as producer,
-    ):
+    bare = KafkaProducer(client_id=SERVICE, **GIVES_UP, **client_config(given.client))
+    with telemetry(SERVICE, SERVICE), wrap_producer(bare, ProducerOptions(pipeline_time=True)) as producer:
         server = make_server(make_app(producer, given.topic, given.partitions), given.port)
         when_released(server.shutdown)
         server.serve_forever()

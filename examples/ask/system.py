@@ -20,7 +20,7 @@ from examples.ask.metrics import Metrics
 from examples.ask.options import Options
 from examples.ask.page import Page
 from examples.ask.serving import HOST, make_server
-from examples.ask.telemetry import ENDPOINTS, ZIPKIN
+from examples.ask.telemetry import ENDPOINTS, PROMETHEUS_HOST, PROMETHEUS_PORT, ZIPKIN, not_sampled
 from examples.ask.traces import Trace, Traces
 from examples.ask.wall import Wall
 from examples.ask.zipkin import Zipkin
@@ -49,6 +49,7 @@ class System:
 
     Attributes:
         kafka, page_url, zipkin: where it is.
+        targets_url: where a Prometheus finds what to scrape; there is something with `options.prometheus` only.
         traces, metrics, wall: what the services told.
 
     Raises:
@@ -57,6 +58,7 @@ class System:
 
     kafka: Broker
     page_url: str
+    targets_url: str
     zipkin: Zipkin | None = None
 
     def __init__(self, options: Options, kafka: Broker | None = None) -> None:
@@ -87,10 +89,16 @@ class System:
         """End everything, in the order that lets the services tell their last."""
         self._ends.close()
 
-    def ask(self, asked: Question) -> dict[str, Any]:
-        """Ask as the page's form does, and return what it answers: the record's place and trace, or an `error`."""
+    def ask(self, asked: Question, *, sampled: bool = True) -> dict[str, Any]:
+        """Ask as the page's form does, and return what it answers: the record's place and trace, or an `error`.
+
+        Args:
+            asked: who asks what.
+            sampled: whether the samplers decide; False: it comes from somebody who has decided that it is not sampled.
+        """
         body = urllib.parse.urlencode(vars(asked)).encode()
-        request = urllib.request.Request(f"{self.page_url}/questions", body, {"accept": "application/json"})
+        headers = {"accept": "application/json"} | ({} if sampled else {"traceparent": not_sampled()})
+        request = urllib.request.Request(f"{self.page_url}/questions", body, headers)
         try:
             with urllib.request.urlopen(request) as answer:
                 told: dict[str, Any] = json.load(answer)
@@ -117,6 +125,11 @@ class System:
         self._children.clear()
 
     @property
+    def targets(self) -> dict[str, str]:
+        """The addresses at which a Prometheus may scrape the services, by their names."""
+        return self._page.targets
+
+    @property
     def dead_service(self) -> Child | None:
         """A service that ended by itself."""
         return next((child for child in self._children if child.returncode is not None), None)
@@ -125,6 +138,7 @@ class System:
         self._page = Page(self.traces, self.metrics, self.wall, service)
         server = make_server(self._page.app, self.options.port or 0)
         self.page_url = f"http://{HOST}:{server.port}"
+        self.targets_url = f"{self.page_url}/targets"
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         self._ends.callback(server.server_close)
@@ -135,10 +149,18 @@ class System:
         self._ends.callback(self.stop_services)
         client = ["--client", json.dumps(self.kafka.client_options), "--topic", self.options.topic]
         partitions = ["--partitions", str(self.options.consumers)]
-        self._children.append(Child("producer", [*client, *partitions, "--port", str(port)], self._environment))
+        self._start_service("producer", [*client, *partitions, "--port", str(port)], "kafka-producer")
         for number in range(1, self.options.consumers + 1):
-            self._children.append(Child("consumer", [*client, *self._consumer(number)], self._environment))
+            self._start_service("consumer", [*client, *self._consumer(number)], f"kafka-consumer-{number}")
         self._wait_until_ready()
+
+    def _start_service(self, module: str, arguments: list[str], instance: str) -> None:
+        environment = self._environment
+        if self.options.prometheus:
+            (port,) = free_ports(1)
+            environment |= {PROMETHEUS_HOST: HOST, PROMETHEUS_PORT: str(port)}
+            self._page.targets[instance] = f"{HOST}:{port}"
+        self._children.append(Child(module, arguments, environment))
 
     def _consumer(self, number: int) -> list[str]:
         work = ["--work", str(self.options.work), "--fail-every", str(self.options.fail_every)]

@@ -1,20 +1,22 @@
-"""What both services set up alike: the SDK, exporting by OTLP and, where one is told, to Zipkin."""
+"""What both services set up alike: the SDK, exporting by OTLP and, where they are told, to Zipkin and Prometheus."""
 
 import os
+import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from opentelemetry import metrics, trace
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 ENDPOINTS = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 ZIPKIN = "OTEL_EXPORTER_ZIPKIN_ENDPOINT"
+PROMETHEUS_HOST, PROMETHEUS_PORT = "OTEL_EXPORTER_PROMETHEUS_HOST", "OTEL_EXPORTER_PROMETHEUS_PORT"
 SAMPLER, SAMPLER_ARGUMENT = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
 # Short, because somebody is looking.
 SPANS_EVERY_MS, METRICS_EVERY_MS = 200, 1000
@@ -31,14 +33,32 @@ def telemetry(service: str, instance: str) -> Iterator[None]:
 
         tracers.add_span_processor(BatchSpanProcessor(ZipkinExporter(), schedule_delay_millis=SPANS_EVERY_MS))
     reader = PeriodicExportingMetricReader(OTLPMetricExporter(), export_interval_millis=METRICS_EVERY_MS)
-    meters = MeterProvider([reader], resource=resource)
-    trace.set_tracer_provider(tracers)
-    metrics.set_meter_provider(meters)
-    try:
+    with ExitStack() as ends:
+        scraped = [_scraped(ends)] if PROMETHEUS_PORT in os.environ else []
+        meters = MeterProvider([reader, *scraped], resource=resource)
+        trace.set_tracer_provider(tracers)
+        metrics.set_meter_provider(meters)
+        ends.callback(meters.shutdown)
+        ends.callback(tracers.shutdown)
         yield
-    finally:
-        tracers.shutdown()
-        meters.shutdown()
+
+
+def _scraped(ends: ExitStack) -> MetricReader:
+    """Listen for a Prometheus to the end, and return what answers it."""
+    from opentelemetry.exporter.prometheus import PrometheusMetricReader  # noqa: PLC0415 - with --prometheus only
+    from prometheus_client import start_http_server  # noqa: PLC0415 - the same
+
+    server, thread = start_http_server(int(os.environ[PROMETHEUS_PORT]), os.environ[PROMETHEUS_HOST])
+    ends.callback(thread.join)
+    ends.callback(server.server_close)
+    ends.callback(server.shutdown)
+    reader: MetricReader = PrometheusMetricReader()
+    return reader
+
+
+def not_sampled() -> str:
+    """Return the header of a caller whose own span was not sampled, as all samplers that follow their parent heed."""
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
 
 
 def sampling(environment: Mapping[str, str] = os.environ) -> str:
@@ -46,7 +66,7 @@ def sampling(environment: Mapping[str, str] = os.environ) -> str:
     sampler, argument = environment.get(SAMPLER, "").strip().lower(), environment.get(SAMPLER_ARGUMENT, "").strip()
     match sampler.removeprefix("parentbased_"):
         case "" | "always_on":
-            what = "Every trace is sampled"
+            what = "Every trace that begins here is sampled"
         case "always_off":
             what = "No trace is sampled"
         case "traceidratio":

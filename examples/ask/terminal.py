@@ -19,8 +19,8 @@ def print_traces(console: Console, traces: list[Trace]) -> None:
     table = Table(title="Traces", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for column, justify in (
         ("question", "left"),
-        ("root", "left"),
         ("duration", "right"),
+        ("sampled", "left"),
         ("spans per service", "left"),
     ):
         table.add_column(column, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
@@ -28,7 +28,8 @@ def print_traces(console: Console, traces: list[Trace]) -> None:
         services = ", ".join(f"{service} {count}" for service, count in trace.services.items())
         style = "red" if trace.failed else ""
         question = Text(shortened(trace.question or "", 40), style=style)
-        table.add_row(question, trace.root.name, seconds(trace.duration), services)
+        sampled = f"no: {trace.all_the_same}" if trace.all_the_same else "yes"
+        table.add_row(question, seconds(trace.duration), sampled, services)
     console.print(table)
 
 

@@ -12,6 +12,8 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 Attributes = dict[str, Any]
 QUESTION = "ask.question"
+WAITED, REASON = "otelkafka.queue.duration", "otelkafka.sampled.reason"
+REASONS = {"wait": "waited too long", "error": "failed"}
 KEPT = 500
 
 
@@ -45,6 +47,11 @@ class Span:
         """How long it took, in seconds."""
         return (self.end - self.start) / 1e9
 
+    @property
+    def waited(self) -> float:
+        """How long its record waited before it, in seconds."""
+        return float(self.attributes.get(WAITED, 0))
+
 
 @dataclass
 class Trace:
@@ -60,8 +67,8 @@ class Trace:
 
     @property
     def start(self) -> int:
-        """When it began."""
-        return min(span.start for span in self.spans)
+        """When it began: with the wait of its record, where nothing before that was recorded."""
+        return min(span.start - int(span.waited * 1e9) for span in self.spans)
 
     @property
     def duration(self) -> float:
@@ -77,6 +84,12 @@ class Trace:
     def question(self) -> str | None:
         """What was asked."""
         return next((str(span.attributes[QUESTION]) for span in self.spans if QUESTION in span.attributes), None)
+
+    @property
+    def all_the_same(self) -> str | None:
+        """Why it was recorded although it was not sampled: what it did, in words; None where it was sampled."""
+        told = next((span.attributes[REASON] for span in self.spans if REASON in span.attributes), None)
+        return None if told is None else REASONS.get(str(told), str(told))
 
     @property
     def failed(self) -> bool:

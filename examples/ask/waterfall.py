@@ -108,7 +108,7 @@ class Waterfall:
                 yield from self._below(span, spans, 0)
 
     def _below(self, span: Span, spans: list[Span], depth: int) -> Iterator[Row]:
-        if _wait(span) > WORTH_DRAWING:
+        if span.waited > WORTH_DRAWING:
             yield self._wait_row(span, depth)
         yield Row(span.name, span.kind, span.service, depth, self._since(span.start), self._since(span.end), span)
         for child in spans:
@@ -118,8 +118,8 @@ class Waterfall:
     def _wait_row(self, span: Span, depth: int) -> Row:
         end = self._since(span.start)
         topic = str(span.attributes.get("messaging.destination.name", "Kafka"))
-        segments = list(self._segments(span, end - _wait(span), end))
-        return Row(f"waits in {topic}", "wait", "", depth, end - _wait(span), end, None, segments)
+        segments = list(self._segments(span, end - span.waited, end))
+        return Row(f"waits in {topic}", "wait", "", depth, end - span.waited, end, None, segments)
 
     def _segments(self, span: Span, start: float, end: float) -> Iterator[Segment]:
         busy, fetch = _seconds(span, "busy_duration"), _seconds(span, "fetch_duration")
@@ -178,10 +178,6 @@ def seconds(duration: float) -> str:
 
 def _predecessor(span: Span) -> Link | None:
     return next((link for link in span.links if link.attributes.get("otelkafka.link.type") == "predecessor"), None)
-
-
-def _wait(span: Span) -> float:
-    return _seconds(span, "duration")
 
 
 def _seconds(span: Span, part: str) -> float:

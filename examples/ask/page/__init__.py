@@ -22,6 +22,7 @@ from examples.ask.wall import Wall
 from examples.ask.waterfall import Waterfall, name_of, seconds, shortened
 
 PROTOBUF = "application/x-protobuf"
+PASSED_ON = "traceparent", "tracestate"
 SERVICE_SECONDS = 10.0
 
 
@@ -35,12 +36,14 @@ class Page:
     Attributes:
         watch: tells whether Kafka answers; None: it is not known yet.
         zipkin: the URL of a Zipkin that has the traces too.
+        targets: the addresses at which a Prometheus may scrape the services, by their names.
     """
 
     def __init__(self, traces: Traces, metrics: Metrics, wall: Wall, service: str) -> None:
         self.traces, self.metrics, self.wall = traces, metrics, wall
         self.watch: Watch | None = None
         self.zipkin: str | None = None
+        self.targets: dict[str, str] = {}
         self._service = service
         self.app = Flask(__name__, static_url_path="/static")
         self.app.jinja_env.filters.update(seconds=seconds, shortened=shortened)
@@ -74,7 +77,9 @@ class Page:
         route("/questions", "ask", self._ask, methods=["POST"])
         route("/traces", "traces", self._list)
         route("/traces/<trace_id>", "trace", self._trace)
+        route("/glass", "glass", self._glass)
         route("/metrics", "metrics", lambda: render_template("metrics.html", charts=charts(self.metrics.intervals())))
+        route("/targets", "targets", self._targets)
 
     def _add_inlets(self) -> None:
         route = self.app.add_url_rule
@@ -86,9 +91,10 @@ class Page:
         route("/wall/members", "members", lambda: _json(lambda told: self.wall.assign(**told)), methods=["POST"])
 
     def _wall(self, error: str | None = None, **form: str) -> str:
-        return render_template(
-            "wall.html", entries=self.wall.entries, members=self.wall.members, error=error, form=form
-        )
+        # One that failed may have a trace although its context says no.
+        traced = {entry.trace_id for entry in self.wall.entries if entry.sampled or self.traces.get(entry.trace_id)}
+        shown = {"entries": self.wall.entries, "traced": traced, "members": self.wall.members}
+        return render_template("wall.html", error=error, form=form, **shown)
 
     def _ask(self) -> Any:
         status, told = self._answer_of_service()
@@ -110,6 +116,7 @@ class Page:
 
     def _pass_on(self, form: bytes) -> tuple[int, dict[str, Any]]:
         headers = {"content-type": "application/x-www-form-urlencoded"}
+        headers |= {name: request.headers[name] for name in PASSED_ON if name in request.headers}
         passed = urllib.request.Request(f"{self._service}/questions", form, headers)
         try:
             with urllib.request.urlopen(passed, timeout=SERVICE_SECONDS) as answer:
@@ -121,6 +128,14 @@ class Page:
     def _list(self) -> str:
         waterfalls = [Waterfall(trace, self.traces.get) for trace in self.traces.all()]
         return render_template("traces.html", waterfalls=waterfalls)
+
+    def _glass(self) -> str:
+        against = [trace for trace in self.traces.all() if trace.all_the_same]
+        return render_template("glass.html", topics=self.metrics.glass.topics(), against=against, find=self.traces.get)
+
+    def _targets(self) -> list[dict[str, Any]]:
+        """Tell them as Prometheus's discovery by HTTP asks for them."""
+        return [{"targets": [at], "labels": {"instance": name}} for name, at in self.targets.items()]
 
     def _trace(self, trace_id: str) -> Any:
         trace = self.traces.get(trace_id)

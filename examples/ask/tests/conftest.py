@@ -1,30 +1,20 @@
 """One running system that most tests share, and what they need of the machine."""
 
-import os
-import shutil
 import time
 import urllib.error
 import urllib.request
 
 import pytest
 
-from brokers.given import SERVERS_VARIABLE
 from brokers.jars import KafkaNotInstallable, jars_of, kafka_jars
 from examples.ask.__main__ import QUESTIONS, ask_all
 from examples.ask.options import Options
 from examples.ask.system import System
 from examples.ask.zipkin import PROGRAM
+from examples.needs import forget_settings, without
 
-DEMANDED = "OTELKAFKA_DEMO_TOOLS"
 KAFKA = "4.1.1"
 PATIENCE = 60
-
-
-def need(*tools):
-    """Skip without the tools, and fail where they are demanded."""
-    missing = [tool for tool in tools if not shutil.which(tool)]
-    if missing:
-        _without(f"not installed: {', '.join(missing)}; apt install chromium chromium-driver kcat")
 
 
 def until(condition):
@@ -35,14 +25,9 @@ def until(condition):
         time.sleep(0.1)
 
 
-def _without(reason):
-    (pytest.fail if os.environ.get(DEMANDED) else pytest.skip)(reason)
-
-
 @pytest.fixture(autouse=True, scope="session")
 def _no_settings_of_the_developer():
-    for name in [name for name in os.environ if name.startswith("OTEL_") or name == SERVERS_VARIABLE]:
-        del os.environ[name]
+    forget_settings()
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +36,7 @@ def kafka_itself():
     try:
         kafka_jars(KAFKA)
     except KafkaNotInstallable as error:
-        _without(str(error))
+        without(str(error))
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +45,7 @@ def zipkin_itself():
     try:
         jars_of(PROGRAM)
     except KafkaNotInstallable as error:
-        _without(str(error))
+        without(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """What a person does and sees, in a real browser."""
 
 import pytest
-from conftest import need
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
@@ -9,6 +8,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from examples.ask.browser import CHROMEDRIVER, CHROMIUM, browser
 from examples.ask.system import Question
+from examples.needs import need
 
 PATIENCE = 30
 
@@ -49,7 +49,7 @@ def test_a_predecessor_leads_to_its_trace(driver, system):
 
 
 @pytest.mark.parametrize("width", [320, 400, 800, 1280])
-@pytest.mark.parametrize("page", ["/", "/traces", "trace", "/metrics"])
+@pytest.mark.parametrize("page", ["/", "/traces", "trace", "/glass", "/metrics"])
 def test_nothing_is_cut_off(driver, system, page, width):
     """No page is wider than its window, and no label runs into its bar."""
     slowest = next(trace for trace in system.traces.all() if trace.question == "What is happening?")

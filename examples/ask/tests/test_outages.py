@@ -69,16 +69,33 @@ def test_spans_go_where_the_standard_variable_says(elsewhere):
     assert {service for trace in found for service in trace.services} == {"kafka-producer", "kafka-consumer"}
 
 
-@pytest.mark.parametrize(("argument", "count"), [("0", 0), ("1", len(QUESTIONS))])
-def test_head_sampling(monkeypatch, argument, count):
+@pytest.mark.parametrize(
+    ("sampler", "says"), [("always_off", "No trace is"), ("traceidratio", "100% of the traces are")]
+)
+def test_head_sampling(monkeypatch, sampler, says):
     """The standard variables decide for both services, and the page says so, and why there is no trace."""
-    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
-    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", argument)
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
     with System(Options(work=0.01)) as system:
         ask_all(system)
         system.stop_services()
-        assert sum(trace.processed for trace in system.traces.all()) == count
+        count = sum(trace.processed for trace in system.traces.all())
+        assert count == (0 if sampler == "always_off" else len(QUESTIONS))
         page = fetch(f"{system.page_url}/traces")[1]
-        assert f"{int(argument):.0%} of the traces are sampled" in page
+        assert f"{says} sampled" in page
         assert ("No traces sampled." in page) == (count == 0)
         assert ("not sampled, so no trace" in fetch(system.page_url)[1]) == (count == 0)
+
+
+def test_what_fails_has_a_trace_though_nothing_is_sampled(monkeypatch):
+    """It was made when it failed, and all pages that tell of the question lead to it."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+    with System(Options(work=0.01, fail_every=1)) as system:
+        asked = system.ask(Question("Franz", "Does it fail?"))
+        assert system.wall.wait_for_answers([(asked["partition"], asked["offset"])], PATIENCE)
+        (trace,) = system.wait_for_traces(1)
+        assert trace.trace_id == asked["trace_id"]
+        assert trace.all_the_same == "failed"
+        for page in ("/", "/traces", "/glass"):
+            assert f'href="/traces/{trace.trace_id}"' in fetch(system.page_url + page)[1]
+        page = fetch(f"{system.page_url}/traces/{trace.trace_id}")[1]
+        assert "Not sampled, and here all the same: it failed." in page

@@ -4,11 +4,12 @@ import json
 import subprocess
 
 import pytest
-from conftest import fetch, need, until
+from conftest import fetch, until
 
-from examples.ask.__main__ import QUESTIONS
+from examples.ask.__main__ import NOT_SAMPLED, QUESTIONS
 from examples.ask.system import Question
 from examples.ask.waterfall import Waterfall
+from examples.needs import need
 
 NAMES = [question.question for question in QUESTIONS]
 
@@ -23,7 +24,7 @@ def traces(system):
 def test_each_question_is_one_trace_of_the_shape_of_the_talk(traces):
     """HTTP and send in one service, process, print, mark, tweet and commit in the other."""
     assert [trace.question for trace in traces] == NAMES
-    for trace in traces:
+    for trace in (trace for trace in traces if not trace.all_the_same):
         named = {span.name: span for span in trace.spans}
         parents = {
             name: next((p.name for p in trace.spans if p.span_id == s.parent_id), None) for name, s in named.items()
@@ -39,6 +40,45 @@ def test_each_question_is_one_trace_of_the_shape_of_the_talk(traces):
         }
         assert trace.services == {"kafka-producer": 2, "kafka-consumer": 5}
         assert {span.trace_id for span in trace.spans} == {trace.trace_id}
+
+
+def test_one_was_not_sampled_and_waited_too_long(system, traces):
+    """It is there from its process span on, with all below, and its wait is drawn before that."""
+    (trace,) = (trace for trace in traces if trace.all_the_same)
+    assert trace.question == NOT_SAMPLED.question
+    assert trace.all_the_same == "waited too long"
+    assert trace.services == {"kafka-consumer": 5}
+    assert trace.root.parent_id
+    rows = Waterfall(trace, system.traces.get).rows
+    assert [row.label for row in rows[:2]] == ["waits in questions", "process questions"]
+    assert rows[0].start == pytest.approx(0, abs=1e-6)
+    assert rows[1].start == pytest.approx(trace.root.waited, abs=1e-6)
+
+
+def test_time_to_glass_is_that_of_every_record(get, system):
+    """Sampled or not; what was recorded all the same is told beside it, with why."""
+    until(lambda: sum(topic.count for topic in system.metrics.glass.topics()) >= len(QUESTIONS))
+    (topic,) = system.metrics.glass.topics()
+    assert topic.topic == "questions"
+    assert sum(bar.count for bar in topic.bars) == topic.count
+    assert max(bar.share for bar in topic.bars) == 1
+    assert 0 < topic.mean <= topic.longest
+    exemplars = [bar.trace_id for bar in topic.bars if bar.trace_id]
+    assert exemplars
+    assert all(system.traces.get(trace_id) for trace_id in exemplars)
+    status, page = get("/glass")
+    assert status == 200
+    assert "otelkafka.pipeline.duration" in page
+    assert ">a trace</a>" in page
+    assert NOT_SAMPLED.question in page
+    assert "waited too long" in page
+
+
+def test_it_says_why_it_is_there(get, traces):
+    """In the list and above the trace."""
+    (trace,) = (trace for trace in traces if trace.all_the_same)
+    assert get("/traces")[1].count("not sampled, but it waited too long") == 1
+    assert "here all the same: it waited too long." in get(f"/traces/{trace.trace_id}")[1]
 
 
 def test_the_last_waits_for_those_before_it(system, traces):
@@ -67,7 +107,7 @@ def test_pages_show_it(get, traces):
     assert status == 200
     assert f"consumer busy with «{NAMES[2]}»" in page
     assert f'href="/traces/{traces[2].trace_id}"' in page
-    assert "Every trace is sampled (OTEL_TRACES_SAMPLER is not set)." in page
+    assert "Every trace that begins here is sampled (OTEL_TRACES_SAMPLER is not set)." in page
 
 
 def test_metrics_that_matter_are_drawn(get, system):
@@ -120,13 +160,16 @@ def test_what_comes_in_is_checked(system, path, body, content_type, status):
 
 
 def test_kcat_reads_the_headers(system, traces):
-    """The line of the documentation prints a traceparent with the trace's id and the send span's."""
+    """The line of the documentation prints a traceparent with the trace's id and the send span's, and the origin."""
     need("kcat")
     line = ["kcat", "-C", "-q", "-e", "-c", "1", "-b", system.kafka.bootstrap_servers, "-t", "questions", "-f", "%h\n"]
     header = subprocess.run(line, check=True, capture_output=True, text=True).stdout.strip()
     send = next(span for span in traces[0].spans if span.name == "send questions")
-    assert header == f"traceparent=00-{send.trace_id}-{send.span_id}-{header[-2:]}"
-    assert int(header[-2:], 16) & 1
+    traceparent, origin = header.split(",")
+    assert traceparent == f"traceparent=00-{send.trace_id}-{send.span_id}-{traceparent[-2:]}"
+    assert int(traceparent[-2:], 16) & 1
+    began = int(origin.removeprefix("baggage=otelkafka.origin=")) * 1_000_000
+    assert began == pytest.approx(send.start, abs=10_000_000)
 
 
 def test_the_value_is_what_was_asked(system):

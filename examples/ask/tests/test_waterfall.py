@@ -129,8 +129,12 @@ def test_long_texts_are_shortened():
 @pytest.mark.parametrize(
     ("environment", "sentence", "everything"),
     [
-        ({}, "Every trace is sampled (OTEL_TRACES_SAMPLER is not set).", True),
-        ({"OTEL_TRACES_SAMPLER": "always_on"}, "Every trace is sampled (OTEL_TRACES_SAMPLER=always_on).", True),
+        ({}, "Every trace that begins here is sampled (OTEL_TRACES_SAMPLER is not set).", True),
+        (
+            {"OTEL_TRACES_SAMPLER": "always_on"},
+            "Every trace that begins here is sampled (OTEL_TRACES_SAMPLER=always_on).",
+            True,
+        ),
         ({"OTEL_TRACES_SAMPLER": "always_off"}, "No trace is sampled (OTEL_TRACES_SAMPLER=always_off).", False),
         (
             {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.25"},
