@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -539,3 +540,33 @@ def test_a_given_address_that_is_none_is_an_error(unset, monkeypatch, servers):
     with pytest.raises(BrokerUnavailable, match=r"no host:port|no broker is given") as raised:
         start_broker("given")
     assert "KAFKA_BOOTSTRAP_SERVERS" in raised.value.remedy
+
+
+@pytest.fixture
+def heeds_ctrl_c():
+    """What is started heeds Ctrl-C, also where these tests run in the background and ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
+def test_command_says_where_it_listens_and_ends_at_ctrl_c(kafka):
+    """`python -m brokers`; here it finds the one that runs already."""
+    told = {**os.environ, "OTELKAFKA_BROKER": "given", "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
+    command = [sys.executable, "-m", "brokers"]
+    with subprocess.Popen(command, cwd=ROOT, env=told, stdout=subprocess.PIPE, text=True) as process:
+        assert kafka.bootstrap_servers in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+
+
+def test_command_says_why_there_is_none():
+    """In a line, with what to do."""
+    told = {**os.environ, "OTELKAFKA_BROKER": "given", "KAFKA_BOOTSTRAP_SERVERS": ""}
+    ended = subprocess.run(
+        [sys.executable, "-m", "brokers"], cwd=ROOT, env=told, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("brokers: ")
+    assert "KAFKA_BOOTSTRAP_SERVERS" in ended.stderr

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import kafka
 import pytest
+from opentelemetry import trace
+from opentelemetry.metrics import _internal as metrics
+from opentelemetry.util._once import Once
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
@@ -39,6 +42,8 @@ def consumers(broker, questions, monkeypatch):
             producers.append(self)
 
     class KafkaConsumer(kafka.KafkaConsumer):
+        handed_over = 0
+
         def __init__(self, *topics, **config):
             forced = {
                 **broker.client_options,
@@ -50,6 +55,16 @@ def consumers(broker, questions, monkeypatch):
             super().__init__(*topics, **{**config, **forced, **group})
             consumers.append(self)
 
+        def __next__(self):
+            if self.handed_over >= QUESTIONS and self.is_at_the_end():  # what it would find out by its timeout, too
+                raise StopIteration
+            record = super().__next__()
+            self.handed_over += 1
+            return record
+
+        def is_at_the_end(self):
+            return all(self.position(each) >= end for each, end in self.end_offsets(self.assignment()).items())
+
     monkeypatch.setattr(kafka, "KafkaProducer", KafkaProducer)
     monkeypatch.setattr(kafka, "KafkaConsumer", KafkaConsumer)
     yield consumers
@@ -57,7 +72,21 @@ def consumers(broker, questions, monkeypatch):
         client.close()
 
 
+@pytest.fixture
+def _own_global_providers(monkeypatch):
+    """A page sets up OpenTelemetry for itself alone."""
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
+    monkeypatch.setattr(metrics, "_METER_PROVIDER", None)
+    monkeypatch.setattr(metrics, "_METER_PROVIDER_SET_ONCE", Once())
+    yield
+    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
+        if hasattr(provider, "shutdown"):
+            provider.shutdown()
+
+
 @pytest.mark.real_kafka
+@pytest.mark.usefixtures("_own_global_providers")
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_code_of_the_page_runs(page, consumers, broker):
     """Every block of Python on a page runs, in one namespace, and answers questions where it says so."""

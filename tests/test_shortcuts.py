@@ -1,6 +1,8 @@
 """The short cuts mean the same as the general path, and are taken only where that is certain."""
 
 import random
+import re
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +25,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otelkafka import ConsumerOptions, HeaderCarrier, Options, ProducerOptions, extract
 from otelkafka.headers import are_sendable
-from otelkafka.shortcuts import Rules, WithSdk, rules_of
+from otelkafka.shortcuts import UNCERTAIN, Rules, WithSdk, rules_of
 from otelkafka.telemetry import Telemetry
 from otelkafka.testing import MetricRecorder, SpanRecorder
 from otelkafka.w3c import SPAN_KEY, UnparsedSpan
@@ -87,7 +89,7 @@ def test_unknown_sampling_means_the_general_path(options):
     """Not exactly the SDK's own: nothing is certain but the format."""
     found = rules(**options())
     assert type(found) is Rules
-    assert found.start(Context()) == found.continue_trace([UNSAMPLED], Context()) == (None, None, None)
+    assert found.start(Context(), 0) == found.continue_trace([UNSAMPLED], Context(), 0) == UNCERTAIN
     assert found.tracer_for(1) is None
 
 
@@ -142,6 +144,8 @@ def test_propagator_that_is_set_later_counts_at_once():
         set_global_textmap(before)
 
 
+STARTED = time.time_ns() // 1_000_000
+ORIGIN = b"otelkafka.origin=%d" % (STARTED - 1000)
 HEX = "0123456789abcdef"
 TRACEPARENTS = st.one_of(
     st.builds(
@@ -160,7 +164,10 @@ HEADERS = st.lists(
     st.one_of(
         st.tuples(st.just("traceparent"), TRACEPARENTS),
         st.tuples(st.just("tracestate"), st.sampled_from([b"a=b", b"", b"\xff", None])),
-        st.tuples(st.just("baggage"), st.sampled_from([b"tenant=a", b"", b"\xff"])),
+        st.tuples(
+            st.just("baggage"),
+            st.sampled_from([b"tenant=a", b"", b"\xff", ORIGIN, b"otelkafka.origin=1", ORIGIN + b",tenant=a"]),
+        ),
         st.tuples(st.text(max_size=12), st.binary(max_size=5)),
     ),
     max_size=4,
@@ -175,7 +182,19 @@ def options_of(sampler, *, general):
     return recorder, {"tracer_provider": provider, **own}
 
 
-def sends(sampler, *, general, count=40, metrics=None, ambient=None, headers=None):
+def masked(sent):
+    """Headers, without the origin of a pipeline that began here: the clock goes on between two runs."""
+
+    def mask(found):
+        return b"otelkafka.origin=now" if int(found[1]) >= STARTED else found[0]
+
+    return [
+        headers and [(key, re.sub(rb"otelkafka\.origin=([0-9]+)", mask, value)) for key, value in headers]
+        for headers in sent
+    ]
+
+
+def sends(sampler, *, general, count=40, metrics=None, ambient=None, headers=None, **more):
     """Send with the same random numbers, by a short cut or the general path, and return all that can be seen of it."""
     (recorder, options), seen = options_of(sampler, general=general), []
 
@@ -186,7 +205,7 @@ def sends(sampler, *, general, count=40, metrics=None, ambient=None, headers=Non
 
     bare = Seeing({"client_id": "p"})
     meters = {"meter_provider": metrics.meter_provider} if metrics else {}
-    producer = wrap_producer(bare, ProducerOptions(**options, **meters))
+    producer = wrap_producer(bare, ProducerOptions(**options, **meters, **more))
     state = random.getstate()
     random.seed(7)
     token = context.attach(ambient or Context())
@@ -210,7 +229,7 @@ def sends(sampler, *, general, count=40, metrics=None, ambient=None, headers=Non
     ]
     for _, _, _, told, _ in spans:
         told.pop("otelkafka.send.blocked_duration")
-    return bare.headers, seen, spans, drawn
+    return masked(bare.headers), seen, spans, drawn
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
@@ -224,15 +243,22 @@ def test_send_by_a_short_cut_is_the_same(sampler):
 
 
 @settings(max_examples=300, deadline=None)
-@given(around=HEADERS, headers=HEADERS, sampler=st.sampled_from(sorted(SAMPLERS)), is_local=st.booleans())
-def test_send_inside_of_anything_is_the_same(around, headers, sampler, is_local):
+@given(
+    around=HEADERS,
+    headers=HEADERS,
+    sampler=st.sampled_from(sorted(SAMPLERS)),
+    is_local=st.booleans(),
+    is_timed=st.booleans(),
+)
+def test_send_inside_of_anything_is_the_same(around, headers, sampler, is_local, is_timed):
     """Inside a context from elsewhere or of this process, with headers of its own or none: the same comes out."""
     ambient = extract(around)
     if is_local:
         parent = provider_of(SAMPLERS["half"]()).get_tracer("t").start_span("around", ambient)
         ambient = trace.set_span_in_context(parent, ambient)
     make = SAMPLERS[sampler]
-    own = {"count": 2, "ambient": ambient, "headers": [each for each in headers if are_sendable([each])] or None}
+    sent = [each for each in headers if are_sendable([each])] or None
+    own = {"count": 2, "ambient": ambient, "headers": sent, "pipeline_time": is_timed}
     assert sends(make(), general=False, **own) == sends(make(), general=True, **own)
 
 
@@ -252,11 +278,11 @@ def test_metrics_by_a_short_cut_are_the_same():
     assert found[0]["messaging.client.sent.messages"][0][1] == 40
 
 
-def processes(headers, sampler, *, general, ambient=None):
+def processes(headers, sampler, *, general, ambient=None, **more):
     """Process a record with the same random numbers, and return what its body sees."""
     recorder, options = options_of(sampler, general=general)
     one = record(0, headers=headers)
-    consumer = wrap_consumer(FakeConsumer(one), ConsumerOptions(**options))
+    consumer = wrap_consumer(FakeConsumer(one), ConsumerOptions(**options, **more))
     state = random.getstate()
     random.seed(7)
     token = context.attach(ambient or Context())
@@ -265,7 +291,7 @@ def processes(headers, sampler, *, general, ambient=None):
             span = trace.get_current_span().get_span_context()
             current = {key: value for key, value in context.get_current().items() if "current-span" not in key}
             sent = FakeProducer()
-            wrap_producer(sent, ProducerOptions(**options)).send("u", b"v").acknowledge()
+            wrap_producer(sent, ProducerOptions(**options, **more)).send("u", b"v").acknowledge()
         assert context.get_current() == (ambient or Context())
     finally:
         random.setstate(state)
@@ -273,16 +299,21 @@ def processes(headers, sampler, *, general, ambient=None):
     spans = sorted(
         (span.name, span.context, span.parent, [link.context for link in span.links]) for span in recorder.spans
     )
-    return span, current, sent.headers, spans
+    return span, current, masked(sent.headers), spans
 
 
 @settings(max_examples=300, deadline=None)
-@given(headers=HEADERS, around=st.just([]) | HEADERS, sampler=st.sampled_from(sorted(SAMPLERS)))
-def test_record_by_a_short_cut_is_the_same(headers, around, sampler):
+@given(
+    headers=HEADERS,
+    around=st.just([]) | HEADERS,
+    sampler=st.sampled_from(sorted(SAMPLERS)),
+    is_timed=st.booleans(),
+)
+def test_record_by_a_short_cut_is_the_same(headers, around, sampler, is_timed):
     """Whatever its headers and the context around are: the same current span, baggage, headers sent on, and spans."""
     make, ambient = SAMPLERS[sampler], extract(around)
-    short = processes(headers, make(), general=False, ambient=ambient)
-    assert short == processes(headers, make(), general=True, ambient=ambient)
+    short = processes(headers, make(), general=False, ambient=ambient, pipeline_time=is_timed)
+    assert short == processes(headers, make(), general=True, ambient=ambient, pipeline_time=is_timed)
 
 
 UNSAMPLED = ("traceparent", b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-00")
@@ -292,18 +323,31 @@ def test_short_cuts_are_taken():
     """With the SDK's own parts a record that is not sampled makes no object of the SDK's."""
     found = rules(tracer_provider=provider_of(ParentBased(ALWAYS_OFF)))
     for headers in ([UNSAMPLED], [("x", b"y"), UNSAMPLED], (UNSAMPLED,), [], None, [("x", b"y")]):
-        span, _, _ = found.continue_trace(headers, {})
+        span, *_ = found.continue_trace(headers, {}, 0)
         assert type(span) is UnparsedSpan
-        assert type(found.start({SPAN_KEY: span})[0]) is UnparsedSpan
-    assert type(found.start({})[0]) is UnparsedSpan
+        assert type(found.start({SPAN_KEY: span}, 0)[0]) is UnparsedSpan
+    assert type(found.start({}, 0)[0]) is UnparsedSpan
     for headers in ([UNSAMPLED] * 2, [UNSAMPLED, ("baggage", b"a=b")], ["junk"], [("traceparent", "text")]):
-        assert found.continue_trace(headers, {}) == (None, None, None)
+        assert found.continue_trace(headers, {}, 0) == UNCERTAIN
 
 
 def test_without_an_sdk_nothing_is_made():
     """A send is passed on as it is, and a record's context is carried on unparsed."""
     found = rules(tracer_provider=trace.NoOpTracerProvider())
-    assert found.start({}) == (trace.INVALID_SPAN, None, None)
-    span, _, _ = found.continue_trace([UNSAMPLED], {})
-    assert found.start({SPAN_KEY: span}) == (span, UNSAMPLED, None)
+    assert found.start({}, 0) == (trace.INVALID_SPAN, {SPAN_KEY: trace.INVALID_SPAN}, None, None)
+    span, *_ = found.continue_trace([UNSAMPLED], {}, 0)
+    assert found.start({SPAN_KEY: span}, 0) == (span, {SPAN_KEY: span}, [UNSAMPLED], None)
     assert span.get_span_context().is_remote
+
+
+def test_short_cuts_are_taken_where_an_origin_is_all_the_baggage():
+    """The time of a pipeline makes no object of the SDK's either."""
+    now = time.time_ns()
+    for provider in (provider_of(ParentBased(ALWAYS_OFF)), trace.NoOpTracerProvider()):
+        found = Telemetry(Options(tracer_provider=provider, pipeline_time=True)).rules
+        span, ambient, origin, _ = found.continue_trace([UNSAMPLED, ("baggage", ORIGIN)], {}, now)
+        assert (type(span), origin) == (UnparsedSpan, STARTED - 1000)
+        span, _, headers, _ = found.start(ambient, now)
+        assert (type(span), headers[1]) == (UnparsedSpan, ("baggage", ORIGIN))
+        for value in (b"otelkafka.origin=1", ORIGIN + b",a=b"):
+            assert found.continue_trace([UNSAMPLED, ("baggage", value)], {}, now) == UNCERTAIN

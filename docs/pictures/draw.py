@@ -1,13 +1,15 @@
-"""Draws `trace.svg` from the spans of a real run: `PYTHONPATH=. python docs/pictures/draw.py`."""
+"""Draws `trace.svg` and `why.svg` from the spans of real runs: `PYTHONPATH=. python docs/pictures/draw.py`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from brokers import Broker, start_broker
 from examples import quickstart
+from examples.patterns.__main__ import play
 from otelkafka.testing import SpanRecorder
 
 WIDTH, LEFT, TOP, ROW, BAR = 860, 190, 64, 34, 18
@@ -49,17 +51,8 @@ class Waterfall:
     def draw(self) -> str:
         """Return the picture."""
         height = TOP + ROW * (len(self.spans) + 1) + 46
-        parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
-            f"<title>{escape(self.title)}</title><style>{STYLE}</style>",
-            HATCH,
-            f'<rect class="page" x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1}" rx="8"/>',
-            f'<text class="title" x="20" y="30">{escape(self.title)}</text>',
-            *self._axis(height),
-            *self._rows(),
-            "</svg>",
-        ]
-        return "\n".join(parts) + "\n"
+        heading = f'<text class="title" x="20" y="30">{escape(self.title)}</text>'
+        return _picture(self.title, height, [heading, *self._axis(height), *self._rows()])
 
     @property
     def title(self) -> str:
@@ -78,11 +71,14 @@ class Waterfall:
             if span.name.startswith("process"):
                 yield from self._wait(span, y, depth)
                 y += ROW
-            kind = span.kind.name if span.kind.name in ("PRODUCER", "CONSUMER") else "own"
-            yield from self._bar(span.name, depth, y, span.start_time or 0, span.end_time or 0, kind)
-            took = ((span.end_time or 0) - (span.start_time or 0)) / 1e6
-            yield self._label(y, self.at(span.end_time or 0) + 8, f"{took:.1f} ms")
+            yield from self._row(span, y, depth)
             y, depth = y + ROW, depth + 1
+
+    def _row(self, span: ReadableSpan, y: int, depth: int) -> Iterator[str]:
+        kind = span.kind.name if span.kind.name in ("PRODUCER", "CONSUMER") else "own"
+        start, end = span.start_time or 0, span.end_time or 0
+        yield from self._bar(span.name, depth, y, start, end, kind)
+        yield self._label(y, self.at(end) + 8, f"{(end - start) / 1e6:.1f} ms")
 
     def _wait(self, span: ReadableSpan, y: int, depth: int) -> Iterator[str]:
         told: dict[str, Any] = dict(span.attributes or {})
@@ -118,13 +114,78 @@ class Waterfall:
         return f'<text class="soft small" x="{x:.1f}" y="{y + 13}">{escape(text)}</text>'
 
 
-def main() -> None:
+class Traces(Waterfall):
+    """Spans of several traces, each trace with a heading, all on one axis.
+
+    Args:
+        spans: of the traces, in the order of their start.
+        title: what they are.
+        top: where they begin, in pixels.
+    """
+
+    def __init__(self, spans: list[ReadableSpan], title: str, top: int) -> None:
+        super().__init__(spans)
+        self._title, self.bottom = title, top
+
+    @property
+    def title(self) -> str:
+        """What the traces are."""
+        return self._title
+
+    def rows(self) -> Iterator[str]:
+        """Yield a heading and, below it, the traces."""
+        yield f'<text class="title" x="20" y="{self.bottom + 14}">{escape(self.title)}</text>'
+        self.bottom += ROW
+        for number, trace in enumerate(dict.fromkeys(span.context.trace_id for span in self.spans), start=1):
+            yield f'<text class="soft small" x="20" y="{self.bottom + 12}">trace {number}</text>'
+            self.bottom += ROW - 12
+            depth = 1
+            for span in self.spans:
+                if span.context.trace_id == trace:
+                    yield from self._row(span, self.bottom, depth)
+                    self.bottom, depth = self.bottom + ROW - 8, depth + 1
+
+
+def _picture(title: str, height: int, parts: list[str]) -> str:
+    frame = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
+        f"<title>{escape(title)}</title><style>{STYLE}</style>",
+        HATCH,
+        f'<rect class="page" x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1}" rx="8"/>',
+    ]
+    return "\n".join([*frame, *parts, "</svg>"]) + "\n"
+
+
+def _trace(broker: Broker) -> str:
     """Run the quickstart and draw the trace of its last question."""
     recorder = SpanRecorder()
-    quickstart.run(recorder)
+    for _ in range(2):  # the first of them meets a group and a topic that are new
+        recorder.clear()
+        quickstart.run(recorder, **broker.client_options)
     last = recorder.named("ask")[-1].context.trace_id
-    spans = sorted((span for span in recorder.spans if span.context.trace_id == last), key=lambda span: span.start_time)
-    Path(__file__).with_name("trace.svg").write_text(Waterfall(spans).draw())
+    return Waterfall(_in_order(span for span in recorder.spans if span.context.trace_id == last)).draw()
+
+
+def _why(broker: Broker) -> str:
+    """Ask and answer with bare clients and with wrapped ones, and draw both."""
+    spans = _in_order(play("why", broker))
+    parts, bottom = [], 22
+    for title, some in (("bare clients: two traces", spans[:2]), ("wrapped clients: one trace", spans[2:])):
+        traces = Traces(some, title, bottom)
+        parts += traces.rows()
+        bottom = traces.bottom + 12
+    return _picture("the same service with bare clients and with wrapped ones", bottom, parts)
+
+
+def _in_order(spans: Iterable[ReadableSpan]) -> list[ReadableSpan]:
+    return sorted(spans, key=lambda span: span.start_time or 0)
+
+
+def main() -> None:
+    """Draw both."""
+    with start_broker("kafka") as broker:
+        for name, draw in (("trace", _trace), ("why", _why)):
+            Path(__file__).with_name(f"{name}.svg").write_text(draw(broker))
 
 
 if __name__ == "__main__":

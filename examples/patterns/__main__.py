@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     from brokers import Broker
 
-NAMES = ("relay", "batches", "fan_out", "dead_letter", "delayed_retry", "replay")
-PAGES = Path(__file__).parents[2] / "docs" / "patterns"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = DOCS / "patterns"
+ELSEWHERE = {"why": "why.md", "threads": "handlers-and-threads.md", "relations": "link-or-parent.md"}
+NAMES = ("relay", "batches", "fan_out", "dead_letter", "delayed_retry", "replay", *ELSEWHERE)
 TRACE = re.compile(r"(?<=```text\n).*?(?=```)", re.DOTALL)
 
 
@@ -35,7 +37,7 @@ def play(name: str, broker: Broker) -> list[ReadableSpan]:
 
 def page(name: str) -> Path:
     """Return where the documentation tells of a pattern; its first block of text is the trace."""
-    return PAGES / f"{name.replace('_', '-')}.md"
+    return DOCS / ELSEWHERE[name] if name in ELSEWHERE else PAGES / f"{name.replace('_', '-')}.md"
 
 
 def main() -> None:

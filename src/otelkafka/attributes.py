@@ -99,6 +99,11 @@ def of_key(key: object, key_format: KeyFormat) -> Attributes:
     return {} if text is None or not _is_encodable(text) else {semconv.MESSAGING_KAFKA_MESSAGE_KEY: text}
 
 
+def of_blocked(nanoseconds: int) -> Attributes:
+    """Return how long `send()` took to return; nothing below zero, as the clock may have been set back."""
+    return {semconv.SEND_BLOCKED_DURATION: seconds(max(0, nanoseconds))}
+
+
 def of_tombstone(*, tombstone: bool) -> Attributes:
     """Return that a record deletes its key; said only where it does."""
     return {semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE: True} if tombstone else {}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span
+from opentelemetry.trace import INVALID_SPAN, Span
 
 from otelkafka import semconv
 from otelkafka.destination import Destination
@@ -38,11 +38,15 @@ class Sent:
         is_heard: whether anybody hears how it ends.
         partition: the one that the caller gave.
         blocked: how long it took to return, in nanoseconds.
+        parent: the span that its own continues, where a failure is to be recorded.
+        key: of the record, likewise.
     """
 
     is_heard = False
     partition: int | None = None
     blocked = 0
+    parent: Span = INVALID_SPAN
+    key: Any = None
 
     def __init__(
         self, destination: Destination, span: Span, start: int, context: Context, headers: Headers | None

@@ -1,10 +1,11 @@
 """What a consumer has in process, and how far it lags: read as gauges, and told when a partition goes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from time import time_ns
+from typing import Any
 
-from opentelemetry.trace import Span
+from opentelemetry.trace import Span, SpanContext
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
@@ -28,6 +29,10 @@ class Work:
         current: the span that is current meanwhile, where that is not its own but the one in its headers.
         count: how many records a batch has.
         partitions: all those of a batch, by topic and number.
+        origins: when the pipelines of its records began, Unix times in milliseconds.
+        reason: why it is recorded although its context was not sampled, if that is so.
+        parent: of its span, where that is known.
+        batch: its records until it has ended.
     """
 
     destination: Destination
@@ -39,6 +44,10 @@ class Work:
     current: Span | None = None
     count: int | None = None
     partitions: AbstractSet[tuple[str, int]] | None = None
+    origins: Sequence[int] = ()
+    reason: str | None = None
+    parent: SpanContext | None = None
+    batch: Sequence[Any] = ()
 
     def is_of(self, partitions: AbstractSet[tuple[str, int]]) -> bool:
         """Tell whether any of it came from one of these partitions."""

@@ -16,6 +16,8 @@ class Message(NamedTuple):
     timestamp_ms: int | None = None
 
 
+HEADERS, TIMESTAMP = map(Message._fields.index, ("headers", "timestamp_ms"))
+"""Where `send()` has them among its positional arguments."""
 _FIELDS = frozenset(Message._fields)
 
 

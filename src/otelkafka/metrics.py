@@ -123,11 +123,15 @@ class Instruments:
         self.queue_duration = self._histogram(
             semconv.METRIC_QUEUE_DURATION, QUEUE_BUCKETS, "From a record's timestamp to the start of its processing."
         )
+        self.pipeline_duration = self._histogram(
+            semconv.METRIC_PIPELINE_DURATION, QUEUE_BUCKETS, "From a record's origin to the end of its processing."
+        )
         self.sent = self._counter(semconv.METRIC_SENT_MESSAGES, "{message}", "Messages that a producer tried to send.")
         self.consumed = self._counter(semconv.METRIC_CONSUMED_MESSAGES, "{message}", "Messages handed over.")
         self.without_context = self._counter(
             semconv.METRIC_WITHOUT_CONTEXT, "{message}", "Records that carried no valid context."
         )
+        self.sampled = self._counter(semconv.METRIC_SAMPLED, "{message}", "Recorded against their context, by reason.")
         self.rebalances = self._counter(semconv.METRIC_REBALANCES, "{rebalance}", "Rebalances, by kind.")
         self.auto_commits = self._counter(semconv.METRIC_AUTO_COMMITS, "{commit}", "Automatic commits, by result.")
         self._time = Totals(lambda: self.drop(semconv.DROPPED_ATTRIBUTE_SETS))

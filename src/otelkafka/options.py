@@ -46,6 +46,17 @@ def _is_count(value: object) -> None:
         raise ValueError(msg)
 
 
+def _is_duration(value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        msg = "give a number of seconds, or None for never"
+        raise TypeError(msg)
+    if not 0 <= value < float("inf"):
+        msg = "give 0 or more seconds, or None for never"
+        raise ValueError(msg)
+
+
 def _offers(*methods: str) -> Check:
     def check(value: object) -> None:
         if value is not None and not all(callable(getattr(value, name, None)) for name in methods):
@@ -114,6 +125,13 @@ class Options:
         record_exceptions: False leaves messages and stack traces of exceptions out of spans, where `error.type` and
             status stay, and out of what is logged of a failure of telemetry, of which its class stays.
         capture_headers: names or wildcards of headers to record as `messaging.header.<name>`.
+        pipeline_time: whether the time from a record's origin, the first traced send of its pipeline, to the end of its
+            processing is measured. The origin travels as baggage, `otelkafka.origin`: the propagator must carry that,
+            as the default one does.
+        sample_errors: whether what is not sampled is recorded if it fails: a send, and a record's or a batch's
+            processing under `process()`, `process_batch()` or a wrapped handler. The sampler must follow its parent.
+        sample_limit: how many spans a second are recorded against their context at most, of each client and for each
+            reason.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -131,6 +149,9 @@ class Options:
     capture_key: KeyFormat = _checked(True, _is_key_format)
     record_exceptions: bool = _checked(True, _is_boolean)
     capture_headers: Sequence[str] = _checked((), _are_header_names)
+    pipeline_time: bool = _checked(False, _is_boolean)
+    sample_errors: bool = _checked(False, _is_boolean)
+    sample_limit: int = _checked(10, _is_count)
 
     def __post_init__(self) -> None:
         """Check each field by the check that stands beside it."""
@@ -175,6 +196,8 @@ class ConsumerOptions(Options):
         rebalance_spans: whether an assignment, a revocation or a loss of partitions gets a span.
         max_links: how many links a span may have; what is left out, it says in `otelkafka.links.dropped`.
         on_process: called with the span and the record before the record is processed.
+        sample_waits_over: seconds; a record that is not sampled, but waited for longer, is recorded all the same in its
+            own trace, with all that follows of it. None for never. The sampler must follow its parent.
     """
 
     relation: Literal["parent", "link"] = _checked("parent", _is_one_of("parent", "link"))
@@ -184,6 +207,7 @@ class ConsumerOptions(Options):
     rebalance_spans: bool = _checked(True, _is_boolean)
     max_links: int = _checked(128, _is_count)
     on_process: Callable[[Span, Any], None] | None = _checked(None, _is_function)
+    sample_waits_over: float | None = _checked(None, _is_duration)
 
 
 def for_producer(options: Options | None) -> ProducerOptions:

@@ -14,6 +14,7 @@ from otelkafka import semconv, w3c
 from otelkafka.client import Record
 from otelkafka.headers import AskedGetter, Carrier, CarrierGetter, CarrierSetter, Headers, are_sendable
 from otelkafka.options import Options
+from otelkafka.origins import begin, is_possible, origin_in
 from otelkafka.telemetry import Telemetry, shared_telemetry
 
 _GETTER = CarrierGetter()
@@ -43,7 +44,10 @@ def inject(headers: Headers | None = None, context: Context | None = None, optio
     if taken is None:
         return given
     incoming, rest = taken
-    injected = put(telemetry, rest, merge(current, under=incoming))
+    carried = merge(current, under=incoming)
+    if telemetry.options.pipeline_time:
+        carried = begin(carried, current, incoming, time_ns(), telemetry.drop)
+    injected = put(telemetry, rest, carried)
     return given if injected is None else injected
 
 
@@ -83,13 +87,21 @@ def read(telemetry: Telemetry, headers: object) -> Context:
 
 def carries_context(telemetry: Telemetry, record: Record) -> bool:
     """Tell whether a record carries a valid context."""
-    parent = w3c.traceparent_of(record.headers) if telemetry.is_w3c else None
+    parent = w3c.traceparent_of(telemetry.apart(record.headers)[0]) if telemetry.is_w3c else None
     return context_in(telemetry, record).is_valid if parent is None else bool(parent)
 
 
 def context_in(telemetry: Telemetry, record: Record) -> SpanContext:
     """Return the creation context of a record; not valid where it carries none."""
-    return trace.get_current_span(read(telemetry, record.headers)).get_span_context()
+    return trace.get_current_span(read(telemetry, telemetry.apart(record.headers)[0])).get_span_context()
+
+
+def origin_of(telemetry: Telemetry, record: Record, now: int) -> int | None:
+    """Return the origin that a record carries, in Unix milliseconds; None where it carries none that is possible."""
+    origin = telemetry.apart(record.headers)[1]
+    if origin is not None and is_possible(origin, now):
+        return origin
+    return origin_in(read(telemetry, record.headers), now, telemetry.drop)
 
 
 def take(telemetry: Telemetry, headers: Headers) -> tuple[Context, Headers] | None:

@@ -57,6 +57,9 @@ CONSUMER_LAG: Final = "otelkafka.consumer.lag"
 PROCESS_DURATION: Final = "otelkafka.process.duration"
 SEND_BLOCKED_DURATION: Final = "otelkafka.send.blocked_duration"
 SEND_WITHOUT_CONTEXT: Final = "otelkafka.send.without_context"
+PIPELINE_DURATION: Final = "otelkafka.pipeline.duration"
+SAMPLED_REASON: Final = "otelkafka.sampled.reason"
+ORIGINAL_SPAN_ID: Final = "otelkafka.sampled.original_span_id"
 LINK_TYPE: Final = "otelkafka.link.type"
 LINKS_DROPPED: Final = "otelkafka.links.dropped"
 
@@ -73,15 +76,25 @@ TRANSACTION_VOIDED: Final = "otelkafka.transaction.voided"
 
 EVENT_GONE: Final = {"revoke": "otelkafka.partition.revoked", "lose": "otelkafka.partition.lost"}
 
+ORIGIN: Final = "otelkafka.origin"
+"""The entry of the baggage that says when a record's pipeline began, in Unix milliseconds."""
+
+REASON_WAIT: Final = "wait"
+REASON_ERROR: Final = "error"
+
 STATE_BUSY: Final = "busy"
 STATE_FETCH: Final = "fetch"
 
 DROPPED_IN_FLIGHT: Final = "in_flight"
 DROPPED_HEADER: Final = "header"
 DROPPED_LINKS: Final = "links"
+DROPPED_ORIGIN: Final = "origin"
+DROPPED_SAMPLE_LIMIT: Final = "sample_limit"
 DROPPED_ATTRIBUTE_SETS: Final = "attribute_sets"
 
 METRIC_QUEUE_DURATION: Final = QUEUE_DURATION
+METRIC_PIPELINE_DURATION: Final = PIPELINE_DURATION
+METRIC_SAMPLED: Final = "otelkafka.sampled.records"
 METRIC_CONSUMER_LAG: Final = CONSUMER_LAG
 METRIC_CONSUMER_TIME: Final = "otelkafka.consumer.time"
 METRIC_PROCESS_AGE: Final = "otelkafka.process.age"

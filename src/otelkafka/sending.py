@@ -5,29 +5,24 @@ from time import time_ns
 from typing import Any, ClassVar
 
 from kafka.errors import MessageSizeTooLargeError
-from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
+from opentelemetry.trace import Span, SpanKind
 
 from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts, batch_index
-from otelkafka.destination import Destination
-from otelkafka.headers import are_sendable
 from otelkafka.in_flight import InFlight, Pending, Sent
-from otelkafka.links import links_between
-from otelkafka.message import Message, message_of
+from otelkafka.message import HEADERS
 from otelkafka.metrics import Instruments
 from otelkafka.operation import Operation
 from otelkafka.options import ProducerOptions
+from otelkafka.outgoing import Outgoing
 from otelkafka.passage import Args, Call, KwArgs
-from otelkafka.propagation import merge, put, take
+from otelkafka.sampling import Sampling
 from otelkafka.shortcuts import attach, get_current
 from otelkafka.telemetry import Telemetry, is_suppressed
 from otelkafka.transactions import KINDS, Transactions
-from otelkafka.w3c import SPAN_KEY
 
-_HEADERS = Message._fields.index("headers")
 _NOTHING = Context()
 
 
@@ -65,9 +60,8 @@ class Sending:
         self._transactions = Transactions(self._telemetry, self._facts)
         self._operation = Operation(self._telemetry, self._facts, "send", semconv.TYPE_SEND, SpanKind.PRODUCER)
         self._in_flight: InFlight = before._in_flight if before else InFlight()
-        self._produce_hook = produce_hook
-        self._is_plain = produce_hook is None and options.on_send is None and self._facts.takes_headers
-        self._hears_acks = options.on_ack is not None
+        self._outgoing = Outgoing(self._telemetry, self._facts, self._operation, options, produce_hook)
+        self._sampling = Sampling(self._telemetry, options)
         self._is_transactional = self._facts.is_transactional
         self._telemetry.when_heard(self._watch)
 
@@ -98,7 +92,7 @@ class Sending:
         if ambient and is_suppressed():
             return send(*args, **kwargs)
         try:
-            sending = self._start(ambient, args, kwargs)
+            sending = self._outgoing.start(ambient, args, kwargs)
         except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
             self._telemetry.guard.contain("send", error)
             sending = None
@@ -119,77 +113,12 @@ class Sending:
             self._telemetry.guard.call("send", None, self._follow, sending, future)
         return future
 
-    def _start(self, ambient: Context, args: Args, kwargs: KwArgs) -> Sent | None:
-        topic, start, telemetry = args[0] if args else kwargs.get("topic"), time_ns(), self._telemetry
-        if not isinstance(topic, str):
-            return None
-        if not telemetry.looked <= start < telemetry.look_at:
-            telemetry.look(start)
-        destination, rules, tracer = telemetry.destinations[topic], telemetry.rules, None
-        if rules is not None and self._is_plain and destination.traced and not _has_headers(args, kwargs):
-            span, header, drawn = rules.start(ambient)
-            if span is not None:
-                context = Context({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
-                sent = Sent(destination, span, start, context, None if header is None else [header])
-                if not self._hears_acks and telemetry.instruments is None:
-                    return sent
-                message = message_of(args, kwargs)
-                return message and sent.heard(message)
-            tracer = None if drawn is None else rules.tracer_for(drawn)
-        return self._start_generally(start, ambient, args, kwargs, destination, tracer)
-
-    def _start_generally(
-        self,
-        start: int,
-        ambient: Context,
-        args: Args,
-        kwargs: KwArgs,
-        destination: Destination,
-        tracer: trace.Tracer | None,
-    ) -> Sent | None:
-        message, telemetry = message_of(args, kwargs), self._telemetry
-        if message is None:
-            return None
-        sendable = self._facts.takes_headers and are_sendable(message.headers)
-        given = message.headers if sendable and message.headers else []
-        taken = take(telemetry, given)
-        incoming, rest = taken or (Context(), given)
-        context = merge(ambient, under=incoming)
-        span: Span | None = INVALID_SPAN
-        if destination.traced:
-            links = links_between(ambient, incoming) if incoming else ()
-            told = self._message_attributes(message)
-            span = self._operation.start(
-                context, destination, message.partition, links=links, start_time=start, told=told, tracer=tracer
-            )
-            if span is not None:
-                telemetry.call_hook("on_send", self._options.on_send, span, message)
-                if self._produce_hook is not None:
-                    telemetry.guard.call("produce_hook", None, self._produce_hook, span, args, kwargs)
-                context = trace.set_span_in_context(span, context)
-        headers = None
-        if sendable and taken is not None and span is not None:
-            headers = put(telemetry, rest, context)
-        headers = None if headers == given else headers
-        span = span or INVALID_SPAN
-        sent = Sent(destination, span, start, context, headers)
-        is_heard = self._hears_acks or telemetry.instruments is not None or span.is_recording()
-        return sent.heard(message) if is_heard else sent
-
-    def _message_attributes(self, message: Message) -> Attributes:
-        told = self._telemetry.key_attributes(message.key)
-        if message.value is None:
-            told.update(attributes.of_tombstone(tombstone=True))
-        if self._options.capture_headers:
-            told.update(self._telemetry.header_attributes(message.headers))
-        return told
-
     def _deliver(self, send: Call, sending: Sent, args: Args, kwargs: KwArgs) -> Any:
         if sending.headers is None:
             return send(*args, **kwargs)
         try:
-            if len(args) > _HEADERS:
-                future = send(*args[:_HEADERS], sending.headers, *args[_HEADERS + 1 :], **kwargs)
+            if len(args) > HEADERS:
+                future = send(*args[:HEADERS], sending.headers, *args[HEADERS + 1 :], **kwargs)
             elif "headers" in kwargs:
                 future = send(*args, **{**kwargs, "headers": sending.headers})
             else:
@@ -205,7 +134,8 @@ class Sending:
         return future
 
     def _end(self, sending: Sent, error: BaseException | None) -> None:
-        self._telemetry.tell(sending.span, lambda: _blocked(time_ns() - sending.start))
+        sending.blocked = self._telemetry.now() - sending.start
+        self._telemetry.tell(sending.span, lambda: attributes.of_blocked(sending.blocked))
         self._finish(sending, sending.partition, error)
 
     def _follow(self, sending: Sent, future: Any) -> None:
@@ -234,16 +164,21 @@ class Sending:
         self._telemetry.guard.call("send", None, self._finish, sending, partition, error)
 
     def _delivery_attributes(self, sending: Sent, metadata: Any) -> Attributes:
-        told = _blocked(sending.blocked)
+        told = attributes.of_blocked(sending.blocked)
         if metadata is not None:
             told.update(self._operation.learned(sending.destination, metadata.partition))
             told.update(attributes.of_offset(metadata.offset))
         return told
 
     def _finish(self, sending: Sent, partition: int | None, error: BaseException | None) -> None:
+        recorded = error is not None and self._sampling.admits_failure(sending.span)
+        if recorded:
+            recorded = self._telemetry.guard.call("send", False, self._outgoing.start_after_failure, sending, partition)
         series = self._operation.finish(sending.start, sending.destination, partition, sending.span, error)
         if series is not None and (instruments := self._telemetry.instruments) is not None:
             series.total(instruments.sent).add()
+            if recorded:
+                self._sampling.count(series.attributes, semconv.REASON_ERROR)
 
     METHODS: ClassVar[dict[str, Callable[..., Any]]] = {
         "send": send,
@@ -251,14 +186,6 @@ class Sending:
         **{name: _transacting(name) for name in KINDS},
     }
     """By the producer's method, the one here that traces it."""
-
-
-def _has_headers(args: Args, kwargs: KwArgs) -> bool:
-    return (args[_HEADERS] if len(args) > _HEADERS else kwargs.get("headers")) is not None
-
-
-def _blocked(nanoseconds: int) -> Attributes:
-    return {semconv.SEND_BLOCKED_DURATION: attributes.seconds(max(0, nanoseconds))}
 
 
 def _is_too_large(future: Any) -> bool:

@@ -8,7 +8,7 @@ that reads private attributes of OpenTelemetry; one that is missing, and anythin
 import copy
 import sys
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 from opentelemetry import context as context_api
 from opentelemetry import propagate, trace
@@ -35,15 +35,17 @@ from otelkafka.w3c import (
 
 _LOW_BITS: Final = (1 << 64) - 1
 
-Start: TypeAlias = tuple[Span | None, Header | None, int | None]
-"""How a span starts: one that records nothing, None where the general path has to be taken; the header that carries its
-context, None for none; and the id that was drawn for a trace that will be sampled.
+M = TypeVar("M")
+Start: TypeAlias = tuple[Span | None, Mapping[str, object], M | None, int | None]
+"""How a span starts: one that records nothing, None where the general path has to be taken; the context that it is
+current in; of a send the headers that carry it, of a record the origin of its pipeline, None for none; and the id that
+was drawn for a trace that will be sampled.
 
 A plain tuple: it is made for each record.
 """
 
-_UNCERTAIN: Final[Start] = (None, None, None)
-_AS_IT_IS: Final[Start] = (INVALID_SPAN, None, None)
+UNCERTAIN: Final[Start[Any]] = (None, {}, None, None)
+_AS_IT_IS: Final[Start[Any]] = (INVALID_SPAN, {SPAN_KEY: INVALID_SPAN}, None, None)
 
 _runtime = getattr(context_api, "_RUNTIME_CONTEXT", None)
 _variable = getattr(_runtime, "_current_context", None) if type(_runtime) is ContextVarsRuntimeContext else None
@@ -61,7 +63,12 @@ class Rules:
     Args:
         propagator: the global one.
         provider: the global one; None where there is none yet.
+
+    Attributes:
+        samples: whether anything may be recorded.
     """
+
+    samples = True
 
     def __init__(self, propagator: Any, provider: Any) -> None:
         self._propagator = propagator
@@ -71,13 +78,24 @@ class Rules:
         """Tell whether propagator and provider are still those of that moment."""
         return propagate._HTTP_TEXT_FORMAT is self._propagator and trace._TRACER_PROVIDER is self._provider
 
-    def start(self, _: Mapping[str, object]) -> Start:
-        """Start the span of a send, whose parent is the current span, if there is one."""
-        return _UNCERTAIN
+    def start(self, ambient: Mapping[str, object], now: int) -> Start[list[Header]]:  # noqa: ARG002
+        """Start the span of a send, whose parent is the current span, if there is one.
 
-    def continue_trace(self, _: Any, __: Mapping[str, object]) -> Start:
-        """Start the span of a record, whose context says whether it was sampled; without one it starts a trace."""
-        return _UNCERTAIN
+        Args:
+            ambient: the current context.
+            now: Unix time in nanoseconds.
+        """
+        return UNCERTAIN
+
+    def continue_trace(self, headers: Any, ambient: Mapping[str, object], now: int) -> Start[int]:  # noqa: ARG002
+        """Start the span of a record, whose context says whether it was sampled; without one it starts a trace.
+
+        Args:
+            headers: of the record.
+            ambient: the current context.
+            now: Unix time in nanoseconds.
+        """
+        return UNCERTAIN
 
     def tracer_for(self, _: int) -> Any:
         """Return the tracer, which takes this id for the next trace that it starts; None where nothing is drawn."""
@@ -108,47 +126,53 @@ class WithSdk(Rules):
         self._draw_trace_id = tracer.id_generator.generate_trace_id
         self._draw_span_id = tracer.id_generator.generate_span_id
 
-    def start(self, ambient: Mapping[str, object]) -> Start:
+    def start(self, ambient: Mapping[str, object], now: int) -> Start[list[Header]]:  # noqa: ARG002
         """Start the span of a send."""
         if propagate._HTTP_TEXT_FORMAT is not self._propagator or trace._TRACER_PROVIDER is not self._provider:
-            return _UNCERTAIN
+            return UNCERTAIN
         if not ambient:
-            return self._start_trace()
+            return self._start_trace(ambient)
         parent = ambient.get(SPAN_KEY)
         if has_baggage(ambient):
-            return _UNCERTAIN
+            return UNCERTAIN
         if parent is None:
-            return self._start_trace()
+            return self._start_trace(ambient)
         ids = _ids_of(parent)
         if ids is None or ids[2] & SAMPLED or not self.drops[ids[3]]:
-            return _UNCERTAIN
+            return UNCERTAIN
         flags = ids[2] & RANDOM if self._flags else 0
         span_id = self._draw_span_id()
-        return UnparsedSpan((ids[0], span_id, flags, False)), header(ids[0], span_id, flags), None
+        span = UnparsedSpan((ids[0], span_id, flags, False))
+        return span, {**ambient, SPAN_KEY: span}, [header(ids[0], span_id, flags)], None
 
-    def continue_trace(self, headers: Any, ambient: Mapping[str, object]) -> Start:
+    def continue_trace(self, headers: Any, ambient: Mapping[str, object], now: int) -> Start[int]:  # noqa: ARG002
         """Start the span of a record."""
         if propagate._HTTP_TEXT_FORMAT is not self._propagator or trace._TRACER_PROVIDER is not self._provider:
-            return _UNCERTAIN
+            return UNCERTAIN
         parent = traceparent_of(headers)
         if not parent:
-            return _UNCERTAIN if parent is None or SPAN_KEY in ambient else self._start_trace()
+            if parent is None or SPAN_KEY in ambient:
+                return UNCERTAIN
+            begun, context, _, drawn = self._start_trace(ambient)
+            return begun, context, None, drawn
         last = parent[54]
         if last in SAMPLED_DIGITS or not self._drops_remote:
-            return _UNCERTAIN
+            return UNCERTAIN
         flags = RANDOM if self._flags and last in RANDOM_DIGITS else 0
-        return UnparsedSpan((parent[3:35], self._draw_span_id(), flags, False)), None, None
+        span = UnparsedSpan((parent[3:35], self._draw_span_id(), flags, False))
+        return span, {**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span}, None, None
 
-    def _start_trace(self) -> Start:
+    def _start_trace(self, ambient: Mapping[str, object]) -> Start[list[Header]]:
         """Draw the ids of a new trace, and take the sampler's decision."""
         if self.bound is None:
-            return _UNCERTAIN
+            return UNCERTAIN
         trace_id = self._draw_trace_id()
         if trace_id & _LOW_BITS < self.bound:
-            return None, None, trace_id
+            return None, ambient, None, trace_id
         span_id = self._draw_span_id()
         span = UnparsedSpan((trace_id, span_id, self._flags, False))
-        return span, (TRACEPARENT, self._traceparent % (trace_id, span_id)), None
+        headers = [(TRACEPARENT, self._traceparent % (trace_id, span_id))]
+        return span, {**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span}, headers, None
 
     def tracer_for(self, drawn: int) -> Any:
         """Return a tracer that takes this id for the next trace that it starts."""
@@ -160,25 +184,28 @@ class WithSdk(Rules):
 class WithoutSdk(Rules):
     """What is certain without an SDK: nothing is recorded, and a context is carried on as it is."""
 
-    def start(self, ambient: Mapping[str, object]) -> Start:
+    samples = False
+
+    def start(self, ambient: Mapping[str, object], now: int) -> Start[list[Header]]:  # noqa: ARG002
         """Carry the current span's context on, if there is one."""
         if not self.hold():
-            return _UNCERTAIN
+            return UNCERTAIN
         if not ambient:
             return _AS_IT_IS
         parent = ambient.get(SPAN_KEY)
         if type(parent) is not UnparsedSpan or has_baggage(ambient):
-            return _UNCERTAIN
-        return parent, header(*parent.ids[:3]), None
+            return UNCERTAIN
+        return parent, ambient, [header(*parent.ids[:3])], None
 
-    def continue_trace(self, headers: Any, ambient: Mapping[str, object]) -> Start:
+    def continue_trace(self, headers: Any, ambient: Mapping[str, object], now: int) -> Start[int]:  # noqa: ARG002
         """Return a span with the context of a record."""
         if not self.hold():
-            return _UNCERTAIN
+            return UNCERTAIN
         parent = traceparent_of(headers)
         if not parent:
-            return _UNCERTAIN if parent is None or ambient else _AS_IT_IS
-        return UnparsedSpan((parent[3:35], parent[36:52], int(parent[-2:], 16), True)), None, None
+            return UNCERTAIN if parent is None or ambient else _AS_IT_IS
+        span = UnparsedSpan((parent[3:35], parent[36:52], int(parent[-2:], 16), True))
+        return span, {**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span}, None, None
 
 
 def rules_of(options: Options, tracer_name: str, version: str, schema_url: str) -> Rules | None:

@@ -20,7 +20,9 @@ from otelkafka.destination import MOST_KEPT, Destinations
 from otelkafka.guard import Guard
 from otelkafka.metrics import Instruments, instruments_of
 from otelkafka.options import Options
+from otelkafka.origins import WithOrigins
 from otelkafka.shortcuts import Rules, rules_of
+from otelkafka.w3c import carries_baggage
 
 _LOOK_EVERY = 100_000_000
 
@@ -90,7 +92,7 @@ class Telemetry:
         if self.looked <= now < self.look_at:
             return
         self.looked, self.look_at = now, now + _LOOK_EVERY
-        self.rules = self.guard.call("rules", None, rules_of, self.options, "otelkafka", VERSION, semconv.SCHEMA_URL)
+        self.rules = self.guard.call("rules", None, self._get_rules)
         if self.instruments is None:
             self.instruments = self.guard.call("get_meter", None, self._get_instruments)
             self._tell_waiting()
@@ -106,6 +108,12 @@ class Telemetry:
             if begin is not None:
                 self.guard.call("get_meter", None, begin, self.instruments)
 
+    def _get_rules(self) -> Rules | None:
+        rules = rules_of(self.options, "otelkafka", VERSION, semconv.SCHEMA_URL)
+        if rules is None or not self.options.pipeline_time:
+            return rules
+        return WithOrigins(rules, carried=carries_baggage(self.propagator))
+
     def _get_instruments(self) -> Instruments | None:
         return instruments_of(self.options.meter_provider, "otelkafka", VERSION)
 
@@ -118,6 +126,11 @@ class Telemetry:
     def is_w3c(self) -> bool:
         """Whether contexts are certain to travel in the W3C's format."""
         return self.rules is not None and self.rules.hold()
+
+    def apart(self, headers: Any) -> tuple[Any, int | None]:
+        """Return headers without the origin of a pipeline, where that is all their baggage; and that origin."""
+        rules = self.rules
+        return rules.apart(headers) if isinstance(rules, WithOrigins) and rules.hold() else (headers, None)
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Count what is left out on purpose."""

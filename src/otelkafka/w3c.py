@@ -26,9 +26,11 @@ RANDOM_DIGITS: Final = b"2367abef"
 """The same."""
 (SPAN_KEY,) = trace.set_span_in_context(INVALID_SPAN, Context())
 """Where a context has its span."""
-(_BAGGAGE_KEY,) = baggage.set_baggage("name", "value", Context())
+(BAGGAGE_KEY,) = baggage.set_baggage("name", "value", Context())
+"""Where it has its baggage."""
 TRACEPARENT: Final = "traceparent"
-_OTHERS: Final = frozenset(("tracestate", "baggage"))
+BAGGAGE: Final = "baggage"
+_OTHERS: Final = frozenset(("tracestate", BAGGAGE))
 _VALID = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _WHOLE = frozenset((TraceContextTextMapPropagator, W3CBaggagePropagator))
 
@@ -51,9 +53,18 @@ class UnparsedSpan(NonRecordingSpan):
 
 def is_w3c(propagator: Any) -> bool:
     """Tell whether a propagator is exactly the API's own for trace contexts, with or without the one for baggage."""
-    parts = propagator._propagators if type(propagator) is CompositePropagator else [propagator]
-    kinds = [type(part) for part in parts]
+    kinds = _kinds_of(propagator)
     return kinds.count(TraceContextTextMapPropagator) == 1 and _WHOLE.issuperset(kinds)
+
+
+def carries_baggage(propagator: Any) -> bool:
+    """Tell whether a propagator is exactly the API's own for trace contexts and then the one for baggage."""
+    return _kinds_of(propagator) == [TraceContextTextMapPropagator, W3CBaggagePropagator]
+
+
+def _kinds_of(propagator: Any) -> list[type[Any]]:
+    parts = propagator._propagators if type(propagator) is CompositePropagator else [propagator]
+    return [type(part) for part in parts]
 
 
 def traceparent_of(headers: Any) -> bytes | None:  # noqa: PLR0911 (each thing that is unclear ends it)
@@ -109,7 +120,7 @@ def header(trace_id: int | bytes, span_id: int | bytes, flags: int) -> Header:
 
 def has_baggage(context: Mapping[str, object]) -> bool:
     """Tell whether a context has baggage to carry."""
-    return _BAGGAGE_KEY in context
+    return BAGGAGE_KEY in context
 
 
 def _number(digits: int | bytes) -> int:
