@@ -18,7 +18,7 @@ def test_each_environment_of_the_gate_is_a_job():
     """All of tox.ini's list and the demo, each on the Python that it names."""
     jobs = dict(re.findall(r'env: ([\w-]+), python: "([\d.]+)"', GATE))
     lanes = Lanes()
-    assert list(jobs) == [*lanes.environments, "demo"]
+    assert list(jobs) == [*lanes.environments, "demo"], "let ci.yml have what tox.ini has, in its order"
     assert {lane: jobs[lane] for lane in lanes.names if lanes.python(lane)} == {
         lane: lanes.python(lane) for lane in lanes.names if lanes.python(lane)
     }
