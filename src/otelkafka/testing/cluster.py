@@ -62,7 +62,7 @@ class FakeCluster:
     def __init__(self, partitions: int = 1) -> None:
         self._partitions = partitions
         self._topics: dict[str, list[_Log]] = {}
-        self._committed: dict[tuple[str, TopicPartition], Any] = {}
+        self._committed: dict[tuple[str | None, TopicPartition], Any] = {}
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
         """Make a topic.
@@ -121,14 +121,14 @@ class FakeCluster:
         for partition, offset in places:
             self.log_of(partition).end_transaction(offset, committed=committed)
 
-    def commit(self, group: str | None, offsets: dict[TopicPartition, Any]) -> None:
+    def commit(self, group: str, offsets: dict[TopicPartition, Any]) -> None:
         """Note how far a group has come."""
         for partition, offset in offsets.items():
-            self._committed[group or "", partition] = offset
+            self._committed[group, partition] = offset
 
     def committed(self, group: str | None, partition: TopicPartition) -> Any:
         """Return how far a group has come, as it was committed; None where nothing was."""
-        return self._committed.get((group or "", partition))
+        return self._committed.get((group, partition))
 
     def log_of(self, partition: TopicPartition) -> "_Log":
         """Return what lies in a partition, which is made where it is not there."""

@@ -4,15 +4,17 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from kafka import KafkaConsumer
-from kafka.future import Future
+from kafka.errors import IllegalStateError
 from kafka.structs import TopicPartition
 
 from otelkafka.testing.cluster import FakeCluster
+from otelkafka.testing.configuration import configured
+from otelkafka.testing.positions import Positions
 from otelkafka.testing.serializing import apply
 from otelkafka.testing.subscription import Subscription
 
 
-class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
+class FakeConsumer(Positions):
     """Hands over the records of a `FakeCluster`, and ends where there are no more.
 
     It is used as a `KafkaConsumer`, and passes `isinstance` as one. It is the only member of its group.
@@ -33,10 +35,10 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
         self, *topics: str, cluster: FakeCluster | None = None, records: Iterable[Any] = (), **config: Any
     ) -> None:
         self.cluster = FakeCluster() if cluster is None else cluster
-        own = {"client_id": "fake-consumer", "bootstrap_servers": ["localhost:9092"], "auto_offset_reset": "earliest"}
-        self.config = {**KafkaConsumer.DEFAULT_CONFIG, **own, **config}
+        self.config = configured(KafkaConsumer, config, client_id="fake-consumer", auto_offset_reset="earliest")
         self._subscription = Subscription(self.cluster, self.config)
         self._errors: list[Exception] = []
+        self._is_closed = False
         places = []
         for record in records:
             self.cluster.write(record)
@@ -56,7 +58,14 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
         max_records: int | None = None,
         update_offsets: bool = True,  # noqa: ARG002, FBT001, FBT002
     ) -> dict[TopicPartition, list[Any]]:
-        """Return what is there, partition by partition; it never waits."""
+        """Return what is there, partition by partition; it never waits.
+
+        Raises:
+            IllegalStateError: it is closed.
+        """
+        if self._is_closed:
+            msg = "this consumer is closed: make another"
+            raise IllegalStateError(msg)
         polled: dict[TopicPartition, list[Any]] = {}
         for record in self._take(max_records or self.config["max_poll_records"]):
             polled.setdefault(TopicPartition(record.topic, record.partition), []).append(record)
@@ -68,7 +77,7 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
 
     def __next__(self) -> Any:
         """Return the next record; the iteration ends where there is none, and goes on when one has come."""
-        for record in self._take(1):
+        for record in () if self._is_closed else self._take(1):
             return record
         raise StopIteration
 
@@ -114,66 +123,6 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
         """Take these partitions."""
         self._subscription.assign(partitions)
 
-    def assignment(self) -> set[TopicPartition]:
-        """Return the partitions that it has."""
-        return set(self._subscription.positions)
-
-    def position(self, partition: TopicPartition, timeout_ms: float | None = None) -> int:  # noqa: ARG002
-        """Return the offset of the next record that will be handed over."""
-        return self._subscription.position(partition)
-
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Go to an offset."""
-        self._subscription.seek(partition, offset)
-
-    def seek_to_beginning(self, *partitions: TopicPartition) -> None:
-        """Go to the first record, of all partitions where none are given."""
-        for partition in partitions or self.assignment():
-            self.seek(partition, 0)
-
-    def seek_to_end(self, *partitions: TopicPartition) -> None:
-        """Go behind the last record, of all partitions where none are given."""
-        for partition in partitions or self.assignment():
-            self.seek(partition, self.cluster.end_of(partition))
-
-    def pause(self, *partitions: TopicPartition) -> None:
-        """Hand over nothing of these partitions."""
-        self._subscription.paused.update(partitions)
-
-    def resume(self, *partitions: TopicPartition) -> None:
-        """Hand over records of these partitions again."""
-        self._subscription.paused.difference_update(partitions)
-
-    def paused(self) -> set[TopicPartition]:
-        """Return the partitions that are paused."""
-        return set(self._subscription.paused)
-
-    def commit(self, offsets: dict[TopicPartition, Any] | None = None, timeout_ms: float | None = None) -> None:  # noqa: ARG002
-        """Commit these offsets, or how far it has come."""
-        self.cluster.commit(self.config["group_id"], self._subscription.offsets() if offsets is None else offsets)
-
-    def commit_async(self, offsets: dict[TopicPartition, Any] | None = None, callback: Any = None) -> Any:
-        """Commit, call `callback` with the offsets and the answer, and return a future that is done."""
-        told = self._subscription.offsets() if offsets is None else offsets
-        self.commit(told)
-        if callback is not None:
-            callback(told, True)
-        return Future().success(None)
-
-    def committed(
-        self,
-        partition: TopicPartition,
-        metadata: bool = False,  # noqa: FBT001, FBT002
-        timeout_ms: float | None = None,  # noqa: ARG002
-    ) -> Any:
-        """Return how far the group has come, None where nothing was committed."""
-        found = self.cluster.committed(self.config["group_id"], partition)
-        return found if metadata or found is None else found.offset
-
-    def group_metadata(self) -> Any:
-        """Return what a producer's `send_offsets_to_transaction()` takes for the group."""
-        return self.config["group_id"]
-
     def topics(self) -> set[str]:
         """Return the topics that there are."""
         return set(self.cluster.topics)
@@ -181,34 +130,6 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
     def partitions_for_topic(self, topic: str) -> set[int] | None:
         """Return the partitions of a topic, None where it is not there."""
         return {each.partition for each in self.cluster.partitions_of(topic)} or None
-
-    def highwater(self, partition: TopicPartition) -> int:
-        """Return the offset of the next record that will be written."""
-        return self.cluster.end_of(partition)
-
-    def beginning_offsets(
-        self,
-        partitions: Iterable[TopicPartition],
-        timeout_ms: float | None = None,  # noqa: ARG002
-    ) -> dict[TopicPartition, int]:
-        """Return the first offset of each partition."""
-        return dict.fromkeys(partitions, 0)
-
-    def end_offsets(
-        self,
-        partitions: Iterable[TopicPartition],
-        timeout_ms: float | None = None,  # noqa: ARG002
-    ) -> dict[TopicPartition, int]:
-        """Return the offset behind the last record of each partition."""
-        return {partition: self.cluster.end_of(partition) for partition in partitions}
-
-    def offsets_for_times(
-        self,
-        timestamps: dict[TopicPartition, int],
-        timeout_ms: float | None = None,  # noqa: ARG002
-    ) -> dict[TopicPartition, Any]:
-        """Return, for each partition, the first offset at or after a time, None where there is none."""
-        return {partition: self.cluster.offset_at(partition, at) for partition, at in timestamps.items()}
 
     def metrics(self, raw: bool = False) -> dict[str, Any]:  # noqa: ARG002, FBT001, FBT002
         """Return no figures: it has none."""
@@ -227,6 +148,7 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
         if autocommit and self.config["enable_auto_commit"] and self.config["group_id"] and self.assignment():
             self.commit()
         self._subscription.clear()
+        self._is_closed = True
 
     def __enter__(self) -> "FakeConsumer":
         """Return itself."""

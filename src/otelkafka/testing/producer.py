@@ -10,6 +10,7 @@ from kafka.partitioner.default import murmur2
 from kafka.structs import TopicPartition
 
 from otelkafka.testing.cluster import FakeCluster, fake_record
+from otelkafka.testing.configuration import configured
 from otelkafka.testing.future import FakeFuture
 from otelkafka.testing.serializing import apply
 
@@ -42,8 +43,7 @@ class FakeProducer(KafkaProducer):  # type: ignore[misc]
     def __init__(self, cluster: FakeCluster | None = None, *, auto_complete: bool = True, **config: Any) -> None:
         self.cluster = FakeCluster() if cluster is None else cluster
         self.history: list[Any] = []
-        own = {"client_id": "fake-producer", "bootstrap_servers": ["localhost:9092"]}
-        self.config = {**KafkaProducer.DEFAULT_CONFIG, **own, **config}
+        self.config = configured(KafkaProducer, config, client_id="fake-producer")
         self._auto_complete = auto_complete
         self._waiting: list[FakeSend] = []
         self._turns = count()

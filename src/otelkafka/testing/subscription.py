@@ -101,11 +101,11 @@ class Subscription:
         """Return the offset of the next record.
 
         Raises:
-            ValueError: the partition is not assigned.
+            IllegalStateError: the partition is not assigned.
         """
         if partition not in self.positions:
             msg = f"{partition} is not assigned: these are, {sorted(self.positions)}"
-            raise ValueError(msg)
+            raise errors.IllegalStateError(msg)
         return self.positions[partition]
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
