@@ -22,7 +22,7 @@ def traceparent(number, *, sampled=True):
 
 def record(offset, **more):
     """A record as a consumer hands it over, a tombstone written just now."""
-    return fake_record(offset=offset, **{"headers": [TRACEPARENT], "serialized_value_size": -1, **more})
+    return fake_record(headers=[TRACEPARENT])._replace(offset=offset, **more)
 
 
 class FakeConsumer:
