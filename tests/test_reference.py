@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import otelkafka
-from otelkafka import ConsumerOptions, Options, ProducerOptions, semconv
+from otelkafka import ConsumerOptions, Options, ProducerOptions, semconv, testing
 
 pytestmark = pytest.mark.once
 
@@ -47,7 +47,7 @@ def is_python(name):
         return False
 
 
-@pytest.mark.parametrize("name", otelkafka.__all__)
+@pytest.mark.parametrize("name", [*otelkafka.__all__, *(f"testing.{name}" for name in testing.__all__)])
 def test_public_name_is_in_the_reference(name):
     """With its docstring."""
     assert re.search(rf":: otelkafka\.{name}(\(\))?\n", PAGES["reference.md"])
