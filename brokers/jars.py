@@ -207,7 +207,10 @@ def _check_jar(jar: Path) -> None:
 
 def _put_in_place(downloaded: Path, jars: Path) -> None:
     (downloaded / MANIFEST).write_text("\n".join(sorted(path.name for path in downloaded.iterdir())))
-    if _complete(jars):
-        return  # another process was faster
-    shutil.rmtree(jars, ignore_errors=True)
-    downloaded.replace(jars)
+    try:
+        downloaded.replace(jars)
+    except OSError:
+        if _complete(jars):
+            return  # another process was faster
+        shutil.rmtree(jars, ignore_errors=True)
+        downloaded.replace(jars)

@@ -12,8 +12,9 @@ NEWEST = "newest"
 COLUMNS = {"kafka-python": "kafka-python", "opentelemetry-sdk": "OpenTelemetry", "wrapt": "wrapt"}
 RUNS = {
     "whole": "everything",
-    "instrumented": "all that depends on versions, Kafka's releases, faults, over patched classes",
-    "client": "all that depends on versions, Kafka's releases, faults",
+    "instrumented": "all that depends on versions, Kafka's releases, faults, bounds, over patched classes",
+    "client": "all that depends on versions, Kafka's releases",
+    "telemetry": "all that depends on versions, faults, bounds",
     "": "all that depends on versions",
 }
 
@@ -24,7 +25,8 @@ class Lanes:
     def __init__(self, file: Path = ROOT / "tox.ini") -> None:
         self._tox = ConfigParser(interpolation=None)
         self._tox.read(file)
-        self.names = [name for name in self._tox["tox"]["env_list"].split() if "kafka" in name]
+        self.environments = self._tox["tox"]["env_list"].split()
+        self.names = [name for name in self.environments if "kafka" in name]
 
     def table(self) -> str:
         """Return the table of the page."""

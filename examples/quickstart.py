@@ -51,9 +51,9 @@ def tell(recorder: SpanRecorder) -> None:
 
 
 def main() -> None:
-    """Run it on the Kafka that the command line names."""
+    """Run it on the Kafka that the command line names, else on the one of this machine."""
     recorder = SpanRecorder()
-    run(recorder, bootstrap_servers=sys.argv[1])
+    run(recorder, bootstrap_servers=sys.argv[1:] or "localhost:9092")
     tell(recorder)
 
 

@@ -1,13 +1,14 @@
-"""Clients that make on cue what a broker does now and then, wrapped; and what tests ask of the spans."""
+"""The least that is taken for a client, with faults on cue; and what tests ask of the spans.
 
-import time
+Clients that behave as kafka-python's own do, without a broker, are in `otelkafka.testing`.
+"""
 
 from kafka import TopicPartition
-from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import MessageSizeTooLargeError
 from opentelemetry import trace
 
 from otelkafka import ConsumerOptions, ProducerOptions
+from otelkafka.testing import fake_record
 from tests.face import wrap_consumer, wrap_producer
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -21,16 +22,7 @@ def traceparent(number, *, sampled=True):
 
 def record(offset, **more):
     """A record as a consumer hands it over, a tombstone written just now."""
-    known = {
-        "topic": "t",
-        "partition": 0,
-        "offset": offset,
-        "timestamp": int(time.time() * 1000),
-        "timestamp_type": 0,
-        "headers": [TRACEPARENT],
-        "serialized_value_size": -1,
-    }
-    return ConsumerRecord(**{**dict.fromkeys(ConsumerRecord._fields), **known, **more})
+    return fake_record(headers=[TRACEPARENT])._replace(offset=offset, **more)
 
 
 class FakeConsumer:

@@ -250,7 +250,7 @@ def _clock(name, sound):
     def arrange(injection):
         spoilt = injection.spoil(sound)
         for module in [each for path, each in sys.modules.items() if path.startswith("otelkafka.")]:
-            if getattr(module, name, None) is sound and module.__name__ != "otelkafka.testing":
+            if getattr(module, name, None) is sound and not module.__name__.startswith("otelkafka.testing"):
                 injection.patch(module, name, spoilt)
         return {}
 

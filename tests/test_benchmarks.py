@@ -5,7 +5,7 @@ import pytest
 from opentelemetry import trace
 
 import otelkafka
-from benchmarks import end_to_end, memory, own_cost, page, plot, run, tables
+from benchmarks import end_to_end, memory, own_cost, page, pipeline, plot, run, tables
 from benchmarks.__main__ import RESULTS
 from benchmarks.faces import ACTIONS, CONSTANT, faces_of
 from benchmarks.modes import MODES
@@ -183,3 +183,26 @@ def test_page_without_markers_is_refused():
     """A part that has no place on the page is an error that names it."""
     with pytest.raises(ValueError, match="0 parts between .*nowhere"):
         page.between("a page", "nowhere", "a part")
+
+
+@pytest.mark.real_kafka
+def test_records_that_matter_have_a_trace_each(monkeypatch):
+    """A pipeline of three topics and a web service: time to glass for all, a trace for the slow and the failed alone."""
+    monkeypatch.setattr(pipeline, "CHUNK", 50)
+    found = pipeline.measure(200, lambda _: None)
+    told = found[pipeline.MATTER]
+    assert (told["measured"], told["slow"], told["failed"]) == (200, 2, 2)
+    assert told["others"] <= 1  # one in 100,000 is sampled anyway
+    for mode in (pipeline.NOTHING, pipeline.SAMPLED, pipeline.METERED):
+        assert (found[mode]["measured"], found[mode]["slow"], found[mode]["failed"]) == (0, 0, 0)
+    assert found[pipeline.NOTHING]["spans"] == 0
+    assert (found[pipeline.ALL]["others"], found[pipeline.ALL]["spans"]) == (200, 200 * 8)
+
+
+def test_page_shows_the_run_of_the_pipeline():
+    """Its table is what the figures beside it come to, and they tell what it is to tell."""
+    found = Results.load(pipeline.RESULTS).found
+    assert pipeline.part(found) in pipeline.PAGE.read_text()
+    told = found["modes"][pipeline.MATTER]
+    assert found["records"] == told["measured"] == 100_000
+    assert (told["slow"], told["failed"]) == (50, 50)

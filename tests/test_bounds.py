@@ -4,6 +4,7 @@ import gc
 from types import FunctionType, ModuleType
 
 import pytest
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
@@ -14,6 +15,8 @@ from otelkafka.testing import MetricRecorder, SpanRecorder
 from otelkafka.wait import Handover
 from tests.face import bare_of, engine_of, wrap_consumer, wrap_producer
 from tests.fakes import FakeConsumer, FakeFuture, options_of, record, traceparent
+
+pytestmark = pytest.mark.per_telemetry
 
 MOST = 5000
 TOPICS = 100_000
@@ -49,7 +52,7 @@ class Forgetful:
 
 
 def unsampled():
-    return TracerProvider(sampler=ParentBased(ALWAYS_OFF), shutdown_on_exit=False)
+    return TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=Resource.get_empty(), shutdown_on_exit=False)
 
 
 def observed(metrics):

@@ -1,11 +1,15 @@
 """What the documentation says of versions is what tox's lanes have."""
 
 import importlib.metadata
+import json
 import os
 import platform
+import sysconfig
+from pathlib import Path
 
 import pytest
 
+import otelkafka
 from docs.lanes import COLUMNS, NEWEST, PAGE, TABLE, Lanes
 
 LANES = Lanes()
@@ -17,7 +21,18 @@ def test_the_page_has_every_lane_with_its_versions():
     assert TABLE.search(PAGE.read_text()).group() == LANES.table()
 
 
-@pytest.mark.skipif(LANE not in LANES.names, reason="only a lane of tox has versions to hold")
+ONLY_IN_A_LANE = pytest.mark.skipif(LANE not in LANES.names, reason="only a lane of tox has versions to hold")
+
+
+@ONLY_IN_A_LANE
+def test_this_lane_tests_the_wheel():
+    """What is imported is what a wheel has installed, and not the source."""
+    installed = json.loads(importlib.metadata.distribution("otelkafka").read_text("direct_url.json"))
+    assert installed["url"].endswith(".whl")
+    assert Path(otelkafka.__file__).parents[1] == Path(sysconfig.get_path("purelib"))
+
+
+@ONLY_IN_A_LANE
 def test_this_lane_has_the_versions_that_it_names():
     """What is installed is what the lane's row says."""
     pins = LANES.pins(LANE)
@@ -35,3 +50,14 @@ def test_every_release_is_in_a_lane():
     assert values["wrapt"] >= {"1.16.0", NEWEST}
     assert {LANES.python(lane) for lane in rows} >= {"3.10", "3.11", "3.12", "3.13"}
     assert sum("whole" in lane for lane in rows) == 1
+
+
+def test_what_depends_on_one_part_runs_with_each_of_its_releases():
+    """Kafka's releases with each of kafka-python's, faults and bounds with each of OpenTelemetry's."""
+    rows = {lane: LANES.pins(lane) for lane in LANES.names}
+    runs = {
+        factor: [pins for lane, pins in rows.items() if factor in lane] for factor in ("client", "telemetry", "whole")
+    }
+    for factor, name in (("client", "kafka-python"), ("telemetry", "opentelemetry-sdk")):
+        run_with = {pins.get(name, NEWEST) for pins in (*runs[factor], *runs["whole"])}
+        assert run_with == {pins.get(name, NEWEST) for pins in rows.values()}

@@ -8,9 +8,9 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otelkafka import ConsumerOptions, ProducerOptions, process_batch, semconv
-from otelkafka.testing import MetricRecorder
-from tests.face import bare_of, wrap_consumer, wrap_producer
-from tests.fakes import FakeConsumer, FakeProducer, record, traceparent
+from otelkafka.testing import FakeConsumer, FakeProducer, MetricRecorder
+from tests.face import wrap_consumer, wrap_producer
+from tests.fakes import record, traceparent
 
 CONVENTIONS = importlib.metadata.version("opentelemetry-semantic-conventions")
 KNOWS_METRICS = int(re.match(r"0\.(\d+)b", CONVENTIONS).group(1)) >= 51
@@ -52,18 +52,20 @@ def emitted(recorder):
     """Run clients through all that they do, and give what came of it."""
     metrics = MetricRecorder()
     providers = {"tracer_provider": recorder.tracer_provider, "meter_provider": metrics.meter_provider}
-    bare = FakeProducer({"bootstrap_servers": "host:9092", "client_id": "p"})
+    bare = FakeProducer(auto_complete=False)
     producer = wrap_producer(bare, ProducerOptions(destination_template=lambda _: "t*", **providers))
-    producer.send("t", None, b"key").acknowledge()
-    producer.send("t", b"v").fail(OSError())
-    consumer = wrap_consumer(
-        FakeConsumer(record(0, key=b"k"), record(1)), ConsumerOptions(poll_spans=True, **providers)
-    )
+    producer.send("t", None, b"key")
+    producer.send("t", b"v")
+    bare.complete_next()
+    bare.error_next(OSError())
+    bare = FakeConsumer(records=[record(0, key=b"k"), record(1)], group_id="g")
+    consumer = wrap_consumer(bare, ConsumerOptions(poll_spans=True, **providers))
     consumer.poll()
     with process_batch([record(2, headers=[traceparent(1)])], ConsumerOptions(**providers)):
         pass
-    bare_of(consumer).records = [record(3), OSError()]
-    list(iter([next(consumer)]))
+    bare.cluster.write(record(3))
+    next(consumer)
+    bare.error_next(OSError())
     with pytest.raises(OSError):
         next(consumer)
     return recorder, metrics

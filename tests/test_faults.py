@@ -17,6 +17,10 @@ from tests.operations import CONSUMING, EXPECTED, HANDLING, PRODUCING, SECRET, m
 
 ROOT = Path(__file__).parents[1]
 PRODUCERS_ALONE, CONSUMERS_ALONE = {"on_send", "on_ack"}, {"on_process"}
+WITH_EACH_CLIENT = "time_ns"
+PLACES_AND_LANES = [
+    pytest.param(place, marks=() if place == WITH_EACH_CLIENT else pytest.mark.per_telemetry) for place in PLACES
+]
 
 
 def boom(*_, **__):
@@ -76,9 +80,8 @@ def operate(operation, injection, place):
     return operation(bare, bare, options) if operation in HANDLING else operation(wrap_consumer(bare, options), bare)
 
 
-@pytest.mark.per_client
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", PLACES_AND_LANES)
 def test_no_fault_of_telemetry_changes_an_operation(place, kind, logged, monkeypatch):
     """The application sees what it sees of the bare client; the fault is counted, and logged once; no span stays open."""
     struck = 0

@@ -14,6 +14,8 @@ from otelkafka.headers import LONGEST_VALUE
 from tests import hostile
 from tests.fakes import TRACEPARENT, consumer_of, record
 
+pytestmark = pytest.mark.per_telemetry
+
 MEGABYTE = 1 << 20
 PATTERNS = (b"a=b,", b"k=" + b"v" * 200 + b",", b" ", b", ", b"=", b"%41", b"\xc3\xa9", b"\xff", b"00-", b"0")
 NEARLY = (

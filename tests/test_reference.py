@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 import otelkafka
-from otelkafka import ConsumerOptions, Options, ProducerOptions, semconv
+from otelkafka import ConsumerOptions, Options, ProducerOptions, semconv, testing
 
 pytestmark = pytest.mark.once
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 PAGES = {path.name: path.read_text() for path in DOCS.glob("*.md")}
 TEXT = "\n".join(PAGES.values())
 NO_NAMES = ("SCHEMA_URL", "STABILITY_OPT_IN", "STABILITY_DUP", "SYSTEM_KAFKA", "HEADER_PREFIX")
@@ -46,10 +47,10 @@ def is_python(name):
         return False
 
 
-@pytest.mark.parametrize("name", otelkafka.__all__)
+@pytest.mark.parametrize("name", [*otelkafka.__all__, *(f"testing.{name}" for name in testing.__all__)])
 def test_public_name_is_in_the_reference(name):
     """With its docstring."""
-    assert f":: otelkafka.{name}\n" in PAGES["reference.md"]
+    assert re.search(rf":: otelkafka\.{name}(\(\))?\n", PAGES["reference.md"])
 
 
 @pytest.mark.parametrize("side", [Options, ProducerOptions, ConsumerOptions])
@@ -65,6 +66,13 @@ def test_variables_are_those_of_the_options():
     both = {each.name: each for side in (ProducerOptions, ConsumerOptions) for each in fields(side)}
     plain = {name for name, each in both.items() if isinstance(each.default, bool | int | str | tuple)}
     assert told == {name.upper() for name in plain}
+
+
+@pytest.mark.parametrize("page", sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*.md")))
+def test_link_leads_somewhere(page):
+    """Sphinx sees to those of the documentation."""
+    links = re.findall(r"(?:\]\(|srcset=\"|src=\")([^)\"#:]+)[)\"#]", (ROOT / page).read_text())
+    assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 def first_cells(page):

@@ -32,6 +32,8 @@ from otelkafka.w3c import SPAN_KEY, UnparsedSpan
 from tests.face import wrap_consumer, wrap_producer
 from tests.fakes import FakeConsumer, FakeProducer, record
 
+pytestmark = pytest.mark.per_telemetry
+
 
 class OwnGenerator(RandomIdGenerator):
     """Somebody's own, who may do anything."""

@@ -19,6 +19,7 @@ from otelkafka import (
     wrap_handler,
     wrap_producer,
 )
+from otelkafka.testing import FakeClock, FakeConsumer, FakeFuture, FakeProducer, SpanRecorder, span_tree
 
 producer = wrap_producer(KafkaProducer(), ProducerOptions(on_send=lambda span, message: span.end()))
 assert_type(producer, TracedProducer)
@@ -51,6 +52,13 @@ async def handle_async(value: int) -> str:
 
 
 assert_type(handle(1), str)
+
+assert_type(FakeProducer().send("questions", b"Why?"), FakeFuture)
+assert_type(wrap_consumer(FakeConsumer("questions")), TracedConsumer)
+assert_type(span_tree(SpanRecorder(deterministic=True).spans, attributes=("otelkafka.*",)), str)
+with FakeClock() as clock:
+    assert_type(clock, FakeClock)
+    assert_type(clock.now, int)
 
 ConsumerOptions(relation="child")  # type: ignore[arg-type]
 ProducerOptions(on_ack=5)  # type: ignore[arg-type]

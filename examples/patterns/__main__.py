@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = DOCS / "patterns"
-ELSEWHERE = {"why": "why.md", "threads": "handlers-and-threads.md", "relations": "link-or-parent.md"}
+ELSEWHERE = {
+    "why": "why.md",
+    "threads": "handlers-and-threads.md",
+    "groups": "groups.md",
+    "relations": "link-or-parent.md",
+}
 NAMES = ("relay", "batches", "fan_out", "dead_letter", "delayed_retry", "replay", *ELSEWHERE)
 TRACE = re.compile(r"(?<=```text\n).*?(?=```)", re.DOTALL)
 

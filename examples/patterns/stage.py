@@ -73,7 +73,7 @@ class Stage(ExitStack):
             **self._broker.client_options,
         )
         consumer = self.enter_context(
-            wrap_consumer(bare, ConsumerOptions(**self._options, rebalance_spans=False, **options))
+            wrap_consumer(bare, ConsumerOptions(**{**self._options, "rebalance_spans": False, **options}))
         )
         wait_until_known(topic, bare)
         if group:

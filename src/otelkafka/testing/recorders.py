@@ -1,18 +1,37 @@
-"""What a test of traced code needs: recorders of spans and metrics, and a tree as text. It needs the extra `sdk`."""
+"""Recorders of spans and of metrics."""
 
-from collections.abc import Sequence
+from itertools import count
 from time import monotonic, sleep
 from typing import Any
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, Metric
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 
+from otelkafka.testing.tree import span_tree
+
 _POLL_SECONDS = 0.01
-_MILLISECOND = 1_000_000
+_RESOURCE = Resource.get_empty()  # to look for one takes longer than many a test
+
+
+class CountingIdGenerator(IdGenerator):
+    """Counts traces and spans from 1, in the place of random ids."""
+
+    def __init__(self) -> None:
+        self._traces, self._spans = count(1), count(1)
+
+    def generate_trace_id(self) -> int:
+        """Return the number of the next trace."""
+        return next(self._traces)
+
+    def generate_span_id(self) -> int:
+        """Return the number of the next span."""
+        return next(self._spans)
 
 
 class SpanRecorder:
@@ -20,11 +39,16 @@ class SpanRecorder:
 
     Args:
         sampler: decides which spans are recorded; None for all.
+        deterministic: whether traces and spans are counted from 1 instead of having random ids.
+
+    Attributes:
+        tracer_provider: the SDK's, without a resource.
     """
 
-    def __init__(self, sampler: Sampler | None = None) -> None:
+    def __init__(self, sampler: Sampler | None = None, *, deterministic: bool = False) -> None:
         self._exporter = InMemorySpanExporter()
-        self.tracer_provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
+        ids = CountingIdGenerator() if deterministic else None
+        self.tracer_provider = TracerProvider(sampler, _RESOURCE, shutdown_on_exit=False, id_generator=ids)
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._exporter))
 
     @property
@@ -62,11 +86,15 @@ class SpanRecorder:
 
 
 class MetricRecorder:
-    """Collects metrics when it is asked: give its `meter_provider` to the options."""
+    """Collects metrics when it is asked: give its `meter_provider` to the options.
+
+    Attributes:
+        meter_provider: the SDK's, without a resource.
+    """
 
     def __init__(self) -> None:
         self._reader = InMemoryMetricReader()
-        self.meter_provider = MeterProvider([self._reader], shutdown_on_exit=False)
+        self.meter_provider = MeterProvider([self._reader], _RESOURCE, shutdown_on_exit=False)
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -83,29 +111,3 @@ class MetricRecorder:
             (dict(point.attributes or {}), point.count if isinstance(point, HistogramDataPoint) else point.value)
             for point in points
         ]
-
-
-def span_tree(spans: Sequence[ReadableSpan]) -> str:
-    """Return spans as an indented tree, each with when it started in its trace and how long it took.
-
-    Args:
-        spans: of one or more traces.
-
-    Returns:
-        A line a span; a trace's spans below their parents, in order of their start.
-    """
-    ordered = sorted(spans, key=lambda span: span.start_time or 0)
-    known = {span.context.span_id for span in ordered}
-    roots = [span for span in ordered if span.parent is None or span.parent.span_id not in known]
-    return "\n".join(line for root in roots for line in _branch(root, ordered, root.start_time or 0, 0))
-
-
-def _branch(span: ReadableSpan, spans: Sequence[ReadableSpan], origin: int, depth: int) -> list[str]:
-    start, end = span.start_time or 0, span.end_time or 0
-    times = f"{(start - origin) / _MILLISECOND:9.1f} ms {(end - start) / _MILLISECOND:9.1f} ms"
-    failed = "" if span.status.is_ok else f"  ERROR {span.status.description or ''}"
-    lines = [f"{times}  {'  ' * depth}{span.name}{failed}"]
-    for child in spans:
-        if child.parent is not None and child.parent.span_id == span.context.span_id:
-            lines += _branch(child, spans, origin, depth + 1)
-    return lines

@@ -1,0 +1,162 @@
+"""A consumer without a broker."""
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+from kafka import KafkaConsumer
+from kafka.errors import IllegalStateError
+from kafka.structs import TopicPartition
+
+from otelkafka.testing.cluster import FakeCluster
+from otelkafka.testing.configuration import configured
+from otelkafka.testing.positions import Positions
+from otelkafka.testing.serializing import apply
+from otelkafka.testing.subscription import Subscription
+
+
+class FakeConsumer(Positions):
+    """Hands over the records of a `FakeCluster`, and ends where there are no more.
+
+    It is used as a `KafkaConsumer`, and passes `isinstance` as one. It is the only member of its group.
+
+    Args:
+        topics: to subscribe to.
+        cluster: where its records come from; None for one of its own.
+        records: from `fake_record`, to put into the cluster; without `topics` it is assigned their partitions.
+        config: as a `KafkaConsumer` takes it; deserializers are applied, and `auto_offset_reset` is "earliest" unless
+            it says otherwise.
+
+    Attributes:
+        cluster: where its records come from.
+        config: of the client.
+    """
+
+    def __init__(
+        self, *topics: str, cluster: FakeCluster | None = None, records: Iterable[Any] = (), **config: Any
+    ) -> None:
+        self.cluster = FakeCluster() if cluster is None else cluster
+        self.config = configured(KafkaConsumer, config, client_id="fake-consumer", auto_offset_reset="earliest")
+        self._subscription = Subscription(self.cluster, self.config)
+        self._errors: list[Exception] = []
+        self._is_closed = False
+        places = []
+        for record in records:
+            self.cluster.write(record)
+            places.append(TopicPartition(record.topic, record.partition))
+        if topics:
+            self.subscribe(topics)
+        elif places:
+            self.assign(places)
+
+    def error_next(self, error: Exception) -> None:
+        """Let the next `poll()`, or step of the iteration, raise an error; what is there stays there."""
+        self._errors.append(error)
+
+    def poll(
+        self,
+        timeout_ms: float = 0,  # noqa: ARG002 (kafka-python's signature)
+        max_records: int | None = None,
+        update_offsets: bool = True,  # noqa: ARG002, FBT001, FBT002
+    ) -> dict[TopicPartition, list[Any]]:
+        """Return what is there, partition by partition; it never waits.
+
+        Raises:
+            IllegalStateError: it is closed.
+        """
+        if self._is_closed:
+            msg = "this consumer is closed: make another"
+            raise IllegalStateError(msg)
+        polled: dict[TopicPartition, list[Any]] = {}
+        for record in self._take(max_records or self.config["max_poll_records"]):
+            polled.setdefault(TopicPartition(record.topic, record.partition), []).append(record)
+        return polled
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return itself."""
+        return self
+
+    def __next__(self) -> Any:
+        """Return the next record; the iteration ends where there is none, and goes on when one has come."""
+        for record in () if self._is_closed else self._take(1):
+            return record
+        raise StopIteration
+
+    def _take(self, most: int) -> list[Any]:
+        self._subscription.join()
+        if self._errors:
+            raise self._errors.pop(0)
+        taken: list[Any] = []
+        for partition in self._subscription.fetchable():
+            for record in self.cluster.read(partition, self._subscription.position(partition)):
+                if len(taken) == most:
+                    return taken
+                taken.append(self._deserialized(record))
+                self._subscription.positions[partition] = record.offset + 1
+        return taken
+
+    def _deserialized(self, record: Any) -> Any:
+        made = {
+            part: apply(
+                self.config.get(f"{part}_deserializer"),
+                "deserialize",
+                record.topic,
+                record.headers,
+                getattr(record, part),
+            )
+            for part in ("key", "value")
+        }
+        return record._replace(**made)
+
+    def subscribe(self, topics: Collection[str] = (), pattern: str | None = None, listener: Any = None) -> None:
+        """Subscribe to topics, or to those whose names match a pattern; partitions are assigned by the next poll."""
+        self._subscription.subscribe(topics, pattern, listener)
+
+    def subscription(self) -> set[str] | None:
+        """Return the topics subscribed to, None where there are none."""
+        return self._subscription.topics() or None
+
+    def unsubscribe(self) -> None:
+        """Give subscription and assignment up."""
+        self._subscription.clear()
+
+    def assign(self, partitions: Iterable[TopicPartition]) -> None:
+        """Take these partitions."""
+        self._subscription.assign(partitions)
+
+    def topics(self) -> set[str]:
+        """Return the topics that there are."""
+        return set(self.cluster.topics)
+
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        """Return the partitions of a topic, None where it is not there."""
+        return {each.partition for each in self.cluster.partitions_of(topic)} or None
+
+    def metrics(self, raw: bool = False) -> dict[str, Any]:  # noqa: ARG002, FBT001, FBT002
+        """Return no figures: it has none."""
+        return {}
+
+    def bootstrap_connected(self) -> bool:
+        """Tell that all is well."""
+        return True
+
+    def bootstrap(self, timeout_ms: float | None = None, refresh: bool = False) -> bool:  # noqa: ARG002, FBT001, FBT002
+        """Tell that all is well."""
+        return True
+
+    def close(self, autocommit: bool = True, timeout_ms: float | None = None) -> None:  # noqa: ARG002, FBT001, FBT002
+        """Commit how far it has come, where `enable_auto_commit` says so, and leave the group."""
+        if autocommit and self.config["enable_auto_commit"] and self.config["group_id"] and self.assignment():
+            self.commit()
+        self._subscription.clear()
+        self._is_closed = True
+
+    def __enter__(self) -> "FakeConsumer":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def __del__(self) -> None:
+        """Do nothing: there is nothing to close."""
