@@ -79,6 +79,7 @@ def _own_global_providers(monkeypatch):
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
     monkeypatch.setattr(metrics, "_METER_PROVIDER", None)
     monkeypatch.setattr(metrics, "_METER_PROVIDER_SET_ONCE", Once())
+    monkeypatch.setattr(metrics, "_PROXY_METER_PROVIDER", metrics._ProxyMeterProvider())  # it would go on to the page's
     yield
     for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
         if hasattr(provider, "shutdown"):

@@ -208,6 +208,7 @@ def test_options_are_those_of_the_wrappers(instrument, clients, recorder, topic,
         ("OTELKAFKA_MAX_LINKS", "-1"),
         ("OTELKAFKA_POLL_SPANS", "perhaps"),
         ("OTELKAFKA_SPAN_NAME", "{nope}"),
+        ("OTELKAFKA_SAMPLE_WAITS_OVER", "long"),
     ],
 )
 def test_wrong_variable_is_a_warning_that_names_it(instrument, monkeypatch, caplog, variable, value):
@@ -226,6 +227,7 @@ def test_right_variables_are_taken(monkeypatch):
         ("CAPTURE_KEY", "0"),
         ("MAX_LINKS", "7"),
         ("CAPTURE_HEADERS", "a, b-*,"),
+        ("SAMPLE_WAITS_OVER", "2.5"),
     ):
         monkeypatch.setenv(f"OTELKAFKA_{name}", value)
     assert options_from_environment(otelkafka.ConsumerOptions) == {
@@ -233,6 +235,7 @@ def test_right_variables_are_taken(monkeypatch):
         "capture_key": False,
         "max_links": 7,
         "capture_headers": ("a", "b-*"),
+        "sample_waits_over": 2.5,
     }
 
 

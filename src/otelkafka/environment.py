@@ -8,6 +8,7 @@ from typing import Any
 PREFIX = "OTELKAFKA_"
 
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_KINDS = (bool, int, float, str, tuple)
 _logger = logging.getLogger("otelkafka")
 
 
@@ -23,9 +24,9 @@ def options_from_environment(side: type[Any]) -> dict[str, Any]:
     for each in fields(side):
         variable = PREFIX + each.name.upper()
         text = os.environ.get(variable, "")
-        if text and isinstance(each.default, bool | int | str | tuple):
+        if text and each.metadata["kind"] in _KINDS:
             try:
-                value = _parsed(text, each.default)
+                value = _parsed(text, each.metadata["kind"])
                 side(**{each.name: value})
             except (TypeError, ValueError) as error:
                 _logger.warning("%s=%r is left out: %s", variable, text, error)
@@ -34,14 +35,12 @@ def options_from_environment(side: type[Any]) -> dict[str, Any]:
     return found
 
 
-def _parsed(text: str, default: object) -> Any:
-    if isinstance(default, bool):
+def _parsed(text: str, kind: type) -> Any:
+    if kind is bool:
         if text.strip().lower() not in _TRUTH:
             msg = "give true or false"
             raise ValueError(msg)
         return _TRUTH[text.strip().lower()]
-    if isinstance(default, int):
-        return int(text)
-    if isinstance(default, tuple):
+    if kind is tuple:
         return tuple(each.strip() for each in text.split(",") if each.strip())
-    return text
+    return kind(text)

@@ -15,8 +15,9 @@ KeyFormat: TypeAlias = bool | Callable[[Any], str | None]
 Check: TypeAlias = Callable[[object], None]
 
 
-def _checked(default: Any, check: Check) -> Any:
-    return field(default=default, metadata={"check": check})
+def _checked(default: Any, check: Check, kind: type | None = None) -> Any:
+    """Return a field; `kind` is the type of what a text can say of it, where its default does not tell that."""
+    return field(default=default, metadata={"check": check, "kind": kind or type(default)})
 
 
 def _is_boolean(value: object) -> None:
@@ -207,7 +208,7 @@ class ConsumerOptions(Options):
     rebalance_spans: bool = _checked(True, _is_boolean)
     max_links: int = _checked(128, _is_count)
     on_process: Callable[[Span, Any], None] | None = _checked(None, _is_function)
-    sample_waits_over: float | None = _checked(None, _is_duration)
+    sample_waits_over: float | None = _checked(None, _is_duration, float)
 
 
 def for_producer(options: Options | None) -> ProducerOptions:
