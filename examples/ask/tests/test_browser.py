@@ -6,6 +6,7 @@ from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from examples.ask.__main__ import NOT_SAMPLED
 from examples.ask.browser import CHROMEDRIVER, CHROMIUM, browser
 from examples.ask.system import Question
 from examples.needs import need
@@ -46,6 +47,18 @@ def test_a_predecessor_leads_to_its_trace(driver, system):
     assert "busy with «Who kept the consumer busy?»" in driver.find_element(By.CSS_SELECTOR, ".waterfall").text
     driver.find_elements(By.LINK_TEXT, "its trace")[-1].click()
     _wait(driver).until(lambda d: d.find_element(By.TAG_NAME, "h1").text == "Who kept the consumer busy?")
+
+
+def test_time_to_glass_leads_to_traces(driver, system):
+    """From a bar to a trace in it, and from what was not sampled to why it is there."""
+    wait = _wait(driver)
+    driver.get(f"{system.page_url}/glass")
+    wait.until(lambda d: d.find_element(By.LINK_TEXT, "a trace").click() or True)
+    wait.until(lambda d: "process questions" in d.find_element(By.CSS_SELECTOR, ".waterfall").text)
+    driver.get(f"{system.page_url}/glass")
+    wait.until(lambda d: d.find_element(By.LINK_TEXT, NOT_SAMPLED.question).click() or True)
+    wait.until(lambda d: d.find_element(By.TAG_NAME, "h1").text == NOT_SAMPLED.question)
+    assert "it waited too long" in driver.find_element(By.CSS_SELECTOR, "#trace .notice").text
 
 
 @pytest.mark.parametrize("width", [320, 400, 800, 1280])
