@@ -29,10 +29,12 @@ class Work:
         current: the span that is current meanwhile, where that is not its own but the one in its headers.
         count: how many records a batch has.
         partitions: all those of a batch, by topic and number.
-        origins: when the pipelines of its records began, Unix times in milliseconds.
+        origins: of each of its records that has one, topic, partition, and when its pipeline began, Unix time in ms.
         reason: why it is recorded although its context was not sampled, if that is so.
         parent: of its span, where that is known.
         batch: its records until it has ended.
+        before: what was processed before it, where its failure is to be told.
+        gone: the events that told its span that its partition is not the consumer's any more, and when they did.
     """
 
     destination: Destination
@@ -44,10 +46,12 @@ class Work:
     current: Span | None = None
     count: int | None = None
     partitions: AbstractSet[tuple[str, int]] | None = None
-    origins: Sequence[int] = ()
+    origins: Sequence[tuple[Destination, int | None, int]] = ()
     reason: str | None = None
     parent: SpanContext | None = None
     batch: Sequence[Any] = ()
+    before: "Work | None" = None
+    gone: Sequence[tuple[str, int]] = ()
 
     def is_of(self, partitions: AbstractSet[tuple[str, int]]) -> bool:
         """Tell whether any of it came from one of these partitions."""
@@ -108,7 +112,9 @@ class InProcess:
         """
         for work in list(self.works):
             if work.is_of(partitions):
-                work.span.add_event(semconv.EVENT_GONE[kind])
+                event, now = semconv.EVENT_GONE[kind], self._telemetry.now()
+                work.gone = [*work.gone, (event, now)]
+                work.span.add_event(event, timestamp=now)
 
     def read(self, metric: str) -> Iterable[Reading]:
         """Return the consumer's lag by partition, or how long each record in process has been so."""

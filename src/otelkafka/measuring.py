@@ -36,14 +36,14 @@ class Measuring:
         Args:
             work: the processing of the batch.
             records: the batch.
-            created: their creation contexts, where they are known.
+            created: the creation contexts of those that are traced, where they are known.
         """
         queues = (queue_of(record, work.start) for record in records)
         longest = max((queue for queue in queues if queue is not None), default=None)
-        if created is None:
-            without_context = sum(not carries_context(self._telemetry, record) for record in records)
-        else:
-            without_context = sum(not context.is_valid for context in created)
+        known, destinations = created or (), self._telemetry.destinations
+        rest = [record for record in records if created is None or not destinations[record.topic].traced]
+        without_context = sum(not context.is_valid for context in known)
+        without_context += sum(not carries_context(self._telemetry, record) for record in rest)
         self._begin(work, longest, without_context)
 
     def end(self, work: Work, error: BaseException | None) -> None:
@@ -55,8 +55,9 @@ class Measuring:
         duration = attributes.seconds(max(0, work.ended_at - work.start))
         context = context_of(work.span)
         instruments.process_duration.record(duration, series.attributes, context)
-        for origin in work.origins:
-            instruments.pipeline_duration.record(since(origin, work.ended_at), series.attributes, context)
+        for destination, partition, origin in work.origins:
+            of_record = self._operation.series(destination, partition, error)
+            instruments.pipeline_duration.record(since(origin, work.ended_at), of_record.attributes, context)
 
     def _begin(self, work: Work, queue: int | None, without_context: int) -> None:
         instruments = self._telemetry.instruments

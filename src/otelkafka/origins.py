@@ -100,7 +100,6 @@ class WithOrigins(Rules):
     def __init__(self, rules: Rules, *, carried: bool) -> None:
         self.hold = rules.hold  # type: ignore[method-assign]
         self.tracer_for = rules.tracer_for  # type: ignore[method-assign]
-        self.samples = rules.samples
         self._rules = rules
         self._carried = carried
 

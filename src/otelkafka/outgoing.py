@@ -21,7 +21,7 @@ from otelkafka.options import ProducerOptions
 from otelkafka.origins import begin, keep_earliest, origin_in
 from otelkafka.passage import Args, KwArgs
 from otelkafka.propagation import merge, put, take
-from otelkafka.sampling import sampled, why_failed
+from otelkafka.sampling import Sampling, is_recorded, is_unsampled, sampled, why_failed
 from otelkafka.telemetry import Telemetry
 
 
@@ -34,6 +34,9 @@ class Outgoing:
         operation: starts spans of its kind.
         options: of the producer.
         produce_hook: called with the span and the arguments of `send()` before it is called.
+
+    Attributes:
+        sampling: decides what is recorded although it was not sampled.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Outgoing:
         self._operation = operation
         self._options = options
         self._produce_hook = produce_hook
+        self.sampling = Sampling(telemetry, options)
         self._is_plain = produce_hook is None and options.on_send is None and facts.takes_headers
         self._hears = options.on_ack is not None or options.sample_errors
 
@@ -124,7 +128,7 @@ class Outgoing:
         return self._heard(sent, message, around) if is_heard else sent
 
     def _heard(self, sent: Sent, message: Message, around: Context) -> Sent:
-        if self._options.sample_errors:
+        if self._options.sample_errors and is_unsampled(sent.span.get_span_context()):
             sent.parent, sent.key = trace.get_current_span(around), message.key
         return sent.heard(message)
 
@@ -148,21 +152,25 @@ class Outgoing:
         return told
 
     def start_after_failure(self, sending: Sent, partition: int | None) -> bool:
-        """Start a span for what has failed and was not sampled; it continues what the first one did, else that one.
+        """Start a span for what has failed, if it was not sampled; it continues what the first one did, else that one.
 
         Args:
             sending: what has failed.
             partition: where to, if that is known.
 
         Returns:
-            False where the sampler says no.
+            Whether there is one now.
         """
+        if not self.sampling.admits_failure(sending.span):
+            return False
         own, before = sending.span.get_span_context(), sending.parent.get_span_context()
         parent = sampled(before if before.is_valid and before.trace_id == own.trace_id else own)
         told = {**why_failed(sending.span), **self._telemetry.key_attributes(sending.key)}
         told.update(attributes.of_blocked(sending.blocked))
         span = self._operation.start(parent, sending.destination, partition, start_time=sending.start, told=told)
-        if span is None or not span.is_recording():
-            return False
-        sending.span = span
-        return True
+        if span is not None and is_recorded(span):
+            sending.span = span
+            return True
+        if span is not None and span.is_recording():  # for its processors alone
+            self._telemetry.end_span(span)
+        return False

@@ -6,7 +6,7 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, SpanKind, Tracer
+from opentelemetry.trace import Span, SpanKind, Tracer
 
 from otelkafka import semconv
 from otelkafka.ambient import get_current, is_suppressed
@@ -43,7 +43,7 @@ class Processing:
         self._starting = Starting(self.telemetry, self._operation, options)
         self._telling = Telling(self.telemetry, options, history)
         self._measuring = Measuring(self.telemetry, self._operation)
-        self._rescues = self._starting.rescues
+        self._cares = self._starting.rescues or options.sample_errors
         self._is_plain = options.relation == "parent" and options.on_process is None
         self.in_process = InProcess(self.telemetry, self.facts, history)
 
@@ -80,10 +80,10 @@ class Processing:
             opened.partition, opened.offset, opened.start = record.partition, record.offset, start
             if rules is not None and self._is_plain and destination.traced:
                 span, context, origin, drawn = rules.continue_trace(record.headers, ambient, start)
-                if span is not None and not (self._rescues and self._starting.rescue(opened, record, span)):
+                if span is not None and not (self._cares and self._is_rescued(opened, record, span)):
                     opened.span = span
                     if origin is not None:
-                        opened.origins = (origin,)
+                        opened.origins = ((destination, record.partition, origin),)
                     if telemetry.instruments is not None:
                         bare = type(span) is not UnparsedSpan or type(span.ids[0]) is int  # its trace begins here
                         telemetry.guard.call("measure", None, self._measuring.begin, opened, record, bare)
@@ -112,6 +112,11 @@ class Processing:
             return idle
         return self.telemetry.guard.call("process_batch", idle, self._open_batch, idle, records)
 
+    def _is_rescued(self, opened: OpenSpan, record: Any, span: Span) -> bool:
+        """Tell whether a record that a short cut was found for waited too long; note what its failure would tell."""
+        opened.before = self._telling.predecessor
+        return self._starting.rescues and self._starting.rescue(opened, record, span)
+
     def _open(
         self,
         opened: OpenSpan,
@@ -121,7 +126,7 @@ class Processing:
         handover: Handover | None,
         consumer: Any,
     ) -> OpenSpan:
-        telemetry = self.telemetry
+        telemetry, opened.before = self.telemetry, self._telling.predecessor if self._cares else None
         creation = read(telemetry, record.headers)
         context = merge(creation, under=ambient)
         created = trace.get_current_span(creation).get_span_context()
@@ -148,7 +153,7 @@ class Processing:
         drop = self.telemetry.drop
         origin, around = origin_in(creation, opened.start, drop), origin_in(ambient, opened.start, drop)
         if origin is not None:
-            opened.origins = (origin,)
+            opened.origins = ((opened.destination, opened.partition, origin),)
         return keep_earliest(context, origin, around)
 
     def ended(self, work: Work, record: Any, error: BaseException | None) -> None:
@@ -156,29 +161,35 @@ class Processing:
         telemetry = self.telemetry
         if error is not None and self.options.sample_errors:
             telemetry.guard.call("process", None, self._record_failure, work, record, error)
-        self._telling.predecessor, work.batch = work, ()
-        span = work.span
+        self._telling.predecessor, span = work, work.span
+        if self._cares:
+            work.before, work.batch = None, ()
         if type(span) is UnparsedSpan and telemetry.instruments is None:
             return
         self.in_process.end(work)
-        end = telemetry.not_before(work.start, work.ended_at)
+        work.ended_at = end = telemetry.not_before(work.start, work.ended_at)
         if telemetry.instruments is not None:
             telemetry.guard.call("measure", None, self._measuring.end, work, error)
         if work.origins:
-            telemetry.tell(span, lambda: {semconv.PIPELINE_DURATION: since(min(work.origins), end)})
+            earliest = min(origin for *_, origin in work.origins)
+            telemetry.tell(span, lambda: {semconv.PIPELINE_DURATION: since(earliest, end)})
         telemetry.end_span(span, end_time=end)
 
     def _record_failure(self, work: Work, record: Any, error: BaseException) -> None:
         """Record what has failed and was not sampled, in the trace of the record, or of the first of a batch."""
         if not self._starting.sampling.admits_failure(work.span):
             return
-        created = [context_in(self.telemetry, each) for each in work.batch or [record]]
+        original = work.span
+        created = [context_in(self.telemetry, each, again=True) for each in work.batch or [record]]
         links = self._starting.start_after_failure(work, created)
         if links is None:
             return
+        self.telemetry.end_span(original, end_time=work.ended_at)
         self.telemetry.fail_span(work.span, error)
+        for event, when in work.gone:
+            work.span.add_event(event, timestamp=when)
         if work.batch:
-            self._tell_batch(work, work.batch, created)
+            self._telling.tell_batch(work, work.batch, created, links)
         else:
             self._telling.tell(work, record, None, None, links)
 
@@ -193,17 +204,17 @@ class Processing:
         opened.destination, opened.start, opened.offset = destination, start, None
         opened.partition = about[0].partition if len(partitions) == 1 else None
         opened.partitions, opened.count = partitions, len(about)
+        opened.before = self._telling.predecessor if self._cares else None
         if self.options.pipeline_time:
-            found = [origin_of(telemetry, record, start) for record in records]
-            opened.origins = [origin for origin in found if origin is not None]
-            context = keep_earliest(ambient, *found, origin_in(ambient, start, telemetry.drop))
+            context = self._keep_origins(opened, records, ambient)
         if traced:
-            opened.batch = traced
-            if not self._starting.start_batch(opened, traced, context):
+            opened.batch = traced if self.options.sample_errors else ()
+            links = self._starting.start_batch(opened, traced, context)
+            if links is None:
                 return idle
             if opened.span.is_recording():
                 created = [context_in(telemetry, record) for record in traced]
-                telemetry.guard.call("process_batch", None, self._tell_batch, opened, traced, created)
+                telemetry.guard.call("process_batch", None, self._telling.tell_batch, opened, traced, created, links)
             context = trace.set_span_in_context(opened.span, context)
         if telemetry.instruments is not None:
             telemetry.guard.call("measure", None, self._measuring.begin_batch, opened, records, created)
@@ -211,10 +222,13 @@ class Processing:
         opened.attach(context, ambient)
         return opened
 
-    def _tell_batch(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext]) -> None:
-        self._telling.tell_batch(work, records, [_unless(each, work.parent) for each in created])
-
-
-def _unless(context: SpanContext, parent: SpanContext | None) -> SpanContext:
-    """Return a creation context to link to; one that is not valid in the place of the parent's."""
-    return INVALID_SPAN_CONTEXT if context == parent else context
+    def _keep_origins(self, opened: OpenSpan, records: Sequence[Any], ambient: Context) -> Context:
+        """Note the origins of a batch, and return the context around with the earliest of them and of its own."""
+        telemetry, found = self.telemetry, []
+        for record in records:
+            origin = origin_of(telemetry, record, opened.start)
+            if origin is not None:
+                found.append((telemetry.destinations[record.topic], record.partition, origin))
+        opened.origins = found
+        around = origin_in(ambient, opened.start, telemetry.drop)
+        return keep_earliest(ambient, around, *(origin for *_, origin in found))

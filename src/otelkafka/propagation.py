@@ -75,13 +75,19 @@ def _telemetry_of(options: Options | None) -> Telemetry:
     return telemetry
 
 
-def read(telemetry: Telemetry, headers: object) -> Context:
-    """Return the context in `headers`; empty where they hold none, or the propagator fails."""
+def read(telemetry: Telemetry, headers: object, *, again: bool = False) -> Context:
+    """Return the context in `headers`; empty where they hold none, or the propagator fails.
+
+    Args:
+        telemetry: of the client.
+        headers: of a record.
+        again: whether they have been read before, so that what is left out was counted.
+    """
     if not headers:
         return Context()
     context = w3c.read(headers) if telemetry.is_w3c else None
     if context is None:
-        context = telemetry.guard.call("extract", Context(), _read, telemetry, headers, _GETTER)
+        context = telemetry.guard.call("extract", Context(), _read, telemetry, headers, _GETTER, again)
     return context
 
 
@@ -91,17 +97,17 @@ def carries_context(telemetry: Telemetry, record: Record) -> bool:
     return context_in(telemetry, record).is_valid if parent is None else bool(parent)
 
 
-def context_in(telemetry: Telemetry, record: Record) -> SpanContext:
-    """Return the creation context of a record; not valid where it carries none."""
-    return trace.get_current_span(read(telemetry, telemetry.apart(record.headers)[0])).get_span_context()
+def context_in(telemetry: Telemetry, record: Record, *, again: bool = False) -> SpanContext:
+    """Return the creation context of a record; not valid where it carries none. `again`: as for `read()`."""
+    return trace.get_current_span(read(telemetry, telemetry.apart(record.headers)[0], again=again)).get_span_context()
 
 
 def origin_of(telemetry: Telemetry, record: Record, now: int) -> int | None:
-    """Return the origin that a record carries, in Unix milliseconds; None where it carries none that is possible."""
+    """Return the origin that a record of a batch carries, in Unix ms; None where it carries none that is possible."""
     origin = telemetry.apart(record.headers)[1]
     if origin is not None and is_possible(origin, now):
         return origin
-    return origin_in(read(telemetry, record.headers), now, telemetry.drop)
+    return origin_in(read(telemetry, record.headers, again=True), now, telemetry.drop)
 
 
 def take(telemetry: Telemetry, headers: Headers) -> tuple[Context, Headers] | None:
@@ -123,16 +129,16 @@ def merge(over: Context, *, under: Context) -> Context:
     merged = Context({**under, **over})
     ours = baggage.get_all(over)
     for name, value in baggage.get_all(under).items():
-        if ours and name not in ours:
+        if w3c.has_baggage(over) and name not in ours:
             merged = baggage.set_baggage(name, value, merged)
     return merged
 
 
-def _read(telemetry: Telemetry, headers: Any, getter: CarrierGetter) -> Context:
+def _read(telemetry: Telemetry, headers: Any, getter: CarrierGetter, again: bool = False) -> Context:  # noqa: FBT001,FBT002
     carrier = telemetry.options.carrier(headers)
     context = telemetry.propagator.extract(carrier, Context(), getter)
     unreadable = getattr(carrier, "unreadable", 0)
-    if unreadable:
+    if unreadable and not again:
         telemetry.drop(semconv.DROPPED_HEADER, unreadable)
     if not isinstance(context, Context):
         msg = f"the propagator extracted {type(context).__name__}: return a Context"

@@ -48,12 +48,7 @@ class Rules:
     Args:
         propagator: the global one.
         provider: the global one; None where there is none yet.
-
-    Attributes:
-        samples: whether anything may be recorded.
     """
-
-    samples = True
 
     def __init__(self, propagator: Any, provider: Any) -> None:
         self._propagator = propagator
@@ -168,8 +163,6 @@ class WithSdk(Rules):
 
 class WithoutSdk(Rules):
     """What is certain without an SDK: nothing is recorded, and a context is carried on as it is."""
-
-    samples = False
 
     def start(self, ambient: Mapping[str, object], now: int) -> Start[list[Header]]:  # noqa: ARG002
         """Carry the current span's context on, if there is one."""

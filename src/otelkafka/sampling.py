@@ -51,8 +51,7 @@ class Sampling:
 
     def admits(self, reason: str) -> bool:
         """Tell whether there is room for one more; where there is none, that is counted."""
-        rules = self._telemetry.rules
-        if rules is not None and not rules.samples:
+        if not self._telemetry.records:
             return False
         if self._limits[reason].admits():
             return True
@@ -60,10 +59,8 @@ class Sampling:
         return False
 
     def admits_failure(self, span: Span) -> bool:
-        """Tell whether what has failed is to be told by a span of its own, as the one that it had records nothing."""
-        if not self.errors or span.is_recording() or not is_unsampled(span.get_span_context()):
-            return False
-        return self.admits(semconv.REASON_ERROR)
+        """Tell whether what has failed is to be told by a span of its own, as the one that it had is not sampled."""
+        return self.errors and is_unsampled(span.get_span_context()) and self.admits(semconv.REASON_ERROR)
 
     def count(self, attributes: Attributes, reason: str) -> None:
         """Count what has been recorded.
@@ -92,6 +89,11 @@ def sampled(context: SpanContext, around: Context | None = None) -> Context:
     flags = TraceFlags(context.trace_flags | TraceFlags.SAMPLED)
     parent = SpanContext(context.trace_id, context.span_id, context.is_remote, flags, context.trace_state)
     return trace.set_span_in_context(NonRecordingSpan(parent), Context() if around is None else around)
+
+
+def is_recorded(span: Span | None) -> bool:
+    """Tell whether the sampler followed its parent: a span that is not sampled is exported nowhere."""
+    return span is not None and span.is_recording() and span.get_span_context().trace_flags.sampled
 
 
 def why_failed(original: Span) -> Attributes:

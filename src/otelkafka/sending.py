@@ -19,7 +19,6 @@ from otelkafka.operation import Operation
 from otelkafka.options import ProducerOptions
 from otelkafka.outgoing import Outgoing
 from otelkafka.passage import Args, Call, KwArgs
-from otelkafka.sampling import Sampling
 from otelkafka.telemetry import Telemetry
 from otelkafka.transactions import KINDS, Transactions
 
@@ -61,7 +60,6 @@ class Sending:
         self._operation = Operation(self._telemetry, self._facts, "send", semconv.TYPE_SEND, SpanKind.PRODUCER)
         self._in_flight: InFlight = before._in_flight if before else InFlight()
         self._outgoing = Outgoing(self._telemetry, self._facts, self._operation, options, produce_hook)
-        self._sampling = Sampling(self._telemetry, options)
         self._is_transactional = self._facts.is_transactional
         self._telemetry.when_heard(self._watch)
 
@@ -156,8 +154,7 @@ class Sending:
 
     def _acknowledge(self, sending: Sent, metadata: Any, error: BaseException | None) -> None:
         """End the span of a record that the broker has acknowledged, or that failed."""
-        if sending.span.is_recording():
-            self._telemetry.tell(sending.span, lambda: self._delivery_attributes(sending, metadata))
+        self._telemetry.tell(sending.span, lambda: self._delivery_attributes(sending, metadata))
         if metadata is not None:
             self._telemetry.call_hook("on_ack", self._options.on_ack, sending.span, metadata)
         partition = sending.partition if metadata is None else getattr(metadata, "partition", None)
@@ -171,14 +168,17 @@ class Sending:
         return told
 
     def _finish(self, sending: Sent, partition: int | None, error: BaseException | None) -> None:
-        recorded = error is not None and self._sampling.admits_failure(sending.span)
+        original, guard = sending.span, self._telemetry.guard
+        recorded = error is not None and guard.call(
+            "send", False, self._outgoing.start_after_failure, sending, partition
+        )
         if recorded:
-            recorded = self._telemetry.guard.call("send", False, self._outgoing.start_after_failure, sending, partition)
+            self._telemetry.end_span(original, error)
         series = self._operation.finish(sending.start, sending.destination, partition, sending.span, error)
         if series is not None and (instruments := self._telemetry.instruments) is not None:
             series.total(instruments.sent).add()
             if recorded:
-                self._sampling.count(series.attributes, semconv.REASON_ERROR)
+                self._outgoing.sampling.count(series.attributes, semconv.REASON_ERROR)
 
     METHODS: ClassVar[dict[str, Callable[..., Any]]] = {
         "send": send,

@@ -14,7 +14,7 @@ from otelkafka.links import link_to
 from otelkafka.operation import Operation
 from otelkafka.options import ConsumerOptions
 from otelkafka.propagation import context_in
-from otelkafka.sampling import Sampling, is_unsampled, sampled, why_failed
+from otelkafka.sampling import Sampling, is_recorded, is_unsampled, sampled, why_failed
 from otelkafka.telemetry import Telemetry
 from otelkafka.w3c import UnparsedSpan
 from otelkafka.wait import queue_of
@@ -80,8 +80,8 @@ class Starting:
         work.parent = trace.get_current_span(parent).get_span_context()
         return None if self._start(work, parent, links, None, tracer) is None else len(links)
 
-    def start_batch(self, work: Work, records: Sequence[Any], ambient: Context) -> bool:
-        """Start the span of a batch; False where the provider failed.
+    def start_batch(self, work: Work, records: Sequence[Any], ambient: Context) -> int | None:
+        """Start the span of a batch, and return how many links it has; None where the provider failed.
 
         Args:
             work: the processing of the batch.
@@ -95,8 +95,8 @@ class Starting:
             links = link_to(around.get_span_context(), semconv.LINK_AMBIENT)
             why = {semconv.SAMPLED_REASON: semconv.REASON_WAIT}
             if late is not None and self._start_against(work, late, ambient, links, {**told, **why}):
-                return True
-        return self._start(work, ambient, (), told) is not None
+                return len(links)
+        return None if self._start(work, ambient, (), told) is None else 0
 
     def start_after_failure(self, work: Work, created: Sequence[SpanContext]) -> int | None:
         """Start a span for what has failed and was not sampled, and return how many links it wants; None for none.
@@ -127,7 +127,8 @@ class Starting:
 
     def _first_late(self, work: Work, records: Sequence[Any]) -> SpanContext | None:
         """Return the first context that is not sampled of a record that waited too long, where there is room for it."""
-        contexts = (context_in(self._telemetry, record) for record in records if self._is_late(work, record))
+        late = (record for record in records if self._is_late(work, record))
+        contexts = (context_in(self._telemetry, record, again=True) for record in late)
         found = next(filter(is_unsampled, contexts), None)
         return found if found is not None and self._admits() else None
 
@@ -137,7 +138,9 @@ class Starting:
         """Start a span that is recorded although its context was not sampled; False where the sampler says no."""
         before = work.span
         span = self._start(work, sampled(parent, context), links, told)
-        if span is None or not span.is_recording():
+        if not is_recorded(span):
+            if span is not None and span.is_recording():  # for its processors alone
+                self._telemetry.end_span(span)
             work.span, work.reason = before, None
             return False
         work.reason, work.parent = str(told[semconv.SAMPLED_REASON]), parent

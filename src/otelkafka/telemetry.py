@@ -138,6 +138,12 @@ class Telemetry:
             self.instruments.drop(reason, count)
 
     @property
+    def records(self) -> bool:
+        """Whether there may be somebody who records: an SDK, say."""
+        provider = self.options.tracer_provider or trace.get_tracer_provider()
+        return not type(provider).__module__.startswith(trace.__name__)
+
+    @property
     def propagator(self) -> TextMapPropagator:
         """The propagator of the options, else the global one of this moment."""
         return self.options.propagator or propagate.get_global_textmap()

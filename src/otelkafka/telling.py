@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext
 
 from otelkafka import attributes, client, semconv
 from otelkafka.attributes import Attributes
@@ -42,6 +42,7 @@ class Telling:
             consumer: the one that has handed it over this moment, if it has.
             links: how many the span would have, of which it may have too many.
         """
+        predecessor = self._predecessor_of(work)
         if consumer is not None:
             handover = Handover(work.start, client.highwater(consumer, record.topic, record.partition))
         handover = handover or self._handover_of(record, work.start)
@@ -57,16 +58,17 @@ class Telling:
             wait.tell(told)
         work.span.set_attributes(told)
         if links < self._options.max_links:
-            link_predecessor(work.span, self.predecessor, wait)
+            link_predecessor(work.span, predecessor, wait)
         tell_dropped(self._telemetry, work.span, max(0, links - self._options.max_links))
 
-    def tell_batch(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext]) -> None:
-        """Tell of a batch, with a link to each creation context.
+    def tell_batch(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext], links: int) -> None:
+        """Tell of a batch, with a link to each creation context but the parent's, whose record the span itself tells.
 
         Args:
             work: has the span.
             records: the batch.
-            created: their creation contexts; one that is not valid gets no link.
+            created: their creation contexts.
+            links: how many the span has already.
         """
         handovers = [self._handover_of(record, work.start) for record in records]
         waits = [
@@ -83,14 +85,25 @@ class Telling:
             }
             return told if wait is None else wait.tell(told)
 
+        if work.parent in created:
+            work.span.set_attributes(tell(created.index(work.parent)))
         longest: Wait | None = max(filter(None, waits), key=lambda wait: wait.queue, default=None)
         if longest is not None:
             work.span.set_attributes(longest.tell({}))
-        room = self._options.max_links
-        if room > 0 and link_predecessor(work.span, self.predecessor, longest):
+        room = self._options.max_links - links
+        if room > 0 and link_predecessor(work.span, self._predecessor_of(work), longest):
             room -= 1
-        add_creation_links(self._telemetry, work.span, created, room, tell)
+        others = [INVALID_SPAN_CONTEXT if context == work.parent else context for context in created]
+        add_creation_links(self._telemetry, work.span, others, room, tell)
+
+    def _predecessor_of(self, work: Work) -> Work | None:
+        """Return what came before it: after a failure that is not what has ended last."""
+        return self.predecessor if work.reason != semconv.REASON_ERROR else work.before
 
     def _handover_of(self, record: Any, start: int) -> Handover:
-        noted = None if self._history is None else self._history.handover_of(record)
-        return noted or Handover(start, None)
+        """Return when a record came out of its client; of one that is iterated no more is noted than the lag."""
+        history = self._history
+        if history is None:
+            return Handover(start, None)
+        lag = history.lags.get((record.topic, record.partition))
+        return history.handover_of(record) or Handover(start, None if lag is None else record.offset + lag + 1)
