@@ -7,7 +7,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from brokers import start_broker
 from otelkafka import ConsumerOptions, ProducerOptions
-from otelkafka.testing import MetricRecorder, SpanRecorder
+from otelkafka.testing import FakeClock, MetricRecorder, SpanRecorder
 from tests.face import wrap_consumer, wrap_producer
 
 
@@ -33,6 +33,13 @@ def recorder():
 @pytest.fixture
 def metrics():
     return MetricRecorder()
+
+
+@pytest.fixture
+def clock():
+    """Time goes on where the test says so, and there alone."""
+    with FakeClock() as fake:
+        yield fake
 
 
 @pytest.fixture
