@@ -25,7 +25,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otelkafka import ConsumerOptions, HeaderCarrier, Options, ProducerOptions, extract
 from otelkafka.headers import are_sendable
-from otelkafka.shortcuts import UNCERTAIN, Rules, WithSdk, rules_of
+from otelkafka.rules import UNCERTAIN, Rules, WithSdk
+from otelkafka.shortcuts import rules_of
 from otelkafka.telemetry import Telemetry
 from otelkafka.testing import MetricRecorder, SpanRecorder
 from otelkafka.w3c import SPAN_KEY, UnparsedSpan

@@ -9,12 +9,12 @@ from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka import client, semconv
+from otelkafka.ambient import is_suppressed
 from otelkafka.destination import Destination
 from otelkafka.in_flight import InFlight, Pending
 from otelkafka.operation import Operation
 from otelkafka.passage import Args, Call, KwArgs
 from otelkafka.processing import Processing
-from otelkafka.telemetry import is_suppressed
 
 _CALLBACK = 1  # where `commit_async()` has it among its positional arguments
 _MOST_WAITING = 10_000

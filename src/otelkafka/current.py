@@ -7,8 +7,8 @@ from typing import Any, Protocol
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span
 
+from otelkafka.ambient import attach, get_current
 from otelkafka.in_process import Work
-from otelkafka.shortcuts import attach, get_current
 from otelkafka.telemetry import Telemetry
 
 

@@ -8,6 +8,7 @@ from opentelemetry import context as context_api
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka import attributes, client, semconv
+from otelkafka.ambient import is_suppressed
 from otelkafka.attributes import Attributes
 from otelkafka.current import OpenSpan, settle
 from otelkafka.iterators import PolledRecords
@@ -16,7 +17,6 @@ from otelkafka.operation import Operation
 from otelkafka.options import ConsumerOptions
 from otelkafka.processing import Processing
 from otelkafka.propagation import context_in
-from otelkafka.telemetry import is_suppressed
 from otelkafka.wait import Handover, WaitHistory
 
 

@@ -9,7 +9,7 @@ from opentelemetry.context import Context
 
 from otelkafka import semconv
 from otelkafka.attributes import seconds
-from otelkafka.shortcuts import UNCERTAIN, Rules, Start
+from otelkafka.rules import UNCERTAIN, Rules, Start
 from otelkafka.w3c import BAGGAGE, BAGGAGE_KEY, Header, has_baggage
 from otelkafka.wait import MILLISECOND
 

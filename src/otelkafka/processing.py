@@ -9,6 +9,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, SpanKind, Tracer
 
 from otelkafka import semconv
+from otelkafka.ambient import get_current, is_suppressed
 from otelkafka.client import ClientFacts
 from otelkafka.current import OpenSpan
 from otelkafka.in_process import InProcess, Work
@@ -17,9 +18,8 @@ from otelkafka.operation import Operation
 from otelkafka.options import ConsumerOptions
 from otelkafka.origins import keep_earliest, origin_in, since
 from otelkafka.propagation import context_in, merge, origin_of, read
-from otelkafka.shortcuts import get_current
 from otelkafka.starting import Starting
-from otelkafka.telemetry import Telemetry, is_suppressed
+from otelkafka.telemetry import Telemetry
 from otelkafka.telling import Telling
 from otelkafka.w3c import UnparsedSpan
 from otelkafka.wait import Handover, WaitHistory

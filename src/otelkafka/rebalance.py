@@ -13,9 +13,9 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka import semconv
+from otelkafka.ambient import is_suppressed
 from otelkafka.operation import Operation
 from otelkafka.processing import Processing
-from otelkafka.telemetry import is_suppressed
 from otelkafka.wait import WaitHistory
 
 

@@ -9,6 +9,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind
 
 from otelkafka import attributes, semconv
+from otelkafka.ambient import attach, get_current, is_suppressed
 from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts, batch_index
 from otelkafka.in_flight import InFlight, Pending, Sent
@@ -19,8 +20,7 @@ from otelkafka.options import ProducerOptions
 from otelkafka.outgoing import Outgoing
 from otelkafka.passage import Args, Call, KwArgs
 from otelkafka.sampling import Sampling
-from otelkafka.shortcuts import attach, get_current
-from otelkafka.telemetry import Telemetry, is_suppressed
+from otelkafka.telemetry import Telemetry
 from otelkafka.transactions import KINDS, Transactions
 
 _NOTHING = Context()

@@ -8,7 +8,6 @@ from time import time_ns
 from typing import Any, Final
 from weakref import WeakMethod
 
-from opentelemetry import context as context_api
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import TextMapPropagator
@@ -21,7 +20,8 @@ from otelkafka.guard import Guard
 from otelkafka.metrics import Instruments, instruments_of
 from otelkafka.options import Options
 from otelkafka.origins import WithOrigins
-from otelkafka.shortcuts import Rules, rules_of
+from otelkafka.rules import Rules
+from otelkafka.shortcuts import rules_of
 from otelkafka.w3c import carries_baggage
 
 _LOOK_EVERY = 100_000_000
@@ -233,12 +233,6 @@ def _cached_telemetry(options: Options) -> Telemetry:
     return Telemetry(options)
 
 
-def is_suppressed() -> bool:
-    """Tell whether OpenTelemetry's `suppress_instrumentation()` is in force here."""
-    current = context_api.get_current()
-    return bool(current) and any([current.get(key) for key in _SUPPRESSION_KEYS])  # noqa: C419 (a list is faster here)
-
-
 def _now() -> int:
     now = time_ns()
     if not isinstance(now, int):
@@ -263,10 +257,3 @@ def _start(tracer: trace.Tracer, context: Context, arguments: Any) -> Span:
 def _stand_in(context: Context) -> Span:
     """Return what carries the parent's context on where there is no SDK, which the oldest API does not do itself."""
     return trace.NonRecordingSpan(trace.get_current_span(context).get_span_context())
-
-
-_SUPPRESSION_KEYS = tuple(
-    key
-    for key in ("suppress_instrumentation", getattr(context_api, "_SUPPRESS_INSTRUMENTATION_KEY", None))
-    if key is not None
-)

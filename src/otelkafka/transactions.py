@@ -8,11 +8,12 @@ from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka import semconv
+from otelkafka.ambient import is_suppressed
 from otelkafka.client import ClientFacts
 from otelkafka.commits import what
 from otelkafka.operation import Operation
 from otelkafka.passage import Args, Call, KwArgs
-from otelkafka.telemetry import Telemetry, is_suppressed
+from otelkafka.telemetry import Telemetry
 
 
 class _Kind(NamedTuple):
