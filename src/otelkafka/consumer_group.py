@@ -11,6 +11,7 @@ from opentelemetry.trace import Span
 
 from otelkafka.client import Record
 from otelkafka.current import OpenSpan, open_spans, settle
+from otelkafka.destination import MOST_KEPT
 from otelkafka.iterators import PolledRecords
 from otelkafka.options import ConsumerOptions, Options, for_consumer
 from otelkafka.processing import Processing
@@ -168,7 +169,20 @@ def _shared_processing(options: Options | None) -> Processing:
     try:
         return _cached_processing(checked)
     except TypeError:  # a propagator or provider of the user's that cannot be hashed
-        return Processing(None, checked, None)
+        return _processing_of_these(checked)
+
+
+_unhashable: dict[int, Processing] = {}
+
+
+def _processing_of_these(options: ConsumerOptions) -> Processing:
+    """Return the one processing of options that are known by identity alone; it keeps them, and so that identity."""
+    found = _unhashable.get(id(options))
+    if found is None:
+        if len(_unhashable) >= MOST_KEPT:
+            _unhashable.clear()
+        found = _unhashable.setdefault(id(options), Processing(None, options, None))
+    return found
 
 
 async def _await_inside(span: ProcessSpan, handler: Callable[..., Any], args: Any, kwargs: Any) -> Any:

@@ -17,8 +17,8 @@ class Processing(Protocol):
 
     telemetry: Telemetry
 
-    def ended(self, work: Work, record: Any, error: BaseException | None) -> None:
-        """Hear of it, of what was processed, and of how that failed, if it did; end the span."""
+    def ended(self, work: Work, error: BaseException | None) -> None:
+        """Hear of it, and of how the processing failed, if it did; end the span."""
 
 
 class OpenSpan(Work):
@@ -73,11 +73,10 @@ class OpenSpan(Work):
         self.ended_at = processing.telemetry.now() if now is None else now
         if error is not None:
             self.fail(error)
-        record = self.record
         self.record = self.owner = self._processing = None
         if self.outer is not None:
             self.outer = _live(self.outer)
-        processing.ended(self, record, self._failure)
+        processing.ended(self, self._failure)
         if self._failure is not None:
             self._failure = None
 

@@ -8,6 +8,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from otelkafka import semconv
+from otelkafka.attributes import Attributes
 from otelkafka.destination import Destination
 from otelkafka.headers import Headers
 from otelkafka.message import Message
@@ -39,14 +40,14 @@ class Sent:
         partition: the one that the caller gave.
         blocked: how long it took to return, in nanoseconds.
         parent: the span that its own continues, where a failure is to be recorded.
-        key: of the record, likewise.
+        told: what is told of the record then.
     """
 
     is_heard = False
     partition: int | None = None
     blocked = 0
     parent: Span = INVALID_SPAN
-    key: Any = None
+    told: Attributes = {}  # noqa: RUF012 (another one takes its place)
 
     def __init__(
         self, destination: Destination, span: Span, start: int, context: Context, headers: Headers | None

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from time import time_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.trace import Span, SpanContext
 
@@ -13,7 +13,7 @@ from otelkafka.client import ClientFacts
 from otelkafka.destination import Destination
 from otelkafka.metrics import Instruments, Reading
 from otelkafka.telemetry import Telemetry
-from otelkafka.wait import WaitHistory
+from otelkafka.wait import Handover, WaitHistory
 
 
 class Work:
@@ -32,8 +32,7 @@ class Work:
         origins: of each of its records that has one, topic, partition, and when its pipeline began, Unix time in ms.
         reason: why it is recorded although its context was not sampled, if that is so.
         parent: of its span, where that is known.
-        batch: its records until it has ended.
-        before: what was processed before it, where its failure is to be told.
+        beginning: what is told of it, where anything is; None when it has ended.
         gone: the events that told its span that its partition is not the consumer's any more, and when they did.
     """
 
@@ -49,8 +48,7 @@ class Work:
     origins: Sequence[tuple[Destination, int | None, int]] = ()
     reason: str | None = None
     parent: SpanContext | None = None
-    batch: Sequence[Any] = ()
-    before: "Work | None" = None
+    beginning: "Beginning | None" = None
     gone: Sequence[tuple[str, int]] = ()
 
     def is_of(self, partitions: AbstractSet[tuple[str, int]]) -> bool:
@@ -68,6 +66,24 @@ class Work:
             semconv.PROCESS_DURATION: attributes.seconds(max(0, self.ended_at - self.start)),
         }
         return told if self.count is None else {**told, semconv.MESSAGING_BATCH_MESSAGE_COUNT: self.count}
+
+
+class Beginning(NamedTuple):
+    """What is known when processing begins, and may be so no more when it has failed.
+
+    Attributes:
+        records: the record, or those of a batch that are traced.
+        handovers: when each came out of its client.
+        attended: since when there was somebody to fetch each; None where that is not known.
+        before: what was processed last.
+        around: the span around.
+    """
+
+    records: Sequence[Any]
+    handovers: Sequence[Handover]
+    attended: Sequence[int | None]
+    before: Work | None
+    around: SpanContext
 
 
 class InProcess:

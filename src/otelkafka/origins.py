@@ -98,10 +98,16 @@ class WithOrigins(Rules):
     """
 
     def __init__(self, rules: Rules, *, carried: bool) -> None:
-        self.hold = rules.hold  # type: ignore[method-assign]
-        self.tracer_for = rules.tracer_for  # type: ignore[method-assign]
         self._rules = rules
         self._carried = carried
+
+    def hold(self) -> bool:
+        """Tell whether those hold."""
+        return self._rules.hold()
+
+    def tracer_for(self, drawn: int) -> Any:
+        """Return what those do."""
+        return self._rules.tracer_for(drawn)
 
     def start(self, ambient: Mapping[str, object], now: int) -> Start[list[Header]]:
         """Start the span of a send: it is the origin where the current context has none."""
@@ -131,11 +137,19 @@ class WithOrigins(Rules):
     def apart(self, headers: Any) -> tuple[Any, int | None]:
         """Return the headers without a baggage that is an origin and nothing else, and that origin."""
         if self._carried and (type(headers) is list or type(headers) is tuple):
-            for at, header in enumerate(headers):
-                if type(header) is tuple and header[:1] == (BAGGAGE,) and type(header[-1]) is bytes:
-                    entry = _ENTRY.fullmatch(header[-1])
-                    return (headers, None) if entry is None else ([*headers[:at], *headers[at + 1 :]], int(entry[1]))
+            found = [at for at, header in enumerate(headers) if type(header) is tuple and header[:1] == (BAGGAGE,)]
+            entry = _origin_header(headers[found[0]]) if len(found) == 1 else None
+            if entry is not None:
+                return [*headers[: found[0]], *headers[found[0] + 1 :]], entry
         return headers, None
+
+
+def _origin_header(header: tuple[Any, ...]) -> int | None:
+    """Return the origin that a header of baggage is, where it is nothing else."""
+    if len(header) != 2 or type(header[1]) is not bytes:  # noqa: PLR2004 (key and value)
+        return None
+    entry = _ENTRY.fullmatch(header[1])
+    return None if entry is None else int(entry[1])
 
 
 def _alone(entries: Any) -> int | None:

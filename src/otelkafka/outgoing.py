@@ -129,7 +129,7 @@ class Outgoing:
 
     def _heard(self, sent: Sent, message: Message, around: Context) -> Sent:
         if self._options.sample_errors and is_unsampled(sent.span.get_span_context()):
-            sent.parent, sent.key = trace.get_current_span(around), message.key
+            sent.parent, sent.told = trace.get_current_span(around), self._message_attributes(message)
         return sent.heard(message)
 
     def _keep_origin(
@@ -165,8 +165,7 @@ class Outgoing:
             return False
         own, before = sending.span.get_span_context(), sending.parent.get_span_context()
         parent = sampled(before if before.is_valid and before.trace_id == own.trace_id else own)
-        told = {**why_failed(sending.span), **self._telemetry.key_attributes(sending.key)}
-        told.update(attributes.of_blocked(sending.blocked))
+        told = {**why_failed(sending.span), **sending.told, **attributes.of_blocked(sending.blocked)}
         span = self._operation.start(parent, sending.destination, partition, start_time=sending.start, told=told)
         if span is not None and is_recorded(span):
             sending.span = span

@@ -12,7 +12,7 @@ from otelkafka import semconv
 from otelkafka.ambient import get_current, is_suppressed
 from otelkafka.client import ClientFacts
 from otelkafka.current import OpenSpan
-from otelkafka.in_process import InProcess, Work
+from otelkafka.in_process import Beginning, InProcess, Work
 from otelkafka.measuring import Measuring
 from otelkafka.operation import Operation
 from otelkafka.options import ConsumerOptions
@@ -80,7 +80,9 @@ class Processing:
             opened.partition, opened.offset, opened.start = record.partition, record.offset, start
             if rules is not None and self._is_plain and destination.traced:
                 span, context, origin, drawn = rules.continue_trace(record.headers, ambient, start)
-                if span is not None and not (self._cares and self._is_rescued(opened, record, span)):
+                if span is not None and not (
+                    self._cares and self._is_rescued(opened, record, span, ambient, handover, consumer)
+                ):
                     opened.span = span
                     if origin is not None:
                         opened.origins = ((destination, record.partition, origin),)
@@ -112,10 +114,15 @@ class Processing:
             return idle
         return self.telemetry.guard.call("process_batch", idle, self._open_batch, idle, records)
 
-    def _is_rescued(self, opened: OpenSpan, record: Any, span: Span) -> bool:
+    def _is_rescued(
+        self, opened: OpenSpan, record: Any, span: Span, ambient: Context, handover: Handover | None, consumer: Any
+    ) -> bool:
         """Tell whether a record that a short cut was found for waited too long; note what its failure would tell."""
-        opened.before = self._telling.predecessor
-        return self._starting.rescues and self._starting.rescue(opened, record, span)
+        if self._starting.rescues and self._starting.rescue(opened, record, span):
+            return True
+        if self.options.sample_errors:
+            opened.beginning = self._telling.begin(opened.start, [record], ambient, handover, consumer)
+        return False
 
     def _open(
         self,
@@ -126,7 +133,7 @@ class Processing:
         handover: Handover | None,
         consumer: Any,
     ) -> OpenSpan:
-        telemetry, opened.before = self.telemetry, self._telling.predecessor if self._cares else None
+        telemetry = self.telemetry
         creation = read(telemetry, record.headers)
         context = merge(creation, under=ambient)
         created = trace.get_current_span(creation).get_span_context()
@@ -136,8 +143,10 @@ class Processing:
             links = self._starting.start(opened, record, ambient, created, context, tracer)
             if links is None:
                 return self.idle(record, opened.owner)
-            if opened.span.is_recording():
-                telemetry.guard.call("process", None, self._telling.tell, opened, record, handover, consumer, links)
+            if opened.span.is_recording() or self.options.sample_errors:
+                beginning = opened.beginning = self._telling.begin(opened.start, [record], ambient, handover, consumer)
+                if opened.span.is_recording():
+                    telemetry.guard.call("process", None, self._telling.tell, opened, beginning, links)
             telemetry.call_hook("on_process", self.options.on_process, opened.span, record)
             context = trace.set_span_in_context(opened.span, context)
         else:
@@ -156,14 +165,14 @@ class Processing:
             opened.origins = ((opened.destination, opened.partition, origin),)
         return keep_earliest(context, origin, around)
 
-    def ended(self, work: Work, record: Any, error: BaseException | None) -> None:
+    def ended(self, work: Work, error: BaseException | None) -> None:
         """Hear of the end of an open span, and end its span."""
-        telemetry = self.telemetry
-        if error is not None and self.options.sample_errors:
-            telemetry.guard.call("process", None, self._record_failure, work, record, error)
+        telemetry, beginning = self.telemetry, work.beginning
+        if beginning is not None:
+            work.beginning = None
+            if error is not None:
+                telemetry.guard.call("process", None, self._record_failure, work, beginning, error)
         self._telling.predecessor, span = work, work.span
-        if self._cares:
-            work.before, work.batch = None, ()
         if type(span) is UnparsedSpan and telemetry.instruments is None:
             return
         self.in_process.end(work)
@@ -175,23 +184,24 @@ class Processing:
             telemetry.tell(span, lambda: {semconv.PIPELINE_DURATION: since(earliest, end)})
         telemetry.end_span(span, end_time=end)
 
-    def _record_failure(self, work: Work, record: Any, error: BaseException) -> None:
+    def _record_failure(self, work: Work, beginning: Beginning, error: BaseException) -> None:
         """Record what has failed and was not sampled, in the trace of the record, or of the first of a batch."""
-        if not self._starting.sampling.admits_failure(work.span):
-            return
         original = work.span
-        created = [context_in(self.telemetry, each, again=True) for each in work.batch or [record]]
-        links = self._starting.start_after_failure(work, created)
+        if not self._starting.sampling.admits_failure(original):
+            return
+        contexts = [read(self.telemetry, record.headers, again=True) for record in beginning.records]
+        created = [trace.get_current_span(context).get_span_context() for context in contexts]
+        links = self._starting.start_after_failure(work, beginning.around, created, contexts[0])
         if links is None:
             return
         self.telemetry.end_span(original, end_time=work.ended_at)
         self.telemetry.fail_span(work.span, error)
         for event, when in work.gone:
             work.span.add_event(event, timestamp=when)
-        if work.batch:
-            self._telling.tell_batch(work, work.batch, created, links)
+        if work.count is not None:
+            self._telling.tell_batch(work, beginning, links, created)
         else:
-            self._telling.tell(work, record, None, None, links)
+            self._telling.tell(work, beginning, links)
 
     def _open_batch(self, idle: OpenSpan, records: Sequence[Any]) -> OpenSpan:
         ambient, start, telemetry = get_current(), time_ns(), self.telemetry
@@ -204,17 +214,18 @@ class Processing:
         opened.destination, opened.start, opened.offset = destination, start, None
         opened.partition = about[0].partition if len(partitions) == 1 else None
         opened.partitions, opened.count = partitions, len(about)
-        opened.before = self._telling.predecessor if self._cares else None
         if self.options.pipeline_time:
             context = self._keep_origins(opened, records, ambient)
         if traced:
-            opened.batch = traced if self.options.sample_errors else ()
             links = self._starting.start_batch(opened, traced, context)
             if links is None:
                 return idle
-            if opened.span.is_recording():
-                created = [context_in(telemetry, record) for record in traced]
-                telemetry.guard.call("process_batch", None, self._telling.tell_batch, opened, traced, created, links)
+            if opened.span.is_recording() or self.options.sample_errors:
+                beginning = opened.beginning = self._telling.begin(start, traced, ambient)
+                if opened.span.is_recording():
+                    created = [context_in(telemetry, record) for record in traced]
+                    tell = self._telling.tell_batch
+                    telemetry.guard.call("process_batch", None, tell, opened, beginning, links, created)
             context = trace.set_span_in_context(opened.span, context)
         if telemetry.instruments is not None:
             telemetry.guard.call("measure", None, self._measuring.begin_batch, opened, records, created)

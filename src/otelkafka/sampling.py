@@ -23,14 +23,17 @@ class Limit:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._second: tuple[int, Iterator[int]] = (-1, iter(()))
+        self._seconds: dict[int, Iterator[int]] = {}
 
     def admits(self) -> bool:
         """Tell whether there is room for one more, from any thread."""
-        second, now = self._second, int(monotonic())
-        if second[0] != now:
-            second = self._second = (now, itertools.count())
-        return next(second[1]) < self._most
+        now = int(monotonic())
+        counted = self._seconds.get(now)
+        if counted is None:
+            for before in list(self._seconds):
+                self._seconds.pop(before, None)
+            counted = self._seconds.setdefault(now, itertools.count())  # of several threads one is the first
+        return next(counted) < self._most
 
 
 class Sampling:
@@ -62,16 +65,17 @@ class Sampling:
         """Tell whether what has failed is to be told by a span of its own, as the one that it had is not sampled."""
         return self.errors and is_unsampled(span.get_span_context()) and self.admits(semconv.REASON_ERROR)
 
-    def count(self, attributes: Attributes, reason: str) -> None:
+    def count(self, attributes: Attributes, reason: str, records: int = 1) -> None:
         """Count what has been recorded.
 
         Args:
             attributes: of its metrics.
             reason: why: `wait` or `error`.
+            records: how many the span is of.
         """
         instruments = self._telemetry.instruments
         if instruments is not None:
-            instruments.sampled.of({**attributes, semconv.SAMPLED_REASON: reason}).add()
+            instruments.sampled.of({**attributes, semconv.SAMPLED_REASON: reason}).add(records)
 
 
 def is_unsampled(context: SpanContext) -> bool:

@@ -128,7 +128,9 @@ class Sending:
                 return future
         future = send(*args, **kwargs)
         if not _is_too_large(future):
-            self._telemetry.tell(sending.span, lambda: {semconv.SEND_WITHOUT_CONTEXT: True})
+            told: Attributes = {semconv.SEND_WITHOUT_CONTEXT: True}
+            sending.told = {**sending.told, **told}
+            self._telemetry.tell(sending.span, lambda: told)
         return future
 
     def _end(self, sending: Sent, error: BaseException | None) -> None:
@@ -178,7 +180,8 @@ class Sending:
         if series is not None and (instruments := self._telemetry.instruments) is not None:
             series.total(instruments.sent).add()
             if recorded:
-                self._outgoing.sampling.count(series.attributes, semconv.REASON_ERROR)
+                known = self._operation.series(sending.destination, partition)
+                self._outgoing.sampling.count(known.attributes, semconv.REASON_ERROR)
 
     METHODS: ClassVar[dict[str, Callable[..., Any]]] = {
         "send": send,

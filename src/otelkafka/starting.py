@@ -90,7 +90,7 @@ class Starting:
         """
         told: Attributes = {semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(records)}
         around = trace.get_current_span(ambient)
-        if self.rescues and not around.is_recording():
+        if self.rescues and not around.get_span_context().trace_flags.sampled:
             late = self._first_late(work, records)
             links = link_to(around.get_span_context(), semconv.LINK_AMBIENT)
             why = {semconv.SAMPLED_REASON: semconv.REASON_WAIT}
@@ -98,7 +98,9 @@ class Starting:
                 return len(links)
         return None if self._start(work, ambient, (), told) is None else 0
 
-    def start_after_failure(self, work: Work, created: Sequence[SpanContext]) -> int | None:
+    def start_after_failure(
+        self, work: Work, around: SpanContext, created: Sequence[SpanContext], context: Context
+    ) -> int | None:
         """Start a span for what has failed and was not sampled, and return how many links it wants; None for none.
 
         It continues what the first span did; if that is not known, then the first span itself. That of a batch is of
@@ -106,17 +108,21 @@ class Starting:
 
         Args:
             work: what has failed.
+            around: the span around it.
             created: the creation contexts of its records.
+            context: that of the record.
         """
-        own, told, links = work.span.get_span_context(), why_failed(work.span), list[Link]()
-        if work.batch:
-            parent = next(filter(is_unsampled, created), own)
-            told[semconv.MESSAGING_BATCH_MESSAGE_COUNT] = len(work.batch)
+        own, told = work.span.get_span_context(), why_failed(work.span)
+        links = link_to(around, semconv.LINK_AMBIENT)
+        if work.count is not None:
+            parent, context = next(filter(is_unsampled, created), own), Context()
+            told[semconv.MESSAGING_BATCH_MESSAGE_COUNT] = len(created)
         else:
             before = work.parent or created[0]
             parent = before if before.is_valid and before.trace_id == own.trace_id else own
-            links = link_to(created[0], semconv.LINK_CREATION) if created[0].trace_id != parent.trace_id else links
-        return len(links) if self._start_against(work, parent, Context(), links, told) else None
+            if created[0].trace_id != parent.trace_id:
+                links = link_to(created[0], semconv.LINK_CREATION)
+        return len(links) if self._start_against(work, parent, context, links, told) else None
 
     def _admits(self) -> bool:
         return self.sampling.admits(semconv.REASON_WAIT)
@@ -149,7 +155,8 @@ class Starting:
 
     def _count(self, work: Work) -> None:
         if self._telemetry.instruments is not None and work.reason is not None:
-            self.sampling.count(self._operation.series(work.destination, work.partition).attributes, work.reason)
+            series = self._operation.series(work.destination, work.partition)
+            self.sampling.count(series.attributes, work.reason, work.count or 1)
 
     def _start(
         self,

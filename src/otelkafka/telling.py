@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext
 
 from otelkafka import attributes, client, semconv
 from otelkafka.attributes import Attributes
-from otelkafka.in_process import Work
+from otelkafka.in_process import Beginning, Work
 from otelkafka.links import add_creation_links, link_predecessor, tell_dropped
 from otelkafka.options import ConsumerOptions
 from otelkafka.telemetry import Telemetry
@@ -32,78 +34,95 @@ class Telling:
         self._history = history
         self.predecessor: Work | None = None
 
-    def tell(self, work: Work, record: Any, handover: Handover | None, consumer: Any, links: int) -> None:
+    def begin(
+        self,
+        start: int,
+        records: Sequence[Any],
+        ambient: Context,
+        handover: Handover | None = None,
+        consumer: Any = None,
+    ) -> Beginning:
+        """Return what is to be told of a record or a batch, or may be if it fails.
+
+        Args:
+            start: of its processing, Unix time in nanoseconds.
+            records: the record, or those of a batch that are traced.
+            ambient: the context around.
+            handover: when the record came out of its client; None to look that up.
+            consumer: the one that has handed it over this moment, if it has.
+        """
+        if consumer is not None:
+            handover = Handover(start, client.highwater(consumer, records[0].topic, records[0].partition))
+        history = self._history
+        around = trace.get_current_span(ambient).get_span_context()
+        return Beginning(
+            records,
+            [handover or self._handover_of(record, start) for record in records],
+            [None if history is None else history.attended_since(each.topic, each.partition) for each in records],
+            self.predecessor,
+            around,
+        )
+
+    def tell(self, work: Work, beginning: Beginning, links: int) -> None:
         """Tell of a record.
 
         Args:
             work: has the span.
-            record: the record.
-            handover: when it came out of its client; None to look that up.
-            consumer: the one that has handed it over this moment, if it has.
+            beginning: what is known of the record.
             links: how many the span would have, of which it may have too many.
         """
-        predecessor = self._predecessor_of(work)
-        if consumer is not None:
-            handover = Handover(work.start, client.highwater(consumer, record.topic, record.partition))
-        handover = handover or self._handover_of(record, work.start)
-        wait = wait_of(record, work.start, handover.time, self._history)
-        told = {**attributes.of_offset(record.offset), **self._telemetry.key_attributes(record.key)}
+        (record,), (wait,) = beginning.records, self._waits(work, beginning)
+        told = self._position(beginning, 0) | attributes.of_offset(record.offset)
         if attributes.is_tombstone(record):
             told[semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
         if self._options.capture_headers:
             told.update(self._telemetry.header_attributes(record.headers))
-        if handover.highwater is not None:
-            told.update(attributes.of_lag(attributes.lag(record.offset, handover.highwater)))
         if wait is not None:
             wait.tell(told)
         work.span.set_attributes(told)
         if links < self._options.max_links:
-            link_predecessor(work.span, predecessor, wait)
+            link_predecessor(work.span, beginning.before, wait)
         tell_dropped(self._telemetry, work.span, max(0, links - self._options.max_links))
 
-    def tell_batch(self, work: Work, records: Sequence[Any], created: Sequence[SpanContext], links: int) -> None:
+    def tell_batch(self, work: Work, beginning: Beginning, links: int, created: Sequence[SpanContext]) -> None:
         """Tell of a batch, with a link to each creation context but the parent's, whose record the span itself tells.
 
         Args:
             work: has the span.
-            records: the batch.
-            created: their creation contexts.
+            beginning: what is known of its records.
             links: how many the span has already.
+            created: the creation contexts of its records.
         """
-        handovers = [self._handover_of(record, work.start) for record in records]
-        waits = [
-            wait_of(record, work.start, handover.time, self._history)
-            for record, handover in zip(records, handovers, strict=True)
-        ]
+        waits = self._waits(work, beginning)
 
         def tell(index: int) -> Attributes:
-            record, wait = records[index], waits[index]
-            told = {
-                **attributes.of_position(record),
-                **self._telemetry.key_attributes(record.key),
-                **attributes.of_lag(attributes.lag(record.offset, handovers[index].highwater)),
-            }
+            told = {**attributes.of_position(beginning.records[index]), **self._position(beginning, index)}
+            wait = waits[index]
             return told if wait is None else wait.tell(told)
 
-        if work.parent in created:
-            work.span.set_attributes(tell(created.index(work.parent)))
+        others = list(created)
+        if work.parent in others:
+            own = others.index(work.parent)
+            others[own] = INVALID_SPAN_CONTEXT
+            work.span.set_attributes(tell(own))
         longest: Wait | None = max(filter(None, waits), key=lambda wait: wait.queue, default=None)
         if longest is not None:
             work.span.set_attributes(longest.tell({}))
         room = self._options.max_links - links
-        if room > 0 and link_predecessor(work.span, self._predecessor_of(work), longest):
+        if room > 0 and link_predecessor(work.span, beginning.before, longest):
             room -= 1
-        others = [INVALID_SPAN_CONTEXT if context == work.parent else context for context in created]
         add_creation_links(self._telemetry, work.span, others, room, tell)
 
-    def _predecessor_of(self, work: Work) -> Work | None:
-        """Return what came before it: after a failure that is not what has ended last."""
-        return self.predecessor if work.reason != semconv.REASON_ERROR else work.before
+    def _waits(self, work: Work, beginning: Beginning) -> list[Wait | None]:
+        history, known = self._history, zip(beginning.records, beginning.handovers, beginning.attended, strict=True)
+        return [wait_of(record, work.start, handover.time, history, since) for record, handover, since in known]
+
+    def _position(self, beginning: Beginning, index: int) -> Attributes:
+        """Return the key of a record, and what lay behind it when it was handed over."""
+        record, handover = beginning.records[index], beginning.handovers[index]
+        behind = attributes.of_lag(attributes.lag(record.offset, handover.highwater))
+        return {**self._telemetry.key_attributes(record.key), **behind}
 
     def _handover_of(self, record: Any, start: int) -> Handover:
-        """Return when a record came out of its client; of one that is iterated no more is noted than the lag."""
-        history = self._history
-        if history is None:
-            return Handover(start, None)
-        lag = history.lags.get((record.topic, record.partition))
-        return history.handover_of(record) or Handover(start, None if lag is None else record.offset + lag + 1)
+        noted = None if self._history is None else self._history.handover_of(record)
+        return noted or Handover(start, None)

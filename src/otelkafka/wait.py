@@ -56,7 +56,9 @@ def queue_of(record: Any, start: int) -> int | None:
     return None if timestamp is None or timestamp < 0 else max(0, start - timestamp * MILLISECOND)
 
 
-def wait_of(record: Any, start: int, handover: int, history: "WaitHistory | None") -> Wait | None:
+def wait_of(
+    record: Any, start: int, handover: int, history: "WaitHistory | None", attended: int | None = None
+) -> Wait | None:
     """Return the wait of `record`, whose process span starts at `start`.
 
     Args:
@@ -64,6 +66,7 @@ def wait_of(record: Any, start: int, handover: int, history: "WaitHistory | None
         start: when its process span starts.
         handover: when it came out of its client.
         history: of the consumer that handed it over; None where that is not known, and then there is no split.
+        attended: since when there was somebody to fetch it; None to ask the history.
 
     Returns:
         None where the record has no timestamp.
@@ -74,7 +77,8 @@ def wait_of(record: Any, start: int, handover: int, history: "WaitHistory | None
     created = record.timestamp * MILLISECOND
     busy = fetch = None
     if history is not None:
-        since = max(created, history.attended_since(record.topic, record.partition))
+        attended = history.attended_since(record.topic, record.partition) if attended is None else attended
+        since = max(created, attended)
         fetch = history.fetched(since, min(handover, start))  # the clock may have been set back
         busy = max(0, start - since) - fetch
     kind = TIMESTAMP_TYPES.get(getattr(record, "timestamp_type", -1))
