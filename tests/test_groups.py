@@ -29,9 +29,9 @@ def member(broker, recorder, topic):
     made = []
 
     def make(*topics, listener=None, subscribe=False, **options):
-        # One that joins before it knows a topic that is new looks again soon.
-        config = {"auto_offset_reset": "earliest", "metadata_max_age_ms": 500, **broker.client_options}
-        bare = KafkaConsumer(*topics, group_id=f"of {topic}", **config)
+        # One that joins before it knows a topic that is new looks again soon, and hears soon of who else joins.
+        config = {"auto_offset_reset": "earliest", "metadata_max_age_ms": 500, "heartbeat_interval_ms": 300}
+        bare = KafkaConsumer(*topics, group_id=f"of {topic}", **config, **broker.client_options)
         # A leader of a group that does not know the topic yet assigns nothing of it, and may never look again.
         wait_until(lambda: bare.partitions_for_topic(topic), "the topic is not known")
         made.append(wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider, **options)))
@@ -193,7 +193,7 @@ def test_automatic_commits_are_counted_by_result(broker, make_producer, topic):
     """Each automatic commit that the client tells of is counted, with the group and the topic, and has no span."""
     metrics, heard = MetricRecorder(), []
     config = {"enable_auto_commit": True, "auto_commit_interval_ms": 50, "auto_offset_reset": "earliest"}
-    config["metadata_max_age_ms"] = 500
+    config.update(metadata_max_age_ms=500, heartbeat_interval_ms=300)
     config["default_offset_commit_callback"] = lambda *told: heard.append(told)
     bare = KafkaConsumer(topic, group_id=f"of {topic}", **config, **broker.client_options)
     consumer = wrap_consumer(bare, ConsumerOptions(meter_provider=metrics.meter_provider))

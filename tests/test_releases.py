@@ -33,6 +33,7 @@ class Stage:
     def consumer(self, group="of", **config):
         """The only member of a group."""
         settings = {"auto_offset_reset": "earliest", "enable_auto_commit": False, "metadata_max_age_ms": 500}
+        settings["heartbeat_interval_ms"] = 300  # for so long kafka-python 2.1 waits where it leaves a group
         bare = KafkaConsumer(
             self.topic, group_id=f"{group} {self.topic}", **settings, **config, **self.broker.client_options
         )
