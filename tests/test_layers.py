@@ -15,6 +15,7 @@ ORDER = [
     "client",
     "attributes",
     "wait",
+    "totals",
     "metrics",
     "guard",
     "destination",

@@ -3,6 +3,8 @@
 import gc
 import os
 import re
+import signal
+import threading
 import weakref
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.metrics import KafkaMetric, Metrics
 from kafka.metrics.stats.total import Total
 from opentelemetry import metrics as api
+from opentelemetry.sdk.metrics import MeterProvider
 
 from otelkafka import reporter as module
 from otelkafka.reporter import metrics_reporter
@@ -181,3 +184,28 @@ def test_child_of_a_fork_reports_nothing_of_its_parent(recorder):
         os._exit(len(recorder.points("kafka.consumer.fetch_manager.records_lag_max")))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len(recorder.points("kafka.consumer.fetch_manager.records_lag_max")) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process forks here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_child_of_a_fork_waits_for_no_thread_of_its_parent(recorder):
+    """One that is about to make a reporter while another forks holds a lock that the child must not wait for."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    class Slow(MeterProvider):
+        def get_meter(self, *args, **kwargs):
+            inside.set()
+            go_on.wait()
+            return super().get_meter(*args, **kwargs)
+
+    thread = threading.Thread(target=metrics_reporter, args=(Slow(shutdown_on_exit=False),))
+    thread.start()
+    inside.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        metrics_reporter(recorder.meter_provider)
+        os._exit(0)
+    go_on.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -10,7 +10,7 @@ import wrapt
 from opentelemetry.trace import Span
 
 from otelkafka.client import Record
-from otelkafka.current import OpenSpan, open_spans, settle
+from otelkafka.current import OpenSpan, open_spans, restore
 from otelkafka.destination import MOST_KEPT
 from otelkafka.iterators import PolledRecords
 from otelkafka.options import ConsumerOptions, Options, for_consumer
@@ -115,7 +115,7 @@ class ProcessSpan:
 
     def __enter__(self) -> Span:
         """Open the span, make it current and return it."""
-        settle()
+        restore()
         self._joined = self._find_open()
         self._open = self._joined or self._open_span()
         return self._open.span

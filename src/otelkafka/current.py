@@ -120,7 +120,7 @@ def open_spans() -> Iterator[OpenSpan]:
     return (each for each in _spans_here() if not each.ended)
 
 
-def settle(owner: object = None) -> None:
+def restore(owner: object = None) -> None:
     """End what `owner` has left open here, and restore the context from spans that ended elsewhere.
 
     A list whose loop goes on leaves a span open; an iterator that was dropped in another thread ends one elsewhere.

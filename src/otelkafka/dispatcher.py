@@ -10,7 +10,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 from otelkafka import attributes, client, semconv
 from otelkafka.ambient import is_suppressed
 from otelkafka.attributes import Attributes
-from otelkafka.current import OpenSpan, settle
+from otelkafka.current import OpenSpan, restore
 from otelkafka.iterators import PolledRecords
 from otelkafka.links import add_creation_links
 from otelkafka.operation import Operation
@@ -63,7 +63,7 @@ class Dispatcher:
         if iterated is not None:
             iterated.end(None, started)  # before it is forgotten: an interrupt in there leaves it to the next call
             self._iterated = None
-        settle(self)
+        restore(self)
         record, now = self._fetch(consumer, advance, started)
         if telemetry.instruments is not None:
             telemetry.guard.call("next", None, self._count_one, consumer, record)
@@ -75,7 +75,7 @@ class Dispatcher:
 
     def open_listed(self, record: Any, handover: Handover, now: int | None) -> OpenSpan:
         """Open the process span of a record from a polled list."""
-        settle(self)
+        restore(self)
         if self.stopped:
             return self.processing.idle(record)
         return self.processing.open(record, self, handover, None, now)
@@ -88,7 +88,7 @@ class Dispatcher:
         if self._iterated is not None:
             self._iterated.end()
             self._iterated = None
-        settle(self)
+        restore(self)
 
     def _fetch(self, consumer: Any, call: Callable[[], Any], started: int, *, looks: bool = False) -> tuple[Any, int]:
         """Return what `call` returns, and when it did; look what has changed once a millisecond, or each time."""

@@ -12,7 +12,7 @@ from otelkafka.attributes import Attributes
 from otelkafka.destination import Destination
 from otelkafka.headers import Headers
 from otelkafka.message import Message
-from otelkafka.metrics import Reading
+from otelkafka.totals import Reading
 
 
 class NotAcknowledgedError(Exception):

@@ -11,8 +11,9 @@ from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
 from otelkafka.destination import Destination
-from otelkafka.metrics import Instruments, Reading
+from otelkafka.metrics import Instruments
 from otelkafka.telemetry import Telemetry
+from otelkafka.totals import Reading
 from otelkafka.wait import Handover, WaitHistory
 
 

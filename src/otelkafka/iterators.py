@@ -5,7 +5,7 @@ from contextlib import suppress
 from time import time_ns
 from typing import Any, Protocol
 
-from otelkafka.current import OpenSpan, settle
+from otelkafka.current import OpenSpan, restore
 from otelkafka.wait import Handover
 
 
@@ -108,4 +108,4 @@ def _end_dropped(iterator: Any) -> None:
     with suppress(Exception):  # at the end of the interpreter anything may be gone
         if iterator._open is not None:
             iterator._open.end()
-            settle()  # it may have ended before, in another thread
+            restore()  # it may have ended before, in another thread

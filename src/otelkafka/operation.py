@@ -11,8 +11,8 @@ from otelkafka import attributes, semconv
 from otelkafka.attributes import Attributes
 from otelkafka.client import ClientFacts
 from otelkafka.destination import Destination
-from otelkafka.metrics import Total, Totals
 from otelkafka.telemetry import Telemetry
+from otelkafka.totals import Total, Totals
 
 _NO_SPAN = Context()
 _MOST_KEPT = 4000

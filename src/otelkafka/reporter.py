@@ -17,8 +17,8 @@ from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observa
 from otelkafka import semconv
 from otelkafka.attributes import Attributes
 from otelkafka.guard import Guard
-from otelkafka.metrics import Reading, bounded, merged
 from otelkafka.telemetry import VERSION
+from otelkafka.totals import Reading, bounded, merged
 
 _UNCOUNTED = "kafka-metrics-count"
 _UNITS = (
@@ -242,6 +242,8 @@ def _reporter_of(registry: Registry) -> type[KafkaMetricsReporter]:
 
 
 def _restart_in_child() -> None:
+    global _lock  # noqa: PLW0603 (another thread of the parent may hold it)
+    _lock = Lock()
     for registry in [*_registries.values(), *_global]:
         registry.restart()
 
