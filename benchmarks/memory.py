@@ -7,6 +7,7 @@ import argparse
 import gc
 import json
 import threading
+from statistics import median
 from typing import Any
 
 import psutil
@@ -18,7 +19,10 @@ from benchmarks.modes import configure, meters
 from otelkafka import ConsumerOptions
 
 TOPIC = "memory"
-WARM_UP = 5
+WARM_UP = 50
+"""How many chunks come before: in the first half a million records the allocator of any client takes a step or two."""
+AT_EITHER_END = 20
+"""How many chunks' ends are looked at: a single look shows what the allocator happens to hold."""
 
 
 def resident() -> int:
@@ -55,15 +59,15 @@ def main() -> None:
         sending(given.face, producer, topic),
         consuming(given.face, "iterate", consumer, ConsumerOptions()),
     )
-    before = 0
-    for at in range(WARM_UP + given.count // given.chunk):
-        if at == WARM_UP:
-            before = resident()
+    seen = []
+    for _ in range(WARM_UP + given.count // given.chunk):
         for _ in range(given.chunk):
             send()
         producer.flush()
         consume(given.chunk)
-    found = {"grown": resident() - before, "in_flight": in_flight(reader), "threads": threading.active_count()}
+        seen.append(resident())
+    grown = median(seen[-AT_EITHER_END:]) - median(seen[WARM_UP:][:AT_EITHER_END])
+    found = {"grown": grown, "in_flight": in_flight(reader), "threads": threading.active_count()}
     consumer.close()
     producer.close()
     print(json.dumps(found))
