@@ -21,7 +21,7 @@ from otelkafka.options import ProducerOptions
 from otelkafka.origins import begin, keep_earliest, origin_in
 from otelkafka.passage import Args, KwArgs
 from otelkafka.propagation import merge, put, take
-from otelkafka.sampling import Sampling, is_recorded, is_unsampled, sampled, why_failed
+from otelkafka.sampling import Sampling, is_unsampled, sampled, why_failed
 from otelkafka.telemetry import Telemetry
 
 
@@ -107,6 +107,7 @@ class Outgoing:
         incoming, rest = taken or (Context(), given)
         around = context = self._keep_origin(merge(ambient, under=incoming), ambient, incoming, start, message)
         span: Span | None = INVALID_SPAN
+        told: Attributes = {}
         if destination.traced:
             links = links_between(ambient, incoming) if incoming else ()
             told = self._message_attributes(message)
@@ -125,11 +126,12 @@ class Outgoing:
         span = span or INVALID_SPAN
         sent = Sent(destination, span, start, context, headers)
         is_heard = self._hears or telemetry.instruments is not None or span.is_recording()
-        return self._heard(sent, message, around) if is_heard else sent
+        return self._heard(sent, message, around, told) if is_heard else sent
 
-    def _heard(self, sent: Sent, message: Message, around: Context) -> Sent:
+    def _heard(self, sent: Sent, message: Message, around: Context, told: Attributes | None = None) -> Sent:
         if self._options.sample_errors and is_unsampled(sent.span.get_span_context()):
-            sent.parent, sent.told = trace.get_current_span(around), self._message_attributes(message)
+            sent.parent = trace.get_current_span(around)
+            sent.told = self._message_attributes(message) if told is None else told
         return sent.heard(message)
 
     def _keep_origin(
@@ -167,9 +169,7 @@ class Outgoing:
         parent = sampled(before if before.is_valid and before.trace_id == own.trace_id else own)
         told = {**why_failed(sending.span), **sending.told, **attributes.of_blocked(sending.blocked)}
         span = self._operation.start(parent, sending.destination, partition, start_time=sending.start, told=told)
-        if span is not None and is_recorded(span):
-            sending.span = span
-            return True
-        if span is not None and span.is_recording():  # for its processors alone
-            self._telemetry.end_span(span)
-        return False
+        if span is None or not self.sampling.accepts(span):
+            return False
+        sending.span = span
+        return True

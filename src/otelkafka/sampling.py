@@ -65,6 +65,15 @@ class Sampling:
         """Tell whether what has failed is to be told by a span of its own, as the one that it had is not sampled."""
         return self.errors and is_unsampled(span.get_span_context()) and self.admits(semconv.REASON_ERROR)
 
+    def accepts(self, span: Span | None) -> bool:
+        """Tell whether the sampler followed its parent; a span that it records for its processors alone is ended."""
+        if span is None or not span.is_recording():
+            return False
+        if span.get_span_context().trace_flags.sampled:
+            return True
+        self._telemetry.end_span(span)
+        return False
+
     def count(self, attributes: Attributes, reason: str, records: int = 1) -> None:
         """Count what has been recorded.
 
@@ -93,11 +102,6 @@ def sampled(context: SpanContext, around: Context | None = None) -> Context:
     flags = TraceFlags(context.trace_flags | TraceFlags.SAMPLED)
     parent = SpanContext(context.trace_id, context.span_id, context.is_remote, flags, context.trace_state)
     return trace.set_span_in_context(NonRecordingSpan(parent), Context() if around is None else around)
-
-
-def is_recorded(span: Span | None) -> bool:
-    """Tell whether the sampler followed its parent: a span that is not sampled is exported nowhere."""
-    return span is not None and span.is_recording() and span.get_span_context().trace_flags.sampled
 
 
 def why_failed(original: Span) -> Attributes:

@@ -14,7 +14,7 @@ from otelkafka.links import link_to
 from otelkafka.operation import Operation
 from otelkafka.options import ConsumerOptions
 from otelkafka.propagation import context_in
-from otelkafka.sampling import Sampling, is_recorded, is_unsampled, sampled, why_failed
+from otelkafka.sampling import Sampling, is_unsampled, sampled, why_failed
 from otelkafka.telemetry import Telemetry
 from otelkafka.w3c import UnparsedSpan
 from otelkafka.wait import queue_of
@@ -144,9 +144,7 @@ class Starting:
         """Start a span that is recorded although its context was not sampled; False where the sampler says no."""
         before = work.span
         span = self._start(work, sampled(parent, context), links, told)
-        if not is_recorded(span):
-            if span is not None and span.is_recording():  # for its processors alone
-                self._telemetry.end_span(span)
+        if not self.sampling.accepts(span):
             work.span, work.reason = before, None
             return False
         work.reason, work.parent = str(told[semconv.SAMPLED_REASON]), parent
