@@ -3,7 +3,7 @@
 Clients that behave as kafka-python's own do, without a broker, are in `otelkafka.testing`.
 """
 
-from kafka import TopicPartition
+from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import MessageSizeTooLargeError
 from opentelemetry import trace
 
@@ -157,3 +157,19 @@ class GroupConsumer(FakeConsumer):
 
     def subscribe(self, topics=(), pattern=None, listener=None):
         self.listener = listener
+
+
+class Listener(ConsumerRebalanceListener):
+    """Hears what becomes of partitions."""
+
+    def __init__(self):
+        self.heard = []
+
+    def on_partitions_assigned(self, assigned):
+        self.heard.append(("assigned", len(assigned)))
+
+    def on_partitions_revoked(self, revoked):
+        self.heard.append(("revoked", len(revoked)))
+
+    def on_partitions_lost(self, lost):
+        self.heard.append(("lost", len(lost)))

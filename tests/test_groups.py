@@ -6,13 +6,13 @@ import uuid
 
 import kafka
 import pytest
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 
 from examples import group_of_three
 from otelkafka import ConsumerOptions
 from otelkafka.testing import MetricRecorder
 from tests.face import INSTRUMENTED, engine_of, wrap_consumer
-from tests.fakes import FakeConsumer, record
+from tests.fakes import FakeConsumer, Listener, record
 
 PATIENCE = 120  # a group on a busy machine may need some of it
 
@@ -134,20 +134,6 @@ def test_record_that_waited_for_its_assignment_was_not_waited_for(make_producer,
     parts = told["otelkafka.queue.busy_duration"] + told["otelkafka.queue.fetch_duration"]
     assert told["otelkafka.queue.duration"] >= 0.5
     assert parts == pytest.approx((span.start_time - attended) / 1e9, abs=1e-6)
-
-
-class Listener(ConsumerRebalanceListener):
-    def __init__(self):
-        self.heard = []
-
-    def on_partitions_assigned(self, assigned):
-        self.heard.append(("assigned", len(assigned)))
-
-    def on_partitions_revoked(self, revoked):
-        self.heard.append(("revoked", len(revoked)))
-
-    def on_partitions_lost(self, lost):
-        self.heard.append(("lost", len(lost)))
 
 
 @pytest.mark.real_kafka

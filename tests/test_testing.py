@@ -5,7 +5,7 @@ import time
 
 import kafka
 import pytest
-from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.serializer import Deserializer, Serializer
 
@@ -19,7 +19,7 @@ from otelkafka.testing import (
     fake_record,
     span_tree,
 )
-from tests.fakes import ambient_of
+from tests.fakes import Listener, ambient_of
 
 FIRST, SECOND = (TopicPartition("questions", partition) for partition in range(2))
 
@@ -272,17 +272,6 @@ def test_error_comes_on_cue_and_costs_no_record():
     with pytest.raises(KafkaError, match="away"):
         consumer.poll()
     assert len(consumer.poll()) == 2
-
-
-class Listener(ConsumerRebalanceListener):
-    def __init__(self):
-        self.heard = []
-
-    def on_partitions_assigned(self, assigned):
-        self.heard.append(("assigned", len(assigned)))
-
-    def on_partitions_revoked(self, revoked):
-        self.heard.append(("revoked", len(revoked)))
 
 
 def test_subscription_is_assigned_by_the_next_poll_and_heard_of():
