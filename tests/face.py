@@ -15,40 +15,40 @@ INSTRUMENTED = os.environ.get("OTELKAFKA_FACE") == "instrumented"
 def wrap_producer(producer, options=None):
     if not INSTRUMENTED or not hasattr(producer, "send") or isinstance(producer, type):
         return otelkafka.wrap_producer(producer, options)
-    from otelkafka.sending import Sending
+    from otelkafka._clients.kafka_python.producer import ProducerFace
 
     checked = for_producer(options)
-    return _patched(producer, Sending.METHODS, lambda client: Sending(client, checked))
+    return _patched(producer, ProducerFace, lambda client: ProducerFace(client, checked))
 
 
 def wrap_consumer(consumer, options=None):
     if not INSTRUMENTED or not hasattr(consumer, "poll") or isinstance(consumer, type):
         return otelkafka.wrap_consumer(consumer, options)
-    from otelkafka.consumer_group import process_batch_with, process_with
-    from otelkafka.consumption import Consumption
+    from otelkafka._consuming.consumer_group import process_batch_block, process_block
+    from otelkafka._clients.kafka_python.consumer import ConsumerFace
 
     checked = for_consumer(options)
-    patched = _patched(consumer, Consumption.METHODS, lambda client: Consumption(client, checked))
+    patched = _patched(consumer, ConsumerFace, lambda client: ConsumerFace(client, checked))
     # What an instrumented service takes from the module, with the engine of this consumer.
-    type(patched).process = lambda self, record: process_with(engine_of(self).processing, record)
-    type(patched).process_batch = lambda self, records: process_batch_with(engine_of(self).processing, records)
+    type(patched).process = lambda self, record: process_block(engine_of(self).process, record)
+    type(patched).process_batch = lambda self, records: process_batch_block(engine_of(self).process, records)
     return patched
 
 
 def _patched(client, names, make_engine):
-    from otelkafka.instrumentor import Patch
+    from otelkafka._clients.patch import Patch
 
     client.__class__ = type(client).__class__(type(client).__name__, (type(client),), {})
     patch = Patch(type(client), names, make_engine)
     patch.apply()
     type(client).patch = patch
-    patch.engine_of(client)  # wrapping adopts a subscription at once
+    patch.face_of(client)  # wrapping adopts a subscription at once
     return client
 
 
 def engine_of(client):
     """What traces a client."""
-    return client._self_engine if hasattr(client, "_self_engine") else type(client).patch.engine_of(client)
+    return client._self_face if hasattr(client, "_self_face") else type(client).patch.face_of(client)
 
 
 def bare_of(client):

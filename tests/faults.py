@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otelkafka import HeaderCarrier
+from otelkafka._telemetry import clock
 from otelkafka.testing import MetricRecorder
 
 RAISES, UNSPEAKABLE, HANGS = "raises", "raises what cannot be told", "hangs for a moment"
@@ -248,10 +249,7 @@ def _record(injection):
 
 def _clock(name, sound):
     def arrange(injection):
-        spoilt = injection.spoil(sound)
-        for module in [each for path, each in sys.modules.items() if path.startswith("otelkafka.")]:
-            if getattr(module, name, None) is sound and not module.__name__.startswith("otelkafka.testing"):
-                injection.patch(module, name, spoilt)
+        injection.patch(clock, name, injection.spoil(sound))
         return {}
 
     return arrange
@@ -307,7 +305,7 @@ PLACES = {
     "Meter.create_observable_counter": Place(_create("create_observable_counter"), NEVER),
     "Meter.create_observable_gauge": Place(_create("create_observable_gauge"), NEVER),
     "Histogram.record": Place(_record),
-    "time_ns": Place(_clock("time_ns", time_ns), EVER),
+    "time_ns": Place(_clock("now", time_ns), EVER),
     "monotonic": Place(_clock("monotonic", monotonic), EVER),
 }
 """By the name of the call."""

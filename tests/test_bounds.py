@@ -9,11 +9,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from otelkafka import ConsumerOptions, ProducerOptions, process_batch
-from otelkafka.metrics import instruments_of
+from otelkafka._telemetry.metrics import instruments_of
 from otelkafka.reporter import Figure, metrics_reporter
 from otelkafka.testing import MetricRecorder, SpanRecorder
-from otelkafka.totals import MOST_SETS, OVERFLOW
-from otelkafka.wait import Handover
+from otelkafka._telemetry.metrics import MOST_SETS, OVERFLOW
+from otelkafka._consuming.wait import Handover
 from tests.face import bare_of, engine_of, wrap_consumer, wrap_producer
 from tests.fakes import FakeConsumer, FakeFuture, options_of, record, traceparent
 
@@ -155,7 +155,7 @@ def test_clients_that_come_and_go_leave_nothing():
             producer.close()
         del producer
     gc.collect()
-    assert largest_within(metrics, instruments_of(metrics.meter_provider, "otelkafka", "")) <= MOST
+    assert largest_within(metrics, instruments_of(metrics.meter_provider)) <= MOST
     assert metrics.points("messaging.client.sent.messages")[0][1] == MOST // 100 + 1
 
 

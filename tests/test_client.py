@@ -7,7 +7,7 @@ import pytest
 from kafka import KafkaConsumer
 from kafka.errors import MessageSizeTooLargeError
 
-from otelkafka import client
+from otelkafka._clients.kafka_python import facts as client
 from tests.face import bare_of
 from tests.fakes import FakeConsumer
 
@@ -28,7 +28,7 @@ def test_client_id_and_leader_are_known_in_every_release(clients, broker, topic)
     """Producer and consumer tell their id, and the leader of a partition they have used."""
     host, port = broker.bootstrap_servers.split(":")
     for bare, name in zip(clients, ("writer", "reader"), strict=True):
-        facts = client.ClientFacts(bare)
+        facts = client.KafkaPythonClient(bare)
         assert facts.client_id == name
         assert facts.group is None
         # The first bootstrap server has been taken away, so that it cannot stand in for the leader.
@@ -41,16 +41,16 @@ def test_client_id_and_leader_are_known_in_every_release(clients, broker, topic)
 def test_cluster_id_is_known_since_2_1(clients, broker):
     """2.0.3 does not tell the cluster's id, and then it is left out."""
     for bare in clients:
-        assert bool(client.ClientFacts(bare).cluster_id) is KNOWS_CLUSTER_ID
+        assert bool(client.KafkaPythonClient(bare).cluster_id) is KNOWS_CLUSTER_ID
 
 
 def test_highwater_topics_and_assignment_are_known_in_every_release(clients, topic):
     """What a consumer is assigned, and how far its partitions reach."""
     _, consumer = clients
-    assert client.highwater(consumer, topic, 0) == 1
-    assert client.highwater(consumer, topic, 5) is None
-    assert client.topics(consumer) == {topic}
-    assert client.assignment(consumer) == {(topic, 0)}
+    assert client.KafkaPythonClient(consumer).highwater(topic, 0) == 1
+    assert client.KafkaPythonClient(consumer).highwater(topic, 5) is None
+    assert client.KafkaPythonClient(consumer).topics() == {topic}
+    assert client.KafkaPythonClient(consumer).assignment() == {(topic, 0)}
 
 
 def test_listener_can_be_replaced_in_every_release(broker, topic):
@@ -91,12 +91,12 @@ class Raising:
 @pytest.mark.parametrize("bare", [Raising(), object(), None, FakeConsumer()], ids=lambda bare: type(bare).__name__)
 def test_what_a_client_does_not_tell_is_left_out(bare):
     """A fake, a future release: no fact raises."""
-    facts = client.ClientFacts(bare)
+    facts = client.KafkaPythonClient(bare)
     assert facts.takes_headers is True
     assert facts.cluster_id is None
     facts.server("t", 0)
-    for read in (client.topics, client.assignment, client.has_group_subscription, client.rebalance_listener):
+    for read in (client._topics, client._assignment, client.has_group_subscription, client.rebalance_listener):
         read(bare)
     assert client.batch_index(bare) is None
-    assert client.highwater(bare, "t", 0) in (None, 10)
+    assert client.KafkaPythonClient(bare).highwater("t", 0) in (None, 10)
     assert client.replace_rebalance_listener(bare, None) is None

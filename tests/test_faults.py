@@ -237,7 +237,7 @@ def test_meter_provider_that_fails_is_asked_once(metrics):
     for _ in range(3):
         telemetry = engine_of(wrap_producer(FakeProducer(), ProducerOptions(**options)))._telemetry
         for now in range(0, 10**9, 10**8):
-            telemetry.look(now)
+            telemetry.refresh(now)
     assert injection.struck == 1
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from kafka import errors
 from rich import console as rich_console
 
-from otelkafka import command, console, inspection, properties, reading
-from otelkafka.inspection import Summary, finding_of, prefix_of
+from otelkafka._cli import command, console, finding as inspection, properties, reader as reading
+from otelkafka._cli.finding import Summary, finding_of, prefix_of
 from tests.fakes import SPAN_ID, TRACE_ID, TRACEPARENT, record
 
 pytestmark = pytest.mark.per_client
@@ -93,7 +93,7 @@ def test_summary_shares():
     summary = Summary()
     for headers, key in (([TRACEPARENT], b"a-1"), ([UNSAMPLED], b"a-2"), ([], b"b-1")):
         summary.add(found(*headers), key)
-    told = summary.told()
+    told = summary.as_json()
     assert (told["records"], told["with_context"], told["sampled"]) == (3, 2, 1)
     assert told["key_prefixes"]["b"] == {"records": 1, "with_context": 0, "sampled": 0}
     assert told["problems"] == {inspection.NO_CONTEXT: 1}
@@ -236,7 +236,7 @@ def test_arguments_that_are_wrong_end_with_2(capsys):
 
 def test_without_rich_there_is_json(broker, filled, capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    monkeypatch.setitem(sys.modules, "otelkafka.console", None)
+    monkeypatch.setitem(sys.modules, "otelkafka._cli.console", None)
     assert inspect(broker, filled) == 0
     told = capsys.readouterr()
     assert json.loads(told.out.splitlines()[-1])["summary"]

@@ -1,4 +1,4 @@
-"""The layers: what imports what."""
+"""The layers: which wing of the package imports which, and who imports a client library."""
 
 import ast
 import subprocess
@@ -8,85 +8,92 @@ from pathlib import Path
 import otelkafka
 
 ORDER = [
-    "semconv",
-    "headers",
-    "options",
-    "passage",
-    "client",
-    "attributes",
-    "wait",
-    "totals",
-    "metrics",
-    "guard",
-    "destination",
-    "ambient",
-    "w3c",
-    "rules",
-    "shortcuts",
-    "origins",
-    "telemetry",
-    "reporter",
-    "operation",
-    "sampling",
-    "propagation",
-    "proxy",
-    "in_process",
-    "links",
-    "telling",
-    "starting",
-    "measuring",
-    "current",
-    "processing",
-    "message",
-    "in_flight",
-    "commits",
-    "transactions",
-    "outgoing",
-    "sending",
-    "producer",
-    "iterators",
-    "dispatcher",
-    "consumer_group",
-    "rebalance",
-    "consumption",
-    "consumer",
-    "environment",
-    "instrumentor",
-    "__init__",
-    "inspection",
-    "properties",
-    "reading",
-    "console",
-    "command",
-    "__main__",
-    "testing.clock",
-    "testing.cluster",
-    "testing.configuration",
-    "testing.serializing",
-    "testing.subscription",
-    "testing.positions",
-    "testing.consumer",
-    "testing.future",
-    "testing.producer",
-    "testing.tree",
-    "testing.recorders",
-    "testing",
+    {"headers", "_protocols"},
+    {"options"},
+    {"_telemetry"},
+    {"_context"},
+    {"_producing", "_consuming"},
+    {"_clients"},
+    {"instrumentor", "reporter", "_cli"},
 ]
+"""The wings and the files beside them: each imports from those before it, or from itself."""
+BEFORE_CLIENTS = {"headers", "_protocols", "options", "_telemetry", "_context"}
+ONLY_BELOW_CLIENTS = {"reporter", "_cli"}
+CLIENT_LIBRARIES = {"kafka", "aiokafka", "confluent_kafka"}
+IMPORTS_KAFKA = {"_clients/kafka_python", "instrumentor", "reporter", "_cli", "testing"}
+PRIVATE_CLOCK = ("otelkafka._telemetry", "clock")
+"""What `testing` imports beside public names: `FakeClock` replaces it."""
+
 SOURCE = Path(otelkafka.__file__).parent
-MODULES = {
-    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in SOURCE.rglob("*.py")
-}
+MODULES = {path.relative_to(SOURCE).with_suffix("").as_posix(): path for path in SOURCE.rglob("*.py")}
 
 
-def test_modules_import_only_from_those_before_them():
-    """The layers are those of the list: a module imports nothing that stands after it."""
-    assert set(MODULES) == set(ORDER)
+def imports_of(path):
+    """Module and name of each import, wherever it stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node.module, alias.name) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, None) for alias in node.names)
+
+
+def wing_of(module, name=None):
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else name
+
+
+def test_wings_import_only_from_those_before_them():
+    """headers, _protocols < options < _telemetry < _context < _producing, _consuming < _clients < instrumentor."""
+    rank = {name: at for at, names in enumerate(ORDER) for name in names}
     for module, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("otelkafka"):
-                names = [node.module.removeprefix("otelkafka.")] if "." in node.module else [a.name for a in node.names]
-                assert all(ORDER.index(name) < ORDER.index(module) for name in names), (path, names)
+        wing = module.split("/")[0]
+        for imported, name in imports_of(path):
+            if imported.split(".")[0] != "otelkafka" or wing in {"testing", "__init__", "__main__"}:
+                continue
+            other = wing_of(imported, name)
+            assert other == wing or rank[other] < rank[wing], (module, imported, name)
+            if wing in ONLY_BELOW_CLIENTS:
+                assert other == wing or other in BEFORE_CLIENTS, (module, imported, name)
+
+
+def test_every_module_is_in_a_wing():
+    """The folder list shows the architecture: nothing stands beside it."""
+    known = {name for names in ORDER for name in names} | {"testing", "__init__", "__main__"}
+    assert {module.split("/")[0] for module in MODULES} == known
+
+
+def test_fakes_use_public_names_only():
+    """What `otelkafka.testing` can do, a user can write; the clock that it replaces is the exception."""
+    for module, path in MODULES.items():
+        if module.startswith("testing/"):
+            ours = {each for each in imports_of(path) if each[0].split(".")[0] == "otelkafka"}
+            private = {
+                each for each in ours if not each[0].startswith("otelkafka.testing") and each != ("otelkafka", None)
+            }
+            assert private <= {PRIVATE_CLOCK}, (module, private)
+
+
+def test_the_engine_knows_no_client_library():
+    """A face alone imports its client library; so do those that are about kafka-python."""
+    for module, path in MODULES.items():
+        used = {imported.split(".")[0] for imported, _ in imports_of(path)} & CLIENT_LIBRARIES
+        allowed = {"kafka"} if any(module.startswith(each) for each in IMPORTS_KAFKA) else set()
+        assert used <= allowed, (module, used)
+
+
+def test_private_attributes_of_opentelemetry_are_read_in_one_place():
+    """What another release of OpenTelemetry may have elsewhere is looked up in `_context/sdk.py`."""
+    names = (
+        "_HTTP_TEXT_FORMAT",
+        "_TRACER_PROVIDER",
+        "_RUNTIME_CONTEXT",
+        "_SUPPRESS_INSTRUMENTATION_KEY",
+        "_propagators",
+    )
+    for module, path in MODULES.items():
+        if module != "_context/sdk":
+            found = [name for name in names if name in path.read_text()]
+            assert not found, (module, found)
 
 
 def test_only_who_tests_needs_the_sdk():

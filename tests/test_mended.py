@@ -14,11 +14,12 @@ from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 
 from otelkafka import ConsumerOptions, HeaderCarrier, ProducerOptions, process_batch, wrap_handler
-from otelkafka.current import OpenSpan
-from otelkafka.current import _Attached as Attached
-from otelkafka.instrumentor import Patch
+from otelkafka._consuming.open_span import OpenSpan
+from otelkafka._context.current import Attached
+from otelkafka._clients.patch import Patch
+from otelkafka._clients.kafka_python.producer import ProducerFace
 from otelkafka.testing import MetricRecorder
-from otelkafka.wait import Handover, WaitHistory, wait_of
+from otelkafka._consuming.wait import Handover, WaitHistory, wait_of
 from tests.face import engine_of, wrap_consumer, wrap_producer
 from tests.fakes import (
     FakeConsumer,
@@ -322,7 +323,7 @@ def test_assignments_are_not_compared_where_a_listener_tells(recorder):
     consumer = wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider))
     consumer.subscribe(["t"])
     list(consumer)
-    assert engine_of(consumer).history.told
+    assert engine_of(consumer).history.has_listener
     assert bare.asked == 0
     assert trace.get_current_span() is trace.INVALID_SPAN
     assert wrap_producer(FakeProducer(), ProducerOptions()) is not None
@@ -404,7 +405,7 @@ def test_nothing_stays_in_process_without_an_sdk(way):
     for each in outer:
         with inner.process_batch([each]) if way == "batch" else inner.process(record(2, headers=[])):
             pass
-    assert not engine_of(inner).processing.in_process.works
+    assert not engine_of(inner).process.in_process
 
 
 @pytest.mark.parametrize("style", ["iterate", "process"])
@@ -459,7 +460,7 @@ def test_client_that_cannot_be_traced_raises_its_own_error_and_leaves_nothing():
         def send(self):
             raise KeyError
 
-    patch = Patch(Refusing, ["send"], lambda _: 1 / 0)
+    patch = Patch(Refusing, ProducerFace, lambda _: 1 / 0)
     patch.apply()
     client = Refusing()
     for _ in range(3):

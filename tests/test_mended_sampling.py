@@ -209,7 +209,7 @@ def test_gone_partition_is_told_by_the_span_made_after_the_failure():
     side = Side(sample_errors=True)
     consumer = side.consumer(process="manual")
     with pytest.raises(ValueError), consumer.process(late()):
-        engine_of(consumer).processing.in_process.tell_gone({TopicPartition("t", 0)}, "revoke")
+        engine_of(consumer).process.note_gone({TopicPartition("t", 0)}, "otelkafka.partition.revoked")
         raise ValueError
     (span,) = side.spans.spans
     assert len(span.events) == 2
@@ -247,10 +247,10 @@ def test_pipeline_duration_of_span_and_metric_are_one_where_the_clock_was_set_ba
     side = Side(ALWAYS_ON, pipeline_time=True)
     consumer = side.consumer(process="manual")
     with consumer.process(record(0, headers=carrying(2000, traceparent(0)))):
-        import otelkafka.telemetry as module
+        import otelkafka._telemetry.clock as module
 
-        real = module.time_ns
-        monkeypatch.setattr(module, "time_ns", lambda: real() - 1_000_000_000)
+        real = module.now
+        monkeypatch.setattr(module, "now", lambda: real() - 1_000_000_000)
     (span,) = side.spans.spans
     (metric,) = side.metrics.metrics[PIPELINE].data.data_points
     assert span.attributes[PIPELINE] == pytest.approx(metric.sum)
@@ -319,19 +319,19 @@ def test_send_without_context_is_told_by_a_failure():
 
 
 def test_limit_holds_where_threads_meet_at_the_turn_of_a_second(monkeypatch):
-    from otelkafka import sampling
+    from otelkafka._telemetry import clock, sampling
 
     limit, admitted = sampling.Limit(5), []
 
     def monotonic():
-        monkeypatch.setattr(sampling, "monotonic", lambda: 1.0)
-        other = threading.Thread(target=lambda: admitted.extend(limit.admits() for _ in range(9)))
+        monkeypatch.setattr(clock, "monotonic", lambda: 1.0)
+        other = threading.Thread(target=lambda: admitted.extend(limit.acquire() for _ in range(9)))
         other.start()
         other.join()
         return 1.0
 
-    monkeypatch.setattr(sampling, "monotonic", monotonic)
-    admitted += [limit.admits() for _ in range(9)]
+    monkeypatch.setattr(clock, "monotonic", monotonic)
+    admitted += [limit.acquire() for _ in range(9)]
     assert sum(admitted) == 5
 
 
@@ -414,7 +414,7 @@ def test_spans_before_are_not_kept_alive_in_a_chain():
     import gc
     import weakref
 
-    from otelkafka.current import OpenSpan
+    from otelkafka._consuming.open_span import OpenSpan
 
     side = Side(sample_errors=True)
     consumer = side.consumer(process="manual")

@@ -15,7 +15,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from otelkafka import ConsumerOptions, ProducerOptions, process, process_batch
-from otelkafka.metrics import BUCKETS, QUEUE_BUCKETS
+from otelkafka._telemetry.metrics import BUCKETS, QUEUE_BUCKETS
 from otelkafka.testing import MetricRecorder, SpanRecorder
 from tests.face import bare_of, engine_of, wrap_consumer, wrap_producer
 from tests.fakes import FakeConsumer, FakeProducer, GroupConsumer, record, traceparent
@@ -250,7 +250,7 @@ def test_consumer_that_is_collected_while_totals_are_busy_waits_for_nothing(reco
     consumers = [consumer_of(recorder, record(0)) for _ in range(2)]
     for consumer in consumers:
         consumer.poll()
-    instruments = engine_of(consumers[0]).processing.telemetry.instruments
+    instruments = engine_of(consumers[0]).process.telemetry.instruments
     del consumer
     with instruments._time._lock:
         collecting = threading.Thread(target=lambda: (consumers.clear(), gc.collect()), daemon=True)

@@ -8,7 +8,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, ParentBasedTraceIdRatio
 
 from otelkafka import ConsumerOptions, ProducerOptions, extract, inject, process_batch
-from otelkafka.metrics import QUEUE_BUCKETS
+from otelkafka._telemetry.metrics import QUEUE_BUCKETS
 from otelkafka.testing import SpanRecorder
 from tests.face import wrap_consumer, wrap_producer
 from tests.fakes import TRACEPARENT, FakeConsumer, FakeProducer, record, traceparent

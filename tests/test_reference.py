@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import otelkafka
-from otelkafka import ConsumerOptions, Options, ProducerOptions, semconv, testing
+from otelkafka import ConsumerOptions, Options, ProducerOptions, testing
+from otelkafka._telemetry import semconv
 
 pytestmark = pytest.mark.once
 

@@ -25,11 +25,14 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otelkafka import ConsumerOptions, HeaderCarrier, Options, ProducerOptions, extract
 from otelkafka.headers import are_sendable
-from otelkafka.rules import UNCERTAIN, Rules, WithSdk
-from otelkafka.shortcuts import rules_of
-from otelkafka.telemetry import Telemetry
+from otelkafka._context.fastpath import FastPath, WithSdk, fast_path_of
+from otelkafka._context.propagation import Contexts
+from otelkafka._context.sdk import sampler_of
+from otelkafka._telemetry.telemetry import Telemetry
 from otelkafka.testing import MetricRecorder, SpanRecorder
-from otelkafka.w3c import SPAN_KEY, UnparsedSpan
+from otelkafka._context.current import UnparsedSpan
+from otelkafka._context.origin import header_of, with_baggage
+from otelkafka._context.traceparent import SPAN_KEY, header
 from tests.face import wrap_consumer, wrap_producer
 from tests.fakes import FakeConsumer, FakeProducer, record
 
@@ -49,7 +52,7 @@ class OwnSampler(TraceIdRatioBased):
 
 
 def rules(**options):
-    return rules_of(Options(**options), "test", "1", "")
+    return fast_path_of(Options(**options))
 
 
 def provider_of(sampler, **more):
@@ -89,9 +92,8 @@ def test_unknown_propagators_and_carriers_mean_the_general_path(options):
 def test_unknown_sampling_means_the_general_path(options):
     """Not exactly the SDK's own: nothing is certain but the format."""
     found = rules(**options())
-    assert type(found) is Rules
-    assert found.start(Context(), 0) == found.continue_trace([UNSAMPLED], Context(), 0) == UNCERTAIN
-    assert found.tracer_for(1) is None
+    assert type(found) is FastPath
+    assert found.start_send(Context(), 0) is found.start_process([UNSAMPLED], Context(), 0) is None
 
 
 def test_an_api_that_is_made_otherwise_means_the_general_path(monkeypatch):
@@ -100,7 +102,7 @@ def test_an_api_that_is_made_otherwise_means_the_general_path(monkeypatch):
 
     options = {"tracer_provider": provider_of(ParentBased(ALWAYS_OFF))}
     monkeypatch.delattr("opentelemetry.sdk.trace.sampling.StaticSampler")
-    assert type(rules(**options)) is Rules
+    assert type(rules(**options)) is FastPath
     monkeypatch.delattr(propagate, "_HTTP_TEXT_FORMAT")
     assert rules(**options) is None
 
@@ -113,33 +115,34 @@ def test_disabled_sdk_and_internal_metrics_mean_the_general_path(monkeypatch):
     monkeypatch.setenv("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")
     provider = TracerProvider(sampler=ParentBased(ALWAYS_OFF), shutdown_on_exit=False)
     if hasattr(provider.get_tracer("t"), "_tracer_metrics"):
-        assert type(rules(tracer_provider=provider)) is Rules
+        assert type(rules(tracer_provider=provider)) is FastPath
 
 
 def test_samplers_of_ones_own_decide_themselves():
     """Of a root or a delegate that is not the SDK's own nothing is certain; the other short cut stays."""
-    root = rules(tracer_provider=provider_of(ParentBased(OwnSampler(0.0))))
-    assert (root.bound, root.drops) == (None, (True, True))
-    always = rules(tracer_provider=provider_of(ParentBased(ALWAYS_ON)))
-    assert (always.bound, always.drops) == (None, (True, True))
-    remote = rules(tracer_provider=provider_of(ParentBased(ALWAYS_OFF, remote_parent_not_sampled=ALWAYS_ON)))
-    assert (remote.bound, remote.drops) == (0, (True, False))
-    local = rules(tracer_provider=provider_of(ParentBased(ALWAYS_OFF, local_parent_not_sampled=ALWAYS_ON)))
-    assert (local.bound, local.drops) == (0, (False, True))
+    assert certain_of(ParentBased(OwnSampler(0.0))) == (None, True, True)
+    assert certain_of(ParentBased(ALWAYS_ON)) == (None, True, True)
+    assert certain_of(ParentBased(ALWAYS_OFF, remote_parent_not_sampled=ALWAYS_ON)) == (0, True, False)
+    assert certain_of(ParentBased(ALWAYS_OFF, local_parent_not_sampled=ALWAYS_ON)) == (0, False, True)
+
+
+def certain_of(sampler):
+    found = sampler_of(provider_of(sampler))
+    return found.bound, found.drops_local, found.drops_remote
 
 
 def test_propagator_that_is_set_later_counts_at_once():
     """The global propagator may change at any moment: the very next send goes by it."""
-    telemetry = Telemetry(Options(tracer_provider=provider_of(ParentBased(ALWAYS_OFF))))
+    contexts = Contexts(Telemetry(Options(tracer_provider=provider_of(ParentBased(ALWAYS_OFF)))))
     from opentelemetry import propagate
 
     before = propagate.get_global_textmap()
-    assert telemetry.is_w3c
+    assert contexts.fast_path.holds()
     set_global_textmap(OwnPropagator())
     try:
-        assert not telemetry.is_w3c
+        assert not contexts.fast_path.holds()
         sent = FakeProducer()
-        wrap_producer(sent, telemetry.options).send("t", b"v")
+        wrap_producer(sent, contexts.options).send("t", b"v")
         assert sent.headers != [None]
     finally:
         set_global_textmap(before)
@@ -324,20 +327,21 @@ def test_short_cuts_are_taken():
     """With the SDK's own parts a record that is not sampled makes no object of the SDK's."""
     found = rules(tracer_provider=provider_of(ParentBased(ALWAYS_OFF)))
     for headers in ([UNSAMPLED], [("x", b"y"), UNSAMPLED], (UNSAMPLED,), [], None, [("x", b"y")]):
-        span, *_ = found.continue_trace(headers, {}, 0)
+        span = found.start_process(headers, {}, 0)
         assert type(span) is UnparsedSpan
-        assert type(found.start({SPAN_KEY: span}, 0)[0]) is UnparsedSpan
-    assert type(found.start({}, 0)[0]) is UnparsedSpan
+        assert type(found.start_send({SPAN_KEY: span}, 0)) is UnparsedSpan
+    assert type(found.start_send({}, 0)) is UnparsedSpan
     for headers in ([UNSAMPLED] * 2, [UNSAMPLED, ("baggage", b"a=b")], ["junk"], [("traceparent", "text")]):
-        assert found.continue_trace(headers, {}, 0) == UNCERTAIN
+        assert found.start_process(headers, {}, 0) is None
 
 
 def test_without_an_sdk_nothing_is_made():
     """A send is passed on as it is, and a record's context is carried on unparsed."""
     found = rules(tracer_provider=trace.NoOpTracerProvider())
-    assert found.start({}, 0) == (trace.INVALID_SPAN, {SPAN_KEY: trace.INVALID_SPAN}, None, None)
-    span, *_ = found.continue_trace([UNSAMPLED], {}, 0)
-    assert found.start({SPAN_KEY: span}, 0) == (span, {SPAN_KEY: span}, [UNSAMPLED], None)
+    assert found.start_send({}, 0) is trace.INVALID_SPAN
+    span = found.start_process([UNSAMPLED], {}, 0)
+    assert found.start_send({SPAN_KEY: span}, 0) is span
+    assert header(span.trace_id, span.span_id, span.flags) == UNSAMPLED
     assert span.get_span_context().is_remote
 
 
@@ -345,10 +349,10 @@ def test_short_cuts_are_taken_where_an_origin_is_all_the_baggage():
     """The time of a pipeline makes no object of the SDK's either."""
     now = time.time_ns()
     for provider in (provider_of(ParentBased(ALWAYS_OFF)), trace.NoOpTracerProvider()):
-        found = Telemetry(Options(tracer_provider=provider, pipeline_time=True)).rules
-        span, ambient, origin, _ = found.continue_trace([UNSAMPLED, ("baggage", ORIGIN)], {}, now)
-        assert (type(span), origin) == (UnparsedSpan, STARTED - 1000)
-        span, _, headers, _ = found.start(ambient, now)
-        assert (type(span), headers[1]) == (UnparsedSpan, ("baggage", ORIGIN))
+        found = Contexts(Telemetry(Options(tracer_provider=provider, pipeline_time=True))).fast_path
+        span = found.start_process([UNSAMPLED, ("baggage", ORIGIN)], {}, now)
+        assert (type(span), span.origin) == (UnparsedSpan, STARTED - 1000)
+        span = found.start_send(with_baggage({SPAN_KEY: span}, span.origin), now)
+        assert (type(span), header_of(span.origin)) == (UnparsedSpan, ("baggage", ORIGIN))
         for value in (b"otelkafka.origin=1", ORIGIN + b",a=b"):
-            assert found.continue_trace([UNSAMPLED, ("baggage", value)], {}, now) == UNCERTAIN
+            assert found.start_process([UNSAMPLED, ("baggage", value)], {}, now) is None

@@ -8,11 +8,12 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from otelkafka import extract, process_batch
-from otelkafka.destination import Destination
-from otelkafka.in_process import Work
-from otelkafka.links import link_predecessor
+from otelkafka._telemetry.destination import Destination
+from otelkafka._consuming.process_span import _was_busy as was_busy, add_predecessor_link
+from otelkafka._consuming.open_span import OpenSpan
+from opentelemetry.context import Context
 from otelkafka.testing import SpanRecorder
-from otelkafka.wait import Handover, Wait, WaitHistory
+from otelkafka._consuming.wait import Handover, Wait, WaitHistory
 from tests.face import bare_of, engine_of, wrap_consumer
 from tests.fakes import TRACEPARENT, GroupConsumer, ambient_of, consumer_of, kinds, options_of, record, traceparent
 
@@ -112,12 +113,23 @@ def test_predecessor_counts_among_the_links(recorder, clock, room, expected):
 def test_predecessor_is_not_named_for_less_than_a_millisecond(recorder):
     """A consumer that was busy for a moment is not worth a link."""
     wait = Wait(queue=5, busy=1_000_000, fetch=0, timestamp_type=None, clock_skew=False)
-    before = Work()
-    before.destination, before.partition, before.offset = Destination("t", None), 0, 3
-    before.start, before.ended_at, before.span = 0, 1_500_000, trace.get_current_span(extract([TRACEPARENT]))
+    before = OpenSpan(
+        None,
+        None,
+        None,
+        Destination("t", None),
+        0,
+        3,
+        0,
+        trace.get_current_span(extract([TRACEPARENT])),
+        None,
+        Context(),
+    )
+    before.ended_at = 1_500_000
+    assert not was_busy(wait)
+    assert was_busy(wait._replace(busy=1_000_001))
     with ambient_of(recorder) as span:
-        assert link_predecessor(span, before, wait) is False
-        assert link_predecessor(span, before, wait._replace(busy=1_000_001)) is True
+        assert add_predecessor_link(span, before) == 1
     assert kinds(span) == ["predecessor"]
     assert span.links[0].attributes["otelkafka.process.duration"] == 0.0015
 

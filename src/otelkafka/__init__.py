@@ -1,13 +1,13 @@
 """Makes Kafka visible to OpenTelemetry: traces through kafka-python's producers and consumers, in one line each."""
 
-from otelkafka.consumer import TracedConsumer, wrap_consumer
-from otelkafka.consumer_group import process, process_batch, wrap_handler
+from otelkafka._clients.kafka_python.consumer import TracedConsumer, wrap_consumer
+from otelkafka._clients.kafka_python.producer import TracedProducer, wrap_producer
+from otelkafka._consuming.consumer_group import process, process_batch, wrap_handler
+from otelkafka._context.propagation import extract, inject
+from otelkafka._producing.send import Message
+from otelkafka._telemetry.scope import VERSION as __version__  # noqa: N811 (the name that packages use)
 from otelkafka.headers import Carrier, HeaderCarrier
-from otelkafka.message import Message
 from otelkafka.options import ConsumerOptions, Options, ProducerOptions
-from otelkafka.producer import TracedProducer, wrap_producer
-from otelkafka.propagation import extract, inject
-from otelkafka.telemetry import VERSION as __version__  # noqa: N811 (the name that packages use)
 
 __all__ = [
     "Carrier",

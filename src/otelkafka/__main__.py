@@ -2,7 +2,7 @@
 
 import sys
 
-from otelkafka.command import main
+from otelkafka._cli.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

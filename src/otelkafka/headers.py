@@ -120,7 +120,7 @@ class CarrierSetter(Setter[Carrier]):
 
 
 def are_sendable(headers: object) -> bool:
-    """Tell whether every `send()` takes these headers: None, or a list (no subclass) of (str, bytes) tuples."""
+    """Return whether every `send()` takes these headers: None, or a list (no subclass) of (str, bytes) tuples."""
     if headers is None:
         return True
     return type(headers) is list and all(

@@ -1,28 +1,24 @@
-"""Tracing without a change of code: the engines behind the wrappers, behind patched classes of kafka-python."""
+"""Zero code: the faces' methods in the place of the client classes' own, and options from environment variables."""
 
 import logging
-import threading
-from collections.abc import Callable, Collection
+import os
+from collections.abc import Collection
 from dataclasses import fields
-from functools import wraps
 from typing import Any
-from weakref import finalize
 
 import kafka
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from otelkafka.consumption import Consumption
-from otelkafka.environment import options_from_environment
+from otelkafka._clients.kafka_python.consumer import ConsumerFace
+from otelkafka._clients.kafka_python.producer import ProducerFace
+from otelkafka._clients.patch import Patch
 from otelkafka.options import ConsumerOptions, ProducerOptions
-from otelkafka.passage import MARK, is_inside, is_neighbours, through, without_neighbour
-from otelkafka.sending import Sending
 
+PREFIX = "OTELKAFKA_"
+
+_TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_KINDS = (bool, int, float, str, tuple)
 _logger = logging.getLogger("otelkafka")
-
-_MISSING = object()
-
-_CALLED = "poll"
-"""The one traced method that a client calls itself, in `__next__`; listeners and serializers may call any other."""
 
 
 class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
@@ -35,7 +31,7 @@ class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     warning, and the default is used.
     """
 
-    _patches: tuple["Patch", ...] = ()
+    _patches: tuple[Patch, ...] = ()
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Return what this can instrument."""
@@ -50,10 +46,10 @@ class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         self._patches = (
             Patch(
                 kafka.KafkaProducer,
-                Sending.METHODS,
-                lambda producer: Sending(producer, producing, produce_hook=produce_hook),
+                ProducerFace,
+                lambda producer: ProducerFace(producer, producing, produce_hook=produce_hook),
             ),
-            Patch(kafka.KafkaConsumer, Consumption.METHODS, lambda consumer: Consumption(consumer, consuming)),
+            Patch(kafka.KafkaConsumer, ConsumerFace, lambda consumer: ConsumerFace(consumer, consuming)),
         )
         for patch in self._patches:
             patch.apply()
@@ -62,103 +58,6 @@ class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         for patch in self._patches:
             patch.remove()
         self._patches = ()
-
-
-class Patch:
-    """The traced methods of one class.
-
-    Args:
-        patched: the class.
-        names: of its methods; those that this release lacks are left out.
-        make_engine: makes what traces one of its instances.
-    """
-
-    def __init__(self, patched: type, names: Collection[str], make_engine: Callable[[Any], Any]) -> None:
-        self._class = patched
-        self._names = [name for name in names if hasattr(patched, name)]
-        self._make_engine = make_engine
-        self._engines: dict[int, Any] = {}  # by the id of a client that lives
-        self._lock = threading.RLock()  # garbage that is collected here may close another client
-        self._before: dict[str, Any] = {}
-        self._mine: dict[str, Any] = {}
-        self._warned = False
-
-    def apply(self) -> None:
-        """Put the traced methods in the place of the class's own."""
-        for name in self._names:
-            self._before[name] = self._class.__dict__.get(name, _MISSING)
-            self._mine[name] = self._traced(name, getattr(self._class, name))
-            setattr(self._class, name, self._mine[name])
-
-    def remove(self) -> None:
-        """Leave the class as it was; what somebody else has put over ours stays, and finds it idle."""
-        mine, self._mine = self._mine, {}
-        for name, before in self._before.items():
-            present: Any = self._class.__dict__.get(name)
-            if is_neighbours(present) and present.__wrapped__ is mine[name]:
-                present.__wrapped__ = mine[name].__wrapped__
-            if present is not mine[name]:
-                continue
-            if before is _MISSING:
-                delattr(self._class, name)
-            else:
-                setattr(self._class, name, before)
-        for engine in list(self._engines.values()):
-            engine.stop()
-        self._engines.clear()
-
-    def engine_of(self, client: Any) -> Any:
-        """Return what traces a client, from its first call on."""
-        found = self._engines.get(id(client))
-        if found is None:
-            with self._lock:
-                found = self._engines.get(id(client))
-                if found is None:
-                    found = self._make_engine(client)
-                    finalize(client, self._engines.pop, id(client), None).atexit = False
-                    self._engines[id(client)] = found
-        return found
-
-    def _traced(self, name: str, own: Any) -> Any:
-        original = without_neighbour(own)
-        if original is not own:
-            self._warn()
-
-        @wraps(original)
-        def traced(client: Any, *args: Any, **kwargs: Any) -> Any:
-            if (name == _CALLED and is_inside(client)) or not self._is_ours(name):
-                return original(client, *args, **kwargs)
-            try:
-                engine = self.engine_of(client)
-            except Exception:  # noqa: BLE001 (whatever this client is, its call goes on)
-                engine = None
-            if engine is None:  # and out here, so that what it raises has no other error as its context
-                return original(client, *args, **kwargs)
-            return engine.METHODS[name](engine, client, through(client, original), args, kwargs)
-
-        setattr(traced, MARK, self)
-        return traced
-
-    def _is_ours(self, name: str) -> bool:
-        """Tell whether to trace: not after removal, and not inside the other instrumentation, which is put aside."""
-        mine = self._mine.get(name)
-        if mine is None:
-            return False
-        present = self._class.__dict__.get(name)
-        if present is mine or not is_neighbours(present):
-            return True
-        setattr(self._class, name, mine)
-        self._warn()
-        return False
-
-    def _warn(self) -> None:
-        if not self._warned:
-            self._warned = True
-            _logger.warning(
-                "otelkafka and opentelemetry-instrumentation-kafka-python both instrument %s: otelkafka traces. To "
-                "choose, set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS to kafka, or to otelkafka.",
-                self._class.__name__,
-            )
 
 
 def _options(side: type[Any], given: dict[str, Any]) -> Any:
@@ -174,3 +73,37 @@ def _refuse_unknown(given: dict[str, Any]) -> None:
         choices = ", ".join(("produce_hook", "consume_hook", *sorted(known)))
         msg = f"instrument({', '.join(unknown)}=...): give one of {choices}"
         raise TypeError(msg)
+
+
+def options_from_environment(side: type[Any]) -> dict[str, Any]:
+    """Return the options of one side that environment variables set: `OTELKAFKA_RELATION=link`, say.
+
+    A wrong value is a warning that names it, and the default is used: it must not stop an application.
+
+    Args:
+        side: `ProducerOptions` or `ConsumerOptions`.
+    """
+    found = {}
+    for each in fields(side):
+        variable = PREFIX + each.name.upper()
+        text = os.environ.get(variable, "")
+        if text and each.metadata["kind"] in _KINDS:
+            try:
+                value = _parsed(text, each.metadata["kind"])
+                side(**{each.name: value})
+            except (TypeError, ValueError) as error:
+                _logger.warning("%s=%r is left out: %s", variable, text, error)
+            else:
+                found[each.name] = value
+    return found
+
+
+def _parsed(text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.strip().lower() not in _TRUTH:
+            msg = "give true or false"
+            raise ValueError(msg)
+        return _TRUTH[text.strip().lower()]
+    if kind is tuple:
+        return tuple(each.strip() for each in text.split(",") if each.strip())
+    return kind(text)

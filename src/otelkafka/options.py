@@ -16,7 +16,7 @@ Check: TypeAlias = Callable[[object], None]
 
 
 def _checked(default: Any, check: Check, kind: type | None = None) -> Any:
-    """Return a field; `kind` is the type of what a text can say of it, where its default does not tell that."""
+    """Return a field; `kind` is the type of its value as a text, where that is not the type of its default."""
     return field(default=default, metadata={"check": check, "kind": kind or type(default)})
 
 

@@ -1,24 +1,22 @@
 """kafka-python's own figures as OpenTelemetry metrics, through its `metric_reporters=[...]`."""
 
 import math
-import os
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from threading import Lock
 from typing import Any, ClassVar, NamedTuple
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 from kafka.metrics.metrics_reporter import AbstractMetricsReporter
 from kafka.metrics.stats.total import Total
 from opentelemetry import metrics as api
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
 
-from otelkafka import semconv
-from otelkafka.attributes import Attributes
-from otelkafka.guard import Guard
-from otelkafka.telemetry import VERSION
-from otelkafka.totals import Reading, bounded, merged
+from otelkafka._telemetry import scope, semconv
+from otelkafka._telemetry.attributes import Attributes
+from otelkafka._telemetry.guard import Guard
+from otelkafka._telemetry.metrics import PerProvider, Reading, bounded, merged
 
 _UNCOUNTED = "kafka-metrics-count"
 _UNITS = (
@@ -126,7 +124,7 @@ class Registry:
 
 
 class KafkaMetricsReporter(AbstractMetricsReporter):  # type: ignore[misc]
-    """Hears of the figures of one client; kafka-python makes it, of the class that `metrics_reporter()` returns."""
+    """Keeps the figures of one client; kafka-python makes it, of the class that `metrics_reporter()` returns."""
 
     registry: ClassVar[Registry]
 
@@ -138,20 +136,20 @@ class KafkaMetricsReporter(AbstractMetricsReporter):  # type: ignore[misc]
         """Take no configuration: there is none."""
 
     def init(self, metrics: Any) -> None:
-        """Hear of the figures that are there from the start."""
+        """Add the figures that are there from the start; kafka-python calls it once."""
         for metric in metrics:
             self.metric_change(metric)
 
     def metric_change(self, metric: Any) -> None:
-        """Hear of a figure that is new, or was replaced."""
+        """Add a figure that is new, or was replaced; kafka-python calls it."""
         _guard.call("metric_change", None, self._add, metric)
 
     def metric_removal(self, metric: Any) -> None:
-        """Hear of a figure that is no more."""
+        """Remove a figure; kafka-python calls it."""
         _guard.call("metric_removal", None, self._remove, metric.metric_name)
 
     def close(self) -> None:
-        """Hear that the client is closed."""
+        """Remove all figures; kafka-python calls it when the client is closed."""
         for name in list(self._metrics):
             _guard.call("close", None, self._remove, name)
 
@@ -215,38 +213,38 @@ def _value(metric: Any, factor: float) -> float | None:
     return value * factor if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-_registries: "WeakKeyDictionary[MeterProvider, Registry]" = WeakKeyDictionary()
-_global: list[Registry] = []
-_lock = Lock()
+_SCOPE = "otelkafka.reporter"
+
+
+def _make_registry(provider: MeterProvider) -> Registry:
+    return Registry(provider.get_meter(_SCOPE, scope.VERSION, semconv.SCHEMA_URL))
+
+
+class _GlobalProvider(MeterProvider):
+    """Stands for the global provider, whichever that will be."""
+
+    def get_meter(self, *args: Any, **kwargs: Any) -> Meter:
+        """Return a meter of the global provider; before there is one, a meter that becomes one of its."""
+        return api.get_meter(*args, **kwargs)
+
+
+_registries = PerProvider(_make_registry)
+_global = _GlobalProvider()
 
 
 def _registry_of(provider: MeterProvider | None) -> Registry:
-    """Return the one registry of a provider: a second instrument of the same name would be lost."""
+    """Return the one registry of a provider."""
     present = api.get_meter_provider()
-    with _lock:
-        if provider is None or provider is present:
-            if present in _registries:
-                return _registries[present]
-            if not _global:
-                _global.append(Registry(api.get_meter("otelkafka.reporter", VERSION, schema_url=semconv.SCHEMA_URL)))
-            return _global[0]
-        if provider not in _registries:
-            meter = provider.get_meter("otelkafka.reporter", VERSION, semconv.SCHEMA_URL)
-            _registries[provider] = Registry(meter)
-        return _registries[provider]
+    listener = present if provider is None else provider
+    if listener is present and present not in _registries:
+        listener = _global
+    registry = _registries.of(listener)
+    if registry is None:
+        msg = f"metrics_reporter({type(listener).__name__}): its get_meter() raised when it was called first"
+        raise RuntimeError(msg)
+    return registry
 
 
 @lru_cache(maxsize=64)
 def _reporter_of(registry: Registry) -> type[KafkaMetricsReporter]:
     return type("MetricsReporter", (KafkaMetricsReporter,), {"registry": registry})
-
-
-def _restart_in_child() -> None:
-    global _lock  # noqa: PLW0603 (another thread of the parent may hold it)
-    _lock = Lock()
-    for registry in [*_registries.values(), *_global]:
-        registry.restart()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_restart_in_child)

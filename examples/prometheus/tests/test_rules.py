@@ -9,7 +9,7 @@ from docs import alerts
 from examples.needs import need
 from examples.prometheus import dashboard, quick
 from examples.prometheus.server import PROMTOOL
-from otelkafka import semconv
+from otelkafka._telemetry import semconv
 
 PROMETHEUS_OWN = {"job", "instance", "le", "alertname", "alertstate"}
 OURS = {str(value).replace(".", "_") for name, value in vars(semconv).items() if name.isupper()}

@@ -1,19 +1,26 @@
-"""A clock that stands still until it is told to go on, so that durations in a test are what the test says."""
+"""A clock that stands still until the test advances it, so that the test sets each duration."""
 
 import sys
-from collections.abc import Iterator
-from time import time_ns
-from types import ModuleType, TracebackType
-from typing import Final
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final
+
+from opentelemetry.sdk import trace
+
+from otelkafka._telemetry import clock
 
 _START: Final = 1_767_225_600_000_000_000  # the first moment of 2026, UTC
 _SECOND: Final = 1_000_000_000
 
+now: Callable[[], int] = time.time_ns
+"""Return the Unix time in nanoseconds; the fakes call it as `clock.now()`."""
+
 
 class FakeClock:
-    """Tells otelkafka, its fakes and the SDK's spans the time, inside of `with FakeClock() as clock:`.
+    """The clock of otelkafka, its fakes and the SDK's spans, inside of `with FakeClock() as clock:`.
 
-    Nothing else is told it: `time.time()` and `time.sleep()` are what they were.
+    Nothing else uses it: `time.time()` and `time.sleep()` are what they were.
 
     Args:
         now: the time at the start, in nanoseconds since 1970.
@@ -24,7 +31,7 @@ class FakeClock:
 
     def __init__(self, now: int = _START) -> None:
         self.now = now
-        self._replaced: list[ModuleType] = []
+        self._replaced: list[tuple[Any, str, Callable[[], int]]] = []
 
     def advance(self, seconds: float) -> None:
         """Let time pass; give it in the place of `time.sleep`, say."""
@@ -36,9 +43,9 @@ class FakeClock:
 
     def __enter__(self) -> "FakeClock":
         """Take the place of the clock."""
-        self._replaced = list(_readers())
-        for module in self._replaced:
-            vars(module)["time_ns"] = self.read
+        for module, name in ((clock, "now"), (sys.modules[__name__], "now"), (trace, "time_ns")):
+            self._replaced.append((module, name, getattr(module, name)))
+            setattr(module, name, self.read)
         return self
 
     def __exit__(
@@ -46,12 +53,4 @@ class FakeClock:
     ) -> None:
         """Put the clock back."""
         while self._replaced:
-            vars(self._replaced.pop())["time_ns"] = time_ns
-
-
-def _readers() -> Iterator[ModuleType]:
-    """Yield the modules that read the clock: each knows it by a name of its own."""
-    for name, module in list(sys.modules.items()):
-        is_reader = name.startswith("otelkafka.") or name == "opentelemetry.sdk.trace"
-        if is_reader and name != __name__ and vars(module).get("time_ns") is time_ns:
-            yield module
+            setattr(*self._replaced.pop())

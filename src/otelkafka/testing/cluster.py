@@ -1,11 +1,12 @@
 """Topics in memory, which fake producers write and fake consumers read."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from time import time_ns
 from typing import Any
 
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.structs import OffsetAndMetadata, OffsetAndTimestamp, TopicPartition
+
+from otelkafka.testing import clock
 
 _MILLISECOND = 1_000_000
 
@@ -37,7 +38,7 @@ def fake_record(
         "topic": topic,
         "partition": partition,
         "offset": offset,
-        "timestamp": time_ns() // _MILLISECOND if timestamp is None else timestamp,
+        "timestamp": clock.now() // _MILLISECOND if timestamp is None else timestamp,
         "timestamp_type": 0,
         "key": key,
         "value": value,

@@ -136,11 +136,11 @@ class FakeConsumer(Positions):
         return {}
 
     def bootstrap_connected(self) -> bool:
-        """Tell that all is well."""
+        """Return that it is connected."""
         return True
 
     def bootstrap(self, timeout_ms: float | None = None, refresh: bool = False) -> bool:  # noqa: ARG002, FBT001, FBT002
-        """Tell that all is well."""
+        """Return that it is connected."""
         return True
 
     def close(self, autocommit: bool = True, timeout_ms: float | None = None) -> None:  # noqa: ARG002, FBT001, FBT002

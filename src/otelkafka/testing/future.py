@@ -29,8 +29,8 @@ class FakeFuture(Future):  # type: ignore[misc]
             offset: of the record.
             timestamp: of the record, in milliseconds since 1970.
         """
-        told = {"topic_partition": self._place, "offset": offset, "timestamp": timestamp, **self._place._asdict()}
-        self.success(RecordMetadata(**{**dict.fromkeys(RecordMetadata._fields), **told}))
+        known = {"topic_partition": self._place, "offset": offset, "timestamp": timestamp, **self._place._asdict()}
+        self.success(RecordMetadata(**{**dict.fromkeys(RecordMetadata._fields), **known}))
 
     def fail(self, error: Exception) -> None:
         """Let it fail."""

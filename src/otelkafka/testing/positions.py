@@ -68,10 +68,10 @@ class Positions(KafkaConsumer):  # type: ignore[misc]
 
     def commit_async(self, offsets: dict[TopicPartition, Any] | None = None, callback: Any = None) -> Any:
         """Commit, call `callback` with the offsets and the answer, and return a future that is done."""
-        told = self._subscription.offsets() if offsets is None else offsets
-        self.commit(told)
+        committed = self._subscription.offsets() if offsets is None else offsets
+        self.commit(committed)
         if callback is not None:
-            callback(told, True)
+            callback(committed, True)
         return Future().success(None)
 
     def committed(

@@ -127,7 +127,7 @@ class FakeProducer(KafkaProducer):  # type: ignore[misc]
         return {}
 
     def bootstrap_connected(self) -> bool:
-        """Tell that all is well."""
+        """Return that it is connected."""
         return True
 
     def init_transactions(self) -> None:

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from otelkafka.testing.tree import span_tree
 
 _POLL_SECONDS = 0.01
-_RESOURCE = Resource.get_empty()  # to look for one takes longer than many a test
+_RESOURCE = Resource.get_empty()  # to detect one takes longer than many tests
 
 
 class CountingIdGenerator(IdGenerator):

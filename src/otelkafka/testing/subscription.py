@@ -28,7 +28,7 @@ class Subscription:
     Attributes:
         positions: the partitions assigned, each with the offset of the next record.
         paused: those of which nothing is handed over.
-        listener: who hears of assignments.
+        listener: called at assignments and revocations.
     """
 
     def __init__(self, cluster: FakeCluster, config: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ class Subscription:
         self.listener: Any = None
 
     def partitions_auto_assigned(self) -> bool:
-        """Tell whether partitions are assigned by the group."""
+        """Return whether partitions are assigned by the group."""
         return bool(self._topics) or self._pattern is not None
 
     def topics(self) -> set[str]:
@@ -80,9 +80,9 @@ class Subscription:
     def _turn(self, name: str, partitions: set[TopicPartition]) -> None:
         if self.listener is None or not partitions:
             return
-        heard = getattr(self.listener, name)(partitions)
-        if inspect.iscoroutine(heard):
-            asyncio.run(heard)
+        result = getattr(self.listener, name)(partitions)
+        if inspect.iscoroutine(result):
+            asyncio.run(result)
 
     def _start(self, partition: TopicPartition) -> int:
         committed = self._cluster.committed(self._config["group_id"], partition)

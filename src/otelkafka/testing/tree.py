@@ -1,4 +1,4 @@
-"""Spans as a tree of text, to look at and to compare."""
+"""Spans as a tree of text, to read and to compare."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -42,18 +42,18 @@ class _Tree:
         failed = "" if span.status.is_ok else f"  ERROR {span.status.description or ''}"
         yield f"{times}  {'  ' * depth}{span.name}{failed}"
         below = " " * len(times) + "  " * (depth + 3)
-        yield from (below + line for line in self._told(span))
+        yield from (below + line for line in self._details(span))
         for child in self._spans:
             if child.parent is not None and child.parent.span_id == span.context.span_id:
                 yield from self._branch(child, origin, depth + 1)
 
-    def _told(self, span: ReadableSpan) -> Iterator[str]:
+    def _details(self, span: ReadableSpan) -> Iterator[str]:
         yield from self._chosen(span.attributes)
         for link in span.links if self._links else ():
             yield f"link to {self._names.get(link.context.span_id, f'{link.context.span_id:016x}')}"
             yield from (f"  {line}" for line in self._chosen(link.attributes))
 
-    def _chosen(self, told: Mapping[str, object] | None) -> Iterator[str]:
-        for name, value in sorted((told or {}).items()):
+    def _chosen(self, attributes: Mapping[str, object] | None) -> Iterator[str]:
+        for name, value in sorted((attributes or {}).items()):
             if any(fnmatchcase(name, wanted) for wanted in self._attributes):
                 yield f"{name}: {value}"

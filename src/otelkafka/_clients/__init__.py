@@ -1,0 +1,1 @@
+"""The faces: the only code that calls a client library."""

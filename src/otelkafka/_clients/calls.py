@@ -1,0 +1,117 @@
+"""Calls of a client's own methods, past whatever else would trace them: our patches, and contrib's instrumentation."""
+
+import threading
+from collections.abc import Callable
+from types import MethodType
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
+
+Call: TypeAlias = Callable[..., Any]
+Args: TypeAlias = tuple[Any, ...]
+KwArgs: TypeAlias = dict[str, Any]
+Method = TypeVar("Method", bound=Call)
+
+MARK: Final = "_otelkafka_patch"
+"""Attribute of the functions that take the place of a patched class's own."""
+
+CALLS_ITSELF: Final = {"__next__": "poll"}
+"""The traced methods in which a client calls another one of them; listeners and serializers may call any other."""
+
+_TRACES = "_otelkafka_traces"
+_CONTRIB = "opentelemetry.instrumentation.kafka."
+
+
+def traces(name: str) -> Callable[[Method], Method]:
+    """Mark a method of a face as the one that traces the client's method `name`.
+
+    It is called with the client's own method, bound, and the arguments of the call.
+    """
+
+    def mark(method: Method) -> Method:
+        setattr(method, _TRACES, name)
+        return method
+
+    return mark
+
+
+def traced_methods(face: type) -> dict[str, Call]:
+    """Return the methods of a face by the names of the client's methods that they trace."""
+    return {getattr(each, _TRACES): each for each in vars(face).values() if hasattr(each, _TRACES)}
+
+
+class _Inside(threading.local):
+    """The clients whose own methods run in this thread, of those that call others."""
+
+    def __init__(self) -> None:
+        self.clients: list[Any] = []
+
+
+_inside = _Inside()
+
+
+def is_inside(client: object) -> bool:
+    """Return whether a method of the client's own runs here that calls others: `__next__` calls `poll`."""
+    for each in _inside.clients:  # noqa: SIM110 (any() costs more than what most calls cost altogether)
+        if each is client:
+            return True
+    return False
+
+
+def bound(client: object, name: str, function: Call) -> Call:
+    """Return a method of a client's class, bound to it; `is_inside()` is true while one runs that calls others."""
+    if name not in CALLS_ITSELF:
+        return MethodType(function, client)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        clients = _inside.clients
+        clients.append(client)
+        try:
+            return function(client, *args, **kwargs)
+        finally:
+            clients.pop()
+
+    return call
+
+
+def bare(client: Any, name: str) -> Call:
+    """Return a client's method as it is without instrumentation."""
+    method: Any = getattr(client, name)
+    if type(method) is not MethodType:
+        method = without_contrib(method)
+    patched = type(method) is MethodType and getattr(method.__func__, MARK, None)
+    return bound(client, name, method.__func__.__wrapped__) if patched else method
+
+
+def is_contrib(function: object) -> bool:
+    """Return whether a function is the wrapper of opentelemetry-instrumentation-kafka-python around another one."""
+    wrapper = getattr(function, "_self_wrapper", None)
+    return str(getattr(wrapper, "__module__", "")).startswith(_CONTRIB)
+
+
+def without_contrib(function: Any) -> Any:
+    """Return what contrib's wrapper calls; wrappers of others stay."""
+    while is_contrib(function):
+        function = function.__wrapped__
+    return function
+
+
+class Begun(Protocol):
+    """What the engine has begun before a call of a client's."""
+
+    def acknowledged(self, _: Any) -> None:
+        """End it with the result of the call."""
+
+    def failed(self, error: BaseException) -> None:
+        """End it with what the call raised."""
+
+
+def call_inside(begun: Begun | None, call: Call, args: Args, kwargs: KwArgs) -> Any:
+    """Call a client's method, and end with its outcome what was begun before it."""
+    if begun is None:
+        return call(*args, **kwargs)
+    try:
+        result = call(*args, **kwargs)
+    except BaseException as error:
+        begun.failed(error)
+        raise
+    begun.acknowledged(result)
+    return result

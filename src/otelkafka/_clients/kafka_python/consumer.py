@@ -1,0 +1,312 @@
+"""The consumer of kafka-python, wrapped or patched: each call of it stands here, between the engine's begin and end."""
+
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traces
+from otelkafka._clients.kafka_python.facts import (
+    KafkaPythonClient,
+    has_group_subscription,
+    rebalance_listener,
+    replace_rebalance_listener,
+)
+from otelkafka._clients.kafka_python.listeners import (
+    RebalanceListener,
+    count_auto_commits,
+    listen,
+    user_commit_callback,
+)
+from otelkafka._clients.proxy import TracedClient
+from otelkafka._consuming.commits import Commits
+from otelkafka._consuming.consumer_group import ProcessBlock, process_batch_block, process_block
+from otelkafka._consuming.dispatcher import Dispatcher, end_dropped
+from otelkafka._consuming.open_span import OpenSpan
+from otelkafka._consuming.process import ProcessOperation
+from otelkafka._consuming.rebalances import Rebalances
+from otelkafka._consuming.wait import WaitHistory
+from otelkafka._context.propagation import Contexts
+from otelkafka._protocols import Record
+from otelkafka._telemetry.telemetry import Telemetry
+from otelkafka.options import ConsumerOptions, Options, for_consumer
+
+_LISTENER = 2
+"""Where `subscribe()` has it among its positional arguments."""
+_CALLBACK = 1
+"""Where `commit_async()` has it among its positional arguments."""
+
+
+def wrap_consumer(consumer: Any, options: Options | None = None) -> "TracedConsumer":
+    """Trace the processing of what a consumer hands over.
+
+    A subscription that the consumer has already goes on: there is no rebalance.
+
+    Args:
+        consumer: a `KafkaConsumer`, or anything with its `poll()`; one that is wrapped already is not wrapped twice.
+        options: `ConsumerOptions`, or `Options`; None for the defaults.
+
+    Returns:
+        A proxy that is used as the consumer itself, and passes `isinstance` as one.
+
+    Raises:
+        TypeError: `consumer` is no consumer, or `options` are not those of one.
+    """
+    checked = for_consumer(options)
+    if isinstance(consumer, TracedConsumer):
+        before = consumer._self_face
+        before.dispatcher.end_open()
+        return TracedConsumer(consumer.__wrapped__, checked, ConsumerFace(consumer.__wrapped__, checked, before))
+    if isinstance(consumer, type) or not callable(getattr(consumer, "poll", None)):
+        msg = f"wrap_consumer({type(consumer).__name__}): give a KafkaConsumer, or an object with its poll()"
+        raise TypeError(msg)
+    return TracedConsumer(consumer, checked, ConsumerFace(consumer, checked))
+
+
+class TracedConsumer(TracedClient):
+    """A `KafkaConsumer` the processing of whose records is traced; made by `wrap_consumer`."""
+
+    def __init__(self, consumer: Any, options: ConsumerOptions, face: "ConsumerFace") -> None:
+        super().__init__(consumer, options, wrap_consumer, face)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate records; the body of the loop runs inside each record's process span."""
+        records: Iterator[Any] = self._self_face.iterate(bare(self.__wrapped__, "__iter__"), (), {})
+        return records
+
+    def __next__(self) -> Any:
+        """Return the next record, whose process span is current until the one after is asked for, or `close()`."""
+        return self._self_face.next(bare(self.__wrapped__, "__next__"), (), {})
+
+    def poll(self, *args: Any, **kwargs: Any) -> Any:
+        """Return records as `KafkaConsumer.poll` does; iterating its lists runs inside each record's process span."""
+        return self._self_face.poll(bare(self.__wrapped__, "poll"), args, kwargs)
+
+    def process(self, record: Record) -> ProcessBlock:
+        """Make the process span of a record; for records that are handed to another thread or task, for example.
+
+        Args:
+            record: a record of this consumer.
+
+        Returns:
+            A context manager that yields the span, makes it current and records the exception of its body.
+
+        Raises:
+            TypeError: `record` is no consumed record.
+        """
+        return process_block(self._self_face.process, record)
+
+    def process_batch(self, records: Collection[Record] | Mapping[Any, Sequence[Record]]) -> ProcessBlock:
+        """Make one process span for a batch of this consumer's records.
+
+        Args:
+            records: records, or what `poll()` returned; an empty batch gets no span.
+
+        Returns:
+            A context manager that yields the span, makes it current and records the exception of its body.
+
+        Raises:
+            TypeError: `records` has something in it that is no consumed record.
+        """
+        return process_batch_block(self._self_face.process, records)
+
+    def subscribe(self, *args: Any, **kwargs: Any) -> Any:
+        """Subscribe as `KafkaConsumer.subscribe` does, and note which partitions are assigned and when."""
+        return self._self_face.subscribe(bare(self.__wrapped__, "subscribe"), args, kwargs)
+
+    def assign(self, *args: Any, **kwargs: Any) -> Any:
+        """Assign partitions as `KafkaConsumer.assign` does, and note which and when."""
+        return self._self_face.assign(bare(self.__wrapped__, "assign"), args, kwargs)
+
+    def commit(self, *args: Any, **kwargs: Any) -> Any:
+        """Commit as `KafkaConsumer.commit` does, inside a span where there is one around it."""
+        return self._self_face.commit(bare(self.__wrapped__, "commit"), args, kwargs)
+
+    def commit_async(self, *args: Any, **kwargs: Any) -> Any:
+        """Commit as `KafkaConsumer.commit_async` does; the span ends when the broker has answered."""
+        return self._self_face.commit_async(bare(self.__wrapped__, "commit_async"), args, kwargs)
+
+
+class ConsumerFace:
+    """The traced calls of one `KafkaConsumer`.
+
+    Each takes the consumer's own method, bound, and the arguments; none of them is kept.
+
+    Args:
+        consumer: whose configuration is read, and whose subscription is adopted.
+        options: its options.
+        before: what traced it until now, whose history goes on.
+    """
+
+    def __init__(self, consumer: Any, options: ConsumerOptions, before: "ConsumerFace | None" = None) -> None:
+        present = rebalance_listener(consumer)
+        ours = present if isinstance(present, RebalanceListener) else None
+        self._client = KafkaPythonClient(consumer)
+        telemetry = Telemetry(options, self._client)
+        if ours:
+            self.history = ours.rebalances.history
+        else:
+            self.history = before.history if before else WaitHistory(telemetry.now())
+        self.dispatcher = Dispatcher(Contexts(telemetry), options, self.history)
+        self._telemetry = telemetry
+        self._rebalances = Rebalances(self.history, self.process)
+        self._commits = Commits(telemetry, options)
+        self._adopt(consumer, ours.listener if ours else present)
+        count_auto_commits(consumer, self._commits)
+
+    @property
+    def process(self) -> ProcessOperation:
+        """The process operation of the consumer."""
+        return self.dispatcher.process
+
+    def _adopt(self, consumer: Any, listener: object) -> None:
+        """Listen to the rebalances of a consumer that has subscribed already, without subscribing again."""
+        self.history.has_listener = (
+            has_group_subscription(consumer) is True
+            and replace_rebalance_listener(consumer, listen(self._rebalances, listener)) is True
+        )
+
+    @traces("__iter__")
+    def iterate(self, iterate: Call, _: Args, __: KwArgs) -> "RecordIterator":
+        """Iterate records; the body of the loop runs inside each record's process span."""
+        self.dispatcher.end_open()
+        consumer, records = self._client.get(), iterate()
+        return RecordIterator(self.dispatcher, bare(consumer, "__next__") if records is consumer else records.__next__)
+
+    @traces("__next__")
+    def next(self, advance: Call, _: Args, __: KwArgs) -> Any:
+        """Return the next record, whose process span is current until the one after is asked for, or `close()`."""
+        iterator = RecordIterator(self.dispatcher, advance)
+        record = next(iterator)
+        iterator.release()
+        return record
+
+    @traces("poll")
+    def poll(self, poll: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Return records; iterating its lists runs inside each record's process span."""
+        started = self.dispatcher.fetching()
+        try:
+            polled = poll(*args, **kwargs)
+        except BaseException as error:
+            self.dispatcher.failed(error, started)
+            raise
+        return self.dispatcher.polled(polled, started)
+
+    @traces("subscribe")
+    def subscribe(self, subscribe: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Subscribe, and note which partitions are assigned and when."""
+        if not _takes_listener(subscribe):
+            self.history.has_listener = False
+            return subscribe(*args, **kwargs)
+        if len(args) > _LISTENER:
+            listener = listen(self._rebalances, args[_LISTENER])
+            result = subscribe(*args[:_LISTENER], listener, *args[_LISTENER + 1 :], **kwargs)
+        else:
+            listener = listen(self._rebalances, kwargs.get("listener"))
+            result = subscribe(*args, **{**kwargs, "listener": listener})
+        self.history.has_listener = True
+        return result
+
+    @traces("assign")
+    def assign(self, assign: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Assign partitions, and note which and when."""
+        result = assign(*args, **kwargs)
+        self.history.update(self._client.assignment(), self._telemetry.now())
+        self.history.has_listener = True
+        return result
+
+    @traces("commit")
+    def commit(self, commit: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Commit, inside a span where there is one around it."""
+        return call_inside(self._commits.begin(_offsets_of(args, kwargs)), commit, args, kwargs)
+
+    @traces("commit_async")
+    def commit_async(self, commit_async: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Commit; the span ends when the broker has answered, before the user's callback is called."""
+        given = args[_CALLBACK] if len(args) > _CALLBACK else kwargs.get("callback")
+        known = len(args) <= _CALLBACK + 1 and (given is None or callable(given))
+        begun = self._commits.begin(_offsets_of(args, kwargs)) if known else None
+        if begun is None:
+            return commit_async(*args, **kwargs)
+        callback = given or user_commit_callback(self._client.get())
+
+        def settled(offsets: Any, response: Any) -> Any:
+            if isinstance(response, BaseException):
+                begun.failed(response)
+            else:
+                begun.acknowledged(response)
+            return None if callback is None else callback(offsets, response)
+
+        try:
+            return commit_async(*args[:_CALLBACK], **{**kwargs, "callback": settled})
+        except BaseException as error:
+            begun.failed(error)
+            raise
+
+    @traces("close")
+    def close(self, close: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Close the consumer, then end the spans that are still open, also where closing raises."""
+        try:
+            return close(*args, **kwargs)
+        finally:
+            self.end()
+
+    def stop(self) -> None:
+        """Trace no more: iterators that live on hand over their records without spans."""
+        self.dispatcher.stop()
+
+    def end(self) -> None:
+        """End every span that is open."""
+        self.dispatcher.end_open()
+        self._commits.end_all()
+        self._telemetry.guard.call("close", None, self.history.spent.stop, self._telemetry.now())
+
+
+class RecordIterator(Iterator[Any]):
+    """Iterates the records of a consumer, the body of the loop inside each record's process span.
+
+    Unlike a generator it goes on after a StopIteration or an error, as the consumer itself does.
+
+    Args:
+        dispatcher: of the consumer.
+        advance: returns its next record.
+    """
+
+    __slots__ = ("_advance", "_dispatcher", "_open")
+
+    def __init__(self, dispatcher: Dispatcher, advance: Callable[[], Any]) -> None:
+        self._dispatcher = dispatcher
+        self._advance = advance
+        self._open: OpenSpan | None = None
+
+    def __next__(self) -> Any:
+        """Return the next record, whose process span is current until the one after is asked for."""
+        dispatcher = self._dispatcher
+        if dispatcher.stopped:
+            return self._advance()
+        started = dispatcher.fetching()
+        try:
+            record = self._advance()
+        except BaseException as error:
+            dispatcher.failed(error, started)
+            raise
+        self._open = dispatcher.received(record, started)
+        return record
+
+    def release(self) -> None:
+        """Leave the span of the last record open when this is dropped."""
+        self._open = None
+
+    def __del__(self) -> None:
+        """End the span of the last record where the loop was left."""
+        end_dropped(self._open)
+
+
+def _offsets_of(args: Args, kwargs: KwArgs) -> Any:
+    return args[0] if args else kwargs.get("offsets")
+
+
+def _takes_listener(subscribe: Any) -> bool:
+    with suppress(TypeError, ValueError):
+        return "listener" in inspect.signature(subscribe).parameters
+    return False

@@ -1,0 +1,214 @@
+"""Facts that a kafka-python client has and does not offer: the one module that reads its private attributes.
+
+Every read may fail, with another release of kafka-python or with a client that is a fake, and then the fact is left
+out.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+from weakref import ref
+
+from kafka import TopicPartition
+from kafka.errors import BrokerResponseError
+
+from otelkafka._protocols import NoClient, Server
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_COMMIT_CALLBACK = "default_offset_commit_callback"
+MINIMUM_VERSION_WITH_HEADERS = (0, 11)
+
+
+def _fact(read: Callable[P, T]) -> Callable[P, T | None]:
+    @wraps(read)
+    def fact(*args: P.args, **kwargs: P.kwargs) -> T | None:
+        try:
+            return read(*args, **kwargs)
+        except Exception:  # noqa: BLE001 (a client that does not have this is no failure)
+            return None
+
+    return fact
+
+
+class KafkaPythonClient:
+    """A `KafkaProducer` or `KafkaConsumer` as the engine sees it.
+
+    The client itself is held weakly: a cycle would delay its end.
+
+    Args:
+        client: the producer or the consumer.
+
+    Attributes:
+        get: returns the client; None where it has been dropped.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.get = _reference_to(client)
+        self._config: dict[str, Any] = _config(client) or {}
+        self._cluster = _cluster_of_producer(client) or _cluster_of_consumer(client)
+        self.client_id: str | None = _text(self._config.get("client_id"))
+        self.group: str | None = _text(self._config.get("group_id"))
+        self._bootstrap: Server | None = _bootstrap(self._config)
+        self.bootstrap_servers: list[str] = _hosts(self._config) or []
+
+    @property
+    def takes_headers(self) -> bool:
+        """Whether the broker's message format has headers."""
+        version = self._config.get("api_version")
+        return not isinstance(version, tuple) or version >= MINIMUM_VERSION_WITH_HEADERS
+
+    @property
+    def is_transactional(self) -> bool:
+        """Whether a producer has transactions; also where it is a fake without a configuration."""
+        return not self._config or self._config.get("transactional_id") is not None
+
+    @property
+    def cluster_id(self) -> str | None:
+        """The id of the cluster, which kafka-python knows since 2.1."""
+        return _text(getattr(self._cluster, "cluster_id", None))
+
+    def server(self, topic: str | None, partition: int | None) -> Server | None:
+        """Return the leader of the partition if it is known, else the first bootstrap server."""
+        if topic is None or partition is None or self._cluster is None:
+            return self._bootstrap
+        return _leader(self._cluster, topic, partition) or self._bootstrap
+
+    def highwater(self, topic: str, partition: int) -> int | None:
+        """Return the offset of the next record that will be written to the partition, as the client knows it."""
+        try:
+            mark = self.get().highwater(TopicPartition(topic, partition))
+        except Exception:  # noqa: BLE001 (once a record: in one call)
+            return None
+        return mark if isinstance(mark, int) else None
+
+    def assignment(self) -> set[tuple[str, int]] | None:
+        """Return the partitions that the consumer is assigned now."""
+        return _assignment(self.get())
+
+    def topics(self) -> set[str] | None:
+        """Return the topics that the consumer is subscribed to or assigned partitions of."""
+        return _topics(self.get())
+
+    @staticmethod
+    def error_name(error: BaseException) -> str | None:
+        """Return Kafka's name of an error that a broker responded with."""
+        return error.message if isinstance(error, BrokerResponseError) and isinstance(error.message, str) else None
+
+
+NoClient.error_names.append(KafkaPythonClient.error_name)
+
+
+def _reference_to(client: Any) -> Callable[[], Any]:
+    try:
+        return ref(client)
+    except TypeError:  # a fake whose slots leave no room for a weak reference
+        return lambda: client
+
+
+@_fact
+def _assignment(consumer: Any) -> set[tuple[str, int]]:
+    return {(each.topic, each.partition) for each in consumer.assignment()}
+
+
+@_fact
+def _topics(consumer: Any) -> set[str]:
+    return set(consumer.subscription() or {each.topic for each in consumer.assignment()})
+
+
+@_fact
+def has_group_subscription(consumer: Any) -> bool:
+    """Return whether partitions are assigned to the consumer by its group."""
+    return bool(consumer._subscription.partitions_auto_assigned())
+
+
+@_fact
+def rebalance_listener(consumer: Any) -> object:
+    """Return the listener of the consumer's subscription; None where there is none."""
+    return getattr(consumer._subscription, _listener_attribute(consumer))
+
+
+@_fact
+def replace_rebalance_listener(consumer: Any, listener: object) -> bool:
+    """Put `listener` in the place of the one that the subscription has; True where that was possible."""
+    setattr(consumer._subscription, _listener_attribute(consumer), listener)
+    return True
+
+
+@_fact
+def commit_callback(consumer: Any) -> Any:
+    """Return the callback of a consumer for commits that have no callback of their own, automatic ones for example."""
+    return consumer._coordinator.config[_COMMIT_CALLBACK]
+
+
+@_fact
+def replace_commit_callback(consumer: Any, callback: object) -> bool:
+    """Put `callback` in its place; True where that was possible."""
+    consumer._coordinator.config[_COMMIT_CALLBACK] = callback
+    return True
+
+
+@_fact
+def batch_index(future: Any) -> int:
+    """Return where in its batch the record of a future lies; -1 where the client itself refused it."""
+    index: int = future.args[0]
+    return index
+
+
+def _listener_attribute(consumer: Any) -> str:
+    for name in ("rebalance_listener", "listener"):
+        if hasattr(consumer._subscription, name):
+            return name
+    msg = "this release of kafka-python keeps the rebalance listener elsewhere"
+    raise AttributeError(msg)
+
+
+@_fact
+def _config(client: Any) -> dict[str, Any]:
+    config = client.config
+    return config if isinstance(config, dict) else {}
+
+
+@_fact
+def _cluster_of_producer(client: Any) -> Any:
+    return client._metadata
+
+
+@_fact
+def _cluster_of_consumer(client: Any) -> Any:
+    cluster = getattr(client, "_cluster", None)
+    return client._client.cluster if cluster is None else cluster
+
+
+@_fact
+def _leader(cluster: Any, topic: str, partition: int) -> Server | None:
+    broker = cluster.broker_metadata(cluster.leader_for_partition(TopicPartition(topic, partition)))
+    return Server(broker.host, broker.port)
+
+
+@_fact
+def _bootstrap(config: dict[str, Any]) -> Server | None:
+    return _parse(_bootstrap_servers(config)[0])
+
+
+@_fact
+def _hosts(config: dict[str, Any]) -> list[str]:
+    servers = [_parse(each) for each in _bootstrap_servers(config)]
+    return [f"{each.address}:{each.port}" if each.port else each.address for each in servers if each is not None]
+
+
+def _bootstrap_servers(config: dict[str, Any]) -> list[str]:
+    servers = config["bootstrap_servers"]
+    return servers.split(",") if isinstance(servers, str) else list(servers)
+
+
+def _parse(server: str) -> Server | None:
+    # A scheme or credentials in the URL must not get into the telemetry, whatever a password is made of.
+    parts = urlsplit("//" + server.strip().rpartition("://")[2].rpartition("@")[2])
+    return Server(parts.hostname, parts.port) if parts.hostname else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,108 @@
+"""The user's listeners and callbacks, with what is recorded around them: rebalances and commits."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import kafka
+from kafka import ConsumerRebalanceListener
+
+from otelkafka._clients.kafka_python.facts import commit_callback, replace_commit_callback
+from otelkafka._consuming.commits import Commits
+from otelkafka._consuming.rebalances import Rebalances
+
+
+def listen(rebalances: Rebalances, listener: object) -> Any:
+    """Return a listener that records rebalances and calls the user's; what is no listener, for Kafka to refuse."""
+    known = (ConsumerRebalanceListener, getattr(kafka, "AsyncConsumerRebalanceListener", ConsumerRebalanceListener))
+    if listener is not None and not isinstance(listener, known):
+        return listener
+    is_async = known[1] is not known[0] and any(
+        inspect.iscoroutinefunction(getattr(listener, name, None))
+        for name in ("on_partitions_assigned", "on_partitions_revoked", "on_partitions_lost")
+    )
+    return AsyncRebalanceListener(rebalances, listener) if is_async else RebalanceListener(rebalances, listener)
+
+
+class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Records the rebalances of a consumer, and calls the user's listener inside of each; kafka-python calls it.
+
+    Args:
+        rebalances: of the consumer.
+        listener: the user's; None for none.
+    """
+
+    def __init__(self, rebalances: Rebalances, listener: Any = None) -> None:
+        self.rebalances = rebalances
+        self.listener = listener
+
+    def on_partitions_assigned(self, assigned: Iterable[Any]) -> Any:
+        """Record it, and call the user's listener."""
+        with self.rebalances.rebalance("assign", assigned):
+            return None if self.listener is None else self.listener.on_partitions_assigned(assigned)
+
+    def on_partitions_revoked(self, revoked: Iterable[Any]) -> Any:
+        """Record it, and call the user's listener."""
+        with self.rebalances.rebalance("revoke", revoked):
+            return None if self.listener is None else self.listener.on_partitions_revoked(revoked)
+
+    def on_partitions_lost(self, lost: Iterable[Any]) -> Any:
+        """Record it, and call the user's listener."""
+        with self.rebalances.rebalance("lose", lost):
+            return None if self.listener is None else self.listener.on_partitions_lost(lost)
+
+
+class AsyncRebalanceListener(RebalanceListener):
+    """The same for a user's listener with async methods, which kafka-python awaits since 3.0."""
+
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        """Record it, and call the user's listener."""
+        with self.rebalances.rebalance("assign", assigned):
+            await _awaited(self.listener.on_partitions_assigned(assigned))
+
+    async def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
+        """Record it, and call the user's listener."""
+        with self.rebalances.rebalance("revoke", revoked):
+            await _awaited(self.listener.on_partitions_revoked(revoked))
+
+    async def on_partitions_lost(self, lost: Iterable[Any]) -> None:
+        """Record it, and call the user's listener."""
+        with self.rebalances.rebalance("lose", lost):
+            await _awaited(self.listener.on_partitions_lost(lost))
+
+
+async def _awaited(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result
+
+
+class AutoCommits:
+    """Counts the automatic commits of a consumer, after the user's callback was called; kafka-python calls it.
+
+    Args:
+        callback: the user's, or kafka-python's own.
+        commits: of the consumer.
+    """
+
+    def __init__(self, callback: Callable[[Any, Any], Any], commits: Commits) -> None:
+        self.callback = callback
+        self._commits = commits
+
+    def __call__(self, offsets: Any, response: Any) -> Any:
+        """Call the user's callback, and count."""
+        try:
+            return self.callback(offsets, response)
+        finally:
+            self._commits.count_automatic(offsets, response if isinstance(response, BaseException) else None)
+
+
+def count_auto_commits(consumer: Any, commits: Commits) -> None:
+    """Count the automatic commits of a consumer, where it has a callback for them."""
+    callback = user_commit_callback(consumer)
+    if callback is not None:
+        replace_commit_callback(consumer, AutoCommits(callback, commits))
+
+
+def user_commit_callback(consumer: Any) -> Any:
+    """Return the callback that a consumer calls where `commit_async()` is given none."""
+    present = commit_callback(consumer)
+    return present.callback if isinstance(present, AutoCommits) else present

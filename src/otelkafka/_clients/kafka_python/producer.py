@@ -1,0 +1,239 @@
+"""The producer of kafka-python, wrapped or patched: each call of it stands here, between the engine's begin and end."""
+
+from collections.abc import Callable
+from functools import partial, update_wrapper
+from typing import Any
+
+from kafka.errors import MessageSizeTooLargeError
+from opentelemetry.trace import Span
+
+from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traces
+from otelkafka._clients.kafka_python.facts import KafkaPythonClient, batch_index
+from otelkafka._clients.proxy import TracedClient
+from otelkafka._context.current import attach
+from otelkafka._context.propagation import Contexts
+from otelkafka._producing import transactions
+from otelkafka._producing.send import Message, Send, Sends
+from otelkafka._producing.transactions import Kind, Transactions
+from otelkafka._telemetry.telemetry import Telemetry
+from otelkafka.headers import Headers
+from otelkafka.options import Options, ProducerOptions, for_producer
+
+_HEADERS = Message._fields.index("headers")
+"""Where `send()` has them among its positional arguments."""
+_OFFSETS = "offsets"
+
+ProduceHook = Callable[[Span, Any, Any], None]
+
+
+def wrap_producer(producer: Any, options: Options | None = None) -> "TracedProducer":
+    """Trace what a producer sends.
+
+    Args:
+        producer: a `KafkaProducer`, or anything with its `send()`; one that is wrapped already is not wrapped twice.
+        options: `ProducerOptions`, or `Options`; None for the defaults.
+
+    Returns:
+        A proxy that is used as the producer itself, and passes `isinstance` as one.
+
+    Raises:
+        TypeError: `producer` is no producer, or `options` are not those of one.
+    """
+    checked = for_producer(options)
+    if isinstance(producer, TracedProducer):
+        before = producer._self_face
+        return TracedProducer(producer.__wrapped__, checked, ProducerFace(producer.__wrapped__, checked, before))
+    if isinstance(producer, type) or not callable(getattr(producer, "send", None)):
+        msg = f"wrap_producer({type(producer).__name__}): give a KafkaProducer, or an object with its send()"
+        raise TypeError(msg)
+    return TracedProducer(producer, checked, ProducerFace(producer, checked))
+
+
+class TracedProducer(TracedClient):
+    """A `KafkaProducer` whose sends are traced; made by `wrap_producer`."""
+
+    def __init__(self, producer: Any, options: ProducerOptions, face: "ProducerFace") -> None:
+        super().__init__(producer, options, wrap_producer, face)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the producer has by this name, a call of a transaction traced (old releases lack them)."""
+        found = getattr(self.__wrapped__, name)
+        if name not in _TRANSACTION_CALLS:
+            return found
+        producer, method = self.__wrapped__, getattr(self._self_face, name)
+        return update_wrapper(lambda *args, **kwargs: method(bare(producer, name), args, kwargs), found)
+
+    def send(self, *args: Any, **kwargs: Any) -> Any:
+        """Send a record inside a span, as `KafkaProducer.send` does, and return its future."""
+        return self._self_face.send(bare(self.__wrapped__, "send"), args, kwargs)
+
+
+class ProducerFace:
+    """The traced calls of one `KafkaProducer`.
+
+    Each takes the producer's own method, bound, and the arguments; none of them is kept.
+
+    Args:
+        producer: whose configuration is read.
+        options: its options.
+        before: what traced it until now, whose sends may still be in flight.
+        produce_hook: called with the span and the arguments of `send()` before it is called.
+    """
+
+    def __init__(
+        self,
+        producer: object,
+        options: ProducerOptions,
+        before: "ProducerFace | None" = None,
+        produce_hook: ProduceHook | None = None,
+    ) -> None:
+        self._telemetry = Telemetry(options, KafkaPythonClient(producer))
+        self._transactions = Transactions(self._telemetry)
+        self._sends: Sends = Sends(
+            Contexts(self._telemetry), options, self._transactions, None if before is None else before._sends
+        )
+        self._produce_hook = produce_hook
+
+    @traces("send")
+    def send(self, send: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Call `send` inside a span, with headers that carry it.
+
+        What `send` returns and raises passes through unchanged. A record that only our header made too large is sent
+        once more as the caller gave it, so that its serializers run again.
+        """
+        hook = None if self._produce_hook is None else partial(_call_hook, self._produce_hook, args, kwargs)
+        try:
+            begun = self._sends.begin(*args, **kwargs, hook=hook)
+        except TypeError:  # arguments that `send()` refuses, or that only a subclass of the producer knows
+            message = _message_of(args, kwargs)
+            begun = None if message is None else self._sends.begin(*message, hook=hook)
+        if begun is None:
+            return send(*args, **kwargs)
+        try:
+            attach(begun.context)
+            if begun.headers is None:
+                future = send(*args, **kwargs)
+            else:
+                try:
+                    if len(args) > _HEADERS or "headers" in kwargs:
+                        future = _send_with(begun.headers, send, args, kwargs)
+                    else:
+                        future = send(*args, headers=begun.headers, **kwargs)
+                    is_too_large = getattr(future, "is_done", False) is True and _is_too_large(future)
+                except MessageSizeTooLargeError:
+                    is_too_large = True
+                if is_too_large:
+                    future = _send_again(begun, send, args, kwargs)
+        except BaseException as error:
+            begun.failed(error)
+            raise
+        finally:
+            attach(begun.outside)
+        if begun.is_followed:
+            self._telemetry.guard.call("send", None, _follow, begun, future)
+        return future
+
+    @traces("close")
+    def close(self, close: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Close the producer, then end the spans that are still open, also where closing raises."""
+        try:
+            return close(*args, **kwargs)
+        finally:
+            self.end()
+
+    @traces("init_transactions")
+    def init_transactions(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Initialize transactions; a span only where it fails."""
+        return self._transact(transactions.INIT, call, args, kwargs)
+
+    @traces("begin_transaction")
+    def begin_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Begin a transaction; a span only where it fails."""
+        return self._transact(transactions.BEGIN, call, args, kwargs)
+
+    @traces("send_offsets_to_transaction")
+    def send_offsets_to_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Send offsets to a transaction, inside a span where there is one around it."""
+        return self._transact(transactions.SEND_OFFSETS, call, args, kwargs)
+
+    @traces("commit_transaction")
+    def commit_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Commit a transaction inside a span."""
+        return self._transact(transactions.COMMIT, call, args, kwargs)
+
+    @traces("abort_transaction")
+    def abort_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Abort a transaction inside a span."""
+        return self._transact(transactions.ABORT, call, args, kwargs)
+
+    def end(self) -> None:
+        """End every span that is open."""
+        self._sends.end_all()
+
+    def stop(self) -> None:
+        """Trace no more; what is in flight ends when its future does."""
+
+    def _transact(self, kind: Kind, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        offsets = args[0] if args else kwargs.get(_OFFSETS)
+        return call_inside(self._transactions.begin(kind, offsets), call, args, kwargs)
+
+
+_TRANSACTION_CALLS = frozenset(
+    (
+        "init_transactions",
+        "begin_transaction",
+        "send_offsets_to_transaction",
+        "commit_transaction",
+        "abort_transaction",
+    )
+)
+
+
+def _call_hook(hook: ProduceHook, args: Args, kwargs: KwArgs, span: Span) -> None:
+    hook(span, args, kwargs)
+
+
+def _message_of(args: Args, kwargs: KwArgs) -> Message | None:
+    """Return those of the arguments that every producer knows; None where `send()` will refuse them."""
+    try:
+        return Message(*args, **{name: kwargs[name] for name in kwargs if name in Message._fields})
+    except TypeError:
+        return None
+
+
+def _send_with(headers: Headers, send: Call, args: Args, kwargs: KwArgs) -> Any:
+    """Call `send` with these headers in the place of the caller's."""
+    if len(args) > _HEADERS:
+        return send(*args[:_HEADERS], headers, *args[_HEADERS + 1 :], **kwargs)
+    return send(*args, **{**kwargs, "headers": headers})
+
+
+def _send_again(begun: Send, send: Call, args: Args, kwargs: KwArgs) -> Any:
+    """Send a record that was too large with our header as the caller gave it."""
+    future = send(*args, **kwargs)
+    if not _is_too_large(future):
+        begun.sent_without_context()
+    return future
+
+
+def _is_too_large(future: Any) -> bool:
+    """Return whether the client itself refused the record for its size; releases before 3.0 do so by the future.
+
+    What a broker has refused, however soon, lay in a batch.
+    """
+    if getattr(future, "is_done", False) is not True or not isinstance(future.exception, MessageSizeTooLargeError):
+        return False
+    index = batch_index(future)
+    return index is None or index < 0
+
+
+def _follow(begun: Send, future: Any) -> None:
+    """End the send when its future does."""
+    if not begun.returned():
+        return
+    try:
+        future.add_callback(begun.acknowledged)
+        future.add_errback(begun.failed)
+    except Exception:
+        begun.failed(None)
+        raise

@@ -1,0 +1,121 @@
+"""Zero code: the methods of a face in the place of a client class's own."""
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from weakref import finalize
+
+from otelkafka._clients.calls import (
+    CALLS_ITSELF,
+    MARK,
+    Call,
+    bound,
+    is_contrib,
+    is_inside,
+    traced_methods,
+    without_contrib,
+)
+
+_logger = logging.getLogger("otelkafka")
+
+_MISSING = object()
+_CALLED_BY_ITSELF = frozenset(CALLS_ITSELF.values())
+
+
+class Patch:
+    """The traced methods of one class.
+
+    Args:
+        patched: the class.
+        face: traces one of its instances; methods that this release of the client lacks are left out.
+        make_face: makes the face of an instance.
+    """
+
+    def __init__(self, patched: type, face: type, make_face: Callable[[Any], Any]) -> None:
+        self._class = patched
+        self._traced = {name: method for name, method in traced_methods(face).items() if hasattr(patched, name)}
+        self._make_face = make_face
+        self._faces: dict[int, Any] = {}  # by the id of a client that lives
+        self._lock = threading.RLock()  # garbage that is collected here may close another client
+        self._before: dict[str, Any] = {}
+        self._mine: dict[str, Any] = {}
+        self._warned = False
+
+    def apply(self) -> None:
+        """Put the traced methods in the place of the class's own."""
+        for name, method in self._traced.items():
+            self._before[name] = self._class.__dict__.get(name, _MISSING)
+            self._mine[name] = self._make_traced(name, getattr(self._class, name), method)
+            setattr(self._class, name, self._mine[name])
+
+    def remove(self) -> None:
+        """Leave the class as it was; what somebody else has put over ours stays, and finds it idle."""
+        mine, self._mine = self._mine, {}
+        for name, before in self._before.items():
+            present: Any = self._class.__dict__.get(name)
+            if is_contrib(present) and present.__wrapped__ is mine[name]:
+                present.__wrapped__ = mine[name].__wrapped__
+            if present is not mine[name]:
+                continue
+            if before is _MISSING:
+                delattr(self._class, name)
+            else:
+                setattr(self._class, name, before)
+        for face in list(self._faces.values()):
+            face.stop()
+        self._faces.clear()
+
+    def face_of(self, client: Any) -> Any:
+        """Return the face of a client, from its first call on."""
+        found = self._faces.get(id(client))
+        if found is None:
+            with self._lock:
+                found = self._faces.get(id(client))
+                if found is None:
+                    found = self._make_face(client)
+                    finalize(client, self._faces.pop, id(client), None).atexit = False
+                    self._faces[id(client)] = found
+        return found
+
+    def _make_traced(self, name: str, own: Any, method: Call) -> Any:
+        original = without_contrib(own)
+        if original is not own:
+            self._warn()
+
+        @wraps(original)
+        def traced(client: Any, *args: Any, **kwargs: Any) -> Any:
+            if (name in _CALLED_BY_ITSELF and is_inside(client)) or not self._is_ours(name):
+                return original(client, *args, **kwargs)
+            try:
+                face = self.face_of(client)
+            except Exception:  # noqa: BLE001 (whatever this client is, its call goes on)
+                face = None
+            if face is None:  # and out here, so that what it raises has no other error as its context
+                return original(client, *args, **kwargs)
+            return method(face, bound(client, name, original), args, kwargs)
+
+        setattr(traced, MARK, self)
+        return traced
+
+    def _is_ours(self, name: str) -> bool:
+        """Return whether to trace: not after removal, and not inside contrib's wrapper, which is put aside."""
+        mine = self._mine.get(name)
+        if mine is None:
+            return False
+        present = self._class.__dict__.get(name)
+        if present is mine or not is_contrib(present):
+            return True
+        setattr(self._class, name, mine)
+        self._warn()
+        return False
+
+    def _warn(self) -> None:
+        if not self._warned:
+            self._warned = True
+            _logger.warning(
+                "otelkafka and opentelemetry-instrumentation-kafka-python both instrument %s: otelkafka traces. To "
+                "choose, set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS to kafka, or to otelkafka.",
+                self._class.__name__,
+            )

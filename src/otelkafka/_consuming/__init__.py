@@ -1,0 +1,1 @@
+"""What is recorded of a consumer: records, their processing, commits and rebalances. No client is called here."""

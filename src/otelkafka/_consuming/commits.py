@@ -1,0 +1,116 @@
+"""The commits of a consumer: a span inside of what is processed, and a measure of each."""
+
+from typing import Any
+
+from opentelemetry import context as context_api
+from opentelemetry import trace
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
+
+from otelkafka._context.current import is_suppressed
+from otelkafka._telemetry import semconv
+from otelkafka._telemetry.destination import Destination, destination_of_offsets
+from otelkafka._telemetry.in_flight import InFlight
+from otelkafka._telemetry.operation import Operation
+from otelkafka._telemetry.telemetry import Telemetry
+from otelkafka.options import ConsumerOptions
+
+_MOST_WAITING = 10_000
+
+
+class Commit:
+    """A commit that has begun.
+
+    Args:
+        commits: of the consumer.
+        destination: of what is committed.
+        partition: the one partition; None for several.
+        start: when it was called, Unix time in nanoseconds.
+        span: its span, or one that records nothing.
+    """
+
+    __slots__ = ("_commits", "destination", "partition", "span", "start")
+
+    def __init__(
+        self, commits: "Commits", destination: Destination, partition: int | None, start: int, span: Span
+    ) -> None:
+        self._commits = commits
+        self.destination = destination
+        self.partition = partition
+        self.start = start
+        self.span = span
+
+    def acknowledged(self, _: object = None) -> None:
+        """End it, if nothing has yet: the broker has answered."""
+        self._commits.end(self, None)
+
+    def failed(self, error: BaseException | None) -> None:
+        """End it, if nothing has yet, with an error."""
+        self._commits.end(self, error)
+
+
+class Commits:
+    """The commits of one consumer.
+
+    Args:
+        telemetry: of the consumer.
+        options: of the consumer.
+    """
+
+    def __init__(self, telemetry: Telemetry, options: ConsumerOptions) -> None:
+        self._telemetry = telemetry
+        self._options = options
+        self._operation = Operation(telemetry, "commit", semconv.TYPE_SETTLE, SpanKind.CLIENT)
+        self._waiting = InFlight("the consumer was closed before the broker acknowledged the commit")
+
+    def begin(self, offsets: Any) -> Commit | None:
+        """Start a commit; None where telemetry is suppressed.
+
+        Args:
+            offsets: from partitions to offsets; None for all that is assigned.
+        """
+        if is_suppressed():
+            return None
+        start = self._telemetry.now()
+        contained = self._telemetry.guard.call
+        nowhere = (self._telemetry.destinations.of(set()), None)
+        destination, partition = contained("commit", nowhere, self._destination_of, offsets)
+        span = contained("commit", INVALID_SPAN, self._start, destination, partition, start)
+        commit = Commit(self, destination, partition, start, span)
+        if not self._waiting.add(commit, _MOST_WAITING):
+            self._finish(commit, None)
+        return commit
+
+    def end(self, commit: Commit, error: BaseException | None) -> None:
+        """End a commit, unless another thread was first."""
+        if self._waiting.remove(commit):
+            self._finish(commit, error)
+
+    def end_all(self) -> None:
+        """End every commit that still waits: the consumer is closed."""
+        self._waiting.end_all()
+
+    def count_automatic(self, offsets: Any, error: BaseException | None) -> None:
+        """Count a commit that the consumer made by itself, by its result."""
+        if not is_suppressed():
+            self._telemetry.guard.call("commit", None, self._count_automatic, offsets, error)
+
+    def _count_automatic(self, offsets: Any, error: BaseException | None) -> None:
+        instruments = self._telemetry.instruments
+        if instruments is not None:
+            destination, partition = destination_of_offsets(self._telemetry.destinations.of, offsets)
+            self._operation.series(destination, partition, error).total(instruments.auto_commits).add()
+
+    def _finish(self, commit: Commit, error: BaseException | None) -> None:
+        self._operation.finish(commit.start, commit.destination, commit.partition, commit.span, error)
+
+    def _start(self, destination: Destination, partition: int | None, start: int) -> Span:
+        ambient = context_api.get_current()
+        # Without a span around it a commit would be a trace of its own: a flood of traces with one span.
+        wanted = self._options.commit_spans and destination.traced
+        if not wanted or not trace.get_current_span(ambient).get_span_context().is_valid:
+            return INVALID_SPAN
+        return self._operation.start(ambient, destination, partition, start_time=start) or INVALID_SPAN
+
+    def _destination_of(self, offsets: Any) -> tuple[Destination, int | None]:
+        assigned = self._telemetry.client.assignment() or ()
+        return destination_of_offsets(self._telemetry.destinations.of, offsets, assigned)

@@ -1,0 +1,227 @@
+"""Processing in a block or a handler: `process()`, `process_batch()` and `wrap_handler()`."""
+
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+import wrapt
+from opentelemetry.trace import Span
+
+from otelkafka._consuming.dispatcher import PolledRecords
+from otelkafka._consuming.open_span import OpenSpan, open_spans, restore
+from otelkafka._consuming.process import ProcessOperation
+from otelkafka._context.propagation import Contexts
+from otelkafka._protocols import Record
+from otelkafka._telemetry.destination import MOST_KEPT
+from otelkafka._telemetry.telemetry import Telemetry
+from otelkafka.options import ConsumerOptions, Options, for_consumer
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+def process(record: Record, options: Options | None = None) -> "ProcessBlock":
+    """Make a process span for a record that no wrapped consumer is at hand for.
+
+    Args:
+        record: a consumed record.
+        options: `ConsumerOptions`, or `Options`; None for the defaults.
+
+    Returns:
+        A context manager that yields the span, makes it current and records the exception of its body. On a record
+        whose span is open already it yields that one, and records the exception there.
+
+    Raises:
+        TypeError: `record` is no consumed record, or `options` are not those of a consumer.
+    """
+    return process_block(_shared_operation(options), record)
+
+
+def process_batch(
+    records: Collection[Record] | Mapping[Any, Sequence[Record]], options: Options | None = None
+) -> "ProcessBlock":
+    """Make one process span for a batch of records that no wrapped consumer is at hand for.
+
+    Args:
+        records: consumed records, or what `poll()` returned; an empty batch gets no span.
+        options: `ConsumerOptions`, or `Options`; None for the defaults.
+
+    Returns:
+        A context manager that yields the span, makes it current and records the exception of its body. Lists that
+        came from `poll()` make no spans of their own any more.
+
+    Raises:
+        TypeError: `records` has something in it that is no consumed record, or `options` are not those of a consumer.
+    """
+    return process_batch_block(_shared_operation(options), records)
+
+
+@overload
+def wrap_handler(handler: Handler, options: Options | None = None) -> Handler: ...
+
+
+@overload
+def wrap_handler(handler: None = None, options: Options | None = None) -> Callable[[Handler], Handler]: ...
+
+
+def wrap_handler(handler: Any = None, options: Options | None = None) -> Any:
+    """Run a handler of records inside a process span, which records what it raises.
+
+    Args:
+        handler: a function or method, sync or async (a plain one that returns an awaitable is over when it has
+            returned that), one of whose arguments is a record, a list of records, or what
+            `poll()` returned. Left out, a decorator is returned: `@wrap_handler(options=...)`.
+        options: `ConsumerOptions`, or `Options`; None for the defaults.
+
+    Returns:
+        A handler that is called in the same way.
+
+    Raises:
+        TypeError: `handler` cannot be called, or `options` are not those of a consumer.
+    """
+    operation = _shared_operation(options)
+    if handler is None:
+        return lambda decorated: wrap_handler(decorated, options)
+    if isinstance(handler, _TracedHandler) or isinstance(getattr(handler, "_self_parent", None), _TracedHandler):
+        handler = handler.__wrapped__
+    if not callable(handler) and not isinstance(handler, staticmethod | classmethod):
+        msg = f"wrap_handler({type(handler).__name__}): give a function or method that takes a record or a list of them"
+        raise TypeError(msg)
+
+    def call(wrapped: Callable[..., Any], _: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        block = operation.telemetry.guard.call("wrap_handler", None, _block_for_arguments, operation, args, kwargs)
+        if block is None:
+            return wrapped(*args, **kwargs)
+        if _is_async(wrapped):
+            return _await_inside(block, wrapped, args, kwargs)
+        with block:
+            return wrapped(*args, **kwargs)
+
+    return _TracedHandler(handler, call)
+
+
+class ProcessBlock:
+    """A context manager around the processing of a record or a batch; yields its span.
+
+    Args:
+        open_span: opens it.
+        find_open: finds the span that is open for the record already, whose end is somebody else's.
+    """
+
+    __slots__ = ("_find_open", "_joined", "_open", "_open_span")
+
+    def __init__(self, open_span: Callable[[], OpenSpan], find_open: Callable[[], OpenSpan | None]) -> None:
+        self._open_span = open_span
+        self._find_open = find_open
+
+    def __enter__(self) -> Span:
+        """Open the span, make it current and return it."""
+        restore()
+        self._joined = self._find_open()
+        self._open = self._joined or self._open_span()
+        return self._open.span
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the span, with the error if there is one, which goes on."""
+        failure = None if isinstance(error, GeneratorExit) else error
+        if self._joined is None:
+            self._open.end(failure)
+        elif failure is not None:
+            self._joined.fail(failure)
+
+
+def process_block(operation: ProcessOperation, record: Record) -> ProcessBlock:
+    """Return what `process()` returns, with the operation of a consumer that is known."""
+    if not _is_record(record):
+        msg = f"process({type(record).__name__}): give one record as the consumer handed it over"
+        raise TypeError(msg)
+
+    return ProcessBlock(lambda: operation.open(record), lambda: _open_span_of(record))
+
+
+def process_batch_block(operation: ProcessOperation, records: Any) -> ProcessBlock:
+    """Return what `process_batch()` returns, with the operation of a consumer that is known."""
+    # A generator is refused: to check its records would leave none for the body.
+    batch = _flat(records) if isinstance(records, Collection) else None
+    if batch is None or not all(map(_is_record, batch)):
+        msg = f"process_batch({type(records).__name__}): give a list of records, or what poll() returned"
+        raise TypeError(msg)
+    return ProcessBlock(lambda: operation.open_batch(batch, records), lambda: _open_span_of(records))
+
+
+def _open_span_of(processed: object) -> OpenSpan | None:
+    """Return the span that is open here for a record, or for a batch in this very object."""
+    return next((each for each in open_spans() if each.record is processed), None)
+
+
+class _TracedHandler(wrapt.FunctionWrapper):  # type: ignore[misc,type-arg,unused-ignore]
+    """A handler that was wrapped, to be recognized when it is wrapped again."""
+
+
+def _shared_operation(options: Options | None) -> ProcessOperation:
+    """Return the one operation for calls without a client under these options."""
+    checked = for_consumer(options)
+    try:
+        return _cached_operation(checked)
+    except TypeError:  # a propagator or provider of the user's that cannot be hashed
+        return _operation_of_these(checked)
+
+
+@lru_cache(maxsize=64)
+def _cached_operation(options: ConsumerOptions) -> ProcessOperation:
+    return ProcessOperation(Contexts(Telemetry(options)), options, None)
+
+
+_unhashable: dict[int, ProcessOperation] = {}
+
+
+def _operation_of_these(options: ConsumerOptions) -> ProcessOperation:
+    """Return the one operation of options that are known by identity alone; it keeps them, and so that identity."""
+    found = _unhashable.get(id(options))
+    if found is None:
+        if len(_unhashable) >= MOST_KEPT:
+            _unhashable.clear()
+        operation = ProcessOperation(Contexts(Telemetry(options)), options, None)
+        found = _unhashable.setdefault(id(options), operation)
+    return found
+
+
+async def _await_inside(block: ProcessBlock, handler: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    with block:
+        return await handler(*args, **kwargs)
+
+
+def _is_async(handler: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+
+
+def _block_for_arguments(
+    operation: ProcessOperation, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> ProcessBlock | None:
+    for argument in (*args, *kwargs.values()):
+        if _is_record(argument):
+            return process_block(operation, argument)
+        if _is_batch(argument):
+            return process_batch_block(operation, argument)
+    return None
+
+
+def _is_record(value: object) -> bool:
+    return all(hasattr(value, name) for name in ("topic", "partition", "offset", "headers", "timestamp"))
+
+
+def _is_batch(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return bool(value) and all(map(_is_batch, value.values()))
+    return isinstance(value, list | tuple) and bool(value) and all(map(_is_record, value[:]))
+
+
+def _flat(records: Collection[Any]) -> list[Any]:
+    if isinstance(records, Mapping):
+        return [record for each in records.values() for record in _flat(each)]
+    if isinstance(records, PolledRecords):
+        records.take_dispatch()
+    return list(records)

@@ -1,0 +1,287 @@
+"""The dispatcher: it hands over a consumer's records one by one, from iteration or polled lists, each in its span."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from opentelemetry import context as context_api
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
+
+from otelkafka._consuming.open_span import OpenSpan, idle_span, innermost, restore
+from otelkafka._consuming.process import ProcessOperation
+from otelkafka._consuming.wait import Handover, WaitHistory
+from otelkafka._context.current import Attached, get_current, is_suppressed
+from otelkafka._context.propagation import Contexts
+from otelkafka._telemetry import attributes, clock, semconv
+from otelkafka._telemetry.attributes import Attributes
+from otelkafka._telemetry.links import add_creation_links
+from otelkafka._telemetry.operation import Operation
+from otelkafka.options import ConsumerOptions
+
+
+class Dispatcher:
+    """Hands over the records of one consumer, each in its process span where the options want that.
+
+    Around each call of the client's that fetches: `fetching()`, the call, then `received()`, `polled()` or `failed()`.
+
+    Args:
+        contexts: of the consumer.
+        options: of the consumer.
+        history: of the consumer's time.
+
+    Attributes:
+        process: the consumer's process operation.
+        stopped: whether iterators that live on hand over their records without spans.
+    """
+
+    def __init__(self, contexts: Contexts, options: ConsumerOptions, history: WaitHistory) -> None:
+        self.process = ProcessOperation(contexts, options, history)
+        self.history = history
+        self.stopped = False
+        self._contexts = contexts
+        self._telemetry = contexts.telemetry
+        self._client = contexts.telemetry.client
+        self._options = options
+        self._operation = Operation(self._telemetry, "poll", semconv.TYPE_RECEIVE, SpanKind.CLIENT)
+        self._dispatches = options.process != "manual"
+        self._iterated: OpenSpan | None = None
+
+    def fetching(self) -> int:
+        """Note that the consumer fetches from now on, and end the span of the record before.
+
+        Returns:
+            When, a Unix time in nanoseconds; for the call that comes after the client's.
+        """
+        try:
+            started = clock.now()
+        except Exception:  # noqa: BLE001 (whatever it is, the application must not get it)
+            started = self._telemetry.now()
+        if type(started) is not int:
+            started = self._telemetry.now()
+        iterated = self._iterated
+        if iterated is not None:
+            iterated.end(None, started)  # before it is forgotten: an interrupt in there leaves it to the next call
+            self._iterated = None
+        if innermost.get() is not None or type(get_current()) is Attached:
+            restore(self)
+        self.history.spent.entered = started
+        return started
+
+    def received(self, record: Any, started: int) -> OpenSpan | None:
+        """Note that the client has handed over a record, and open its process span.
+
+        Args:
+            record: the record.
+            started: what `fetching()` returned.
+
+        Returns:
+            None where the options want no span.
+        """
+        history, now = self.history, started
+        history.spent.entered = None
+        try:
+            now = clock.now()
+            if history.last_mark <= started <= now < history.next_mark:  # as `_note_fetch()`: it happens once a record
+                history.spent.fetched += now - started
+            else:
+                self._note_fetch(started, now)
+        except Exception as error:  # noqa: BLE001 (a record that was fetched must not be lost)
+            now = started
+            self._telemetry.guard.contain("time_ns", error)
+        if self._telemetry.instruments is not None:
+            self._telemetry.guard.call("next", None, self._count_one, record)
+        if not self._dispatches:
+            self._telemetry.guard.call("next", None, self._note_one, record, now)
+            return None
+        self._iterated = opened = self.process.open(record, self, None, now, is_fresh=True)
+        return opened
+
+    def polled(self, polled: Any, started: int) -> Any:
+        """Note that the client has handed over lists of records, and return what the application gets.
+
+        Args:
+            polled: lists of records, by partition.
+            started: what `fetching()` returned.
+
+        Returns:
+            The lists, so that iterating them dispatches, where the options want that; anything else as it is.
+        """
+        now = self._telemetry.now()
+        self._telemetry.guard.call("time_ns", None, self._note_fetch, started, now, is_poll=True)
+        return self._telemetry.guard.call("poll", polled, self._hand_over_lists, polled, started, now)
+
+    def failed(self, error: BaseException, started: int) -> None:
+        """Note that the client has raised.
+
+        Args:
+            error: what it raised; the end of an iteration is no failure.
+            started: what `fetching()` returned.
+        """
+        if isinstance(error, Exception) and not isinstance(error, StopIteration) and not is_suppressed():
+            self._telemetry.guard.call("poll", None, self._record_failure, started, error)
+        self._telemetry.guard.call("time_ns", None, self._note_fetch, started, self._telemetry.now())
+
+    def open_listed(self, record: Any, handover: Handover, now: int | None) -> OpenSpan:
+        """Open the process span of a record from a polled list."""
+        if innermost.get() is not None or type(get_current()) is Attached:
+            restore(self)
+        if self.stopped:
+            return idle_span(record)
+        return self.process.open(record, self, handover, now)
+
+    def end_open(self) -> None:
+        """End the span that iteration left open, wherever it is, and one of a list that was left in this context.
+
+        A span that ended in another context than this, where it is still current, is so no longer.
+        """
+        if self._iterated is not None:
+            self._iterated.end()
+            self._iterated = None
+        restore(self)
+
+    def stop(self) -> None:
+        """Hand over no record with a span any more."""
+        self.stopped = True
+        self.end_open()
+
+    def _note_fetch(self, started: int, now: int, *, is_poll: bool = False) -> None:
+        """Note how long the client fetched; refresh once a millisecond, or after each poll."""
+        # To check for changes at each record would cost more than the record.
+        if self.history.note_fetch(started, now) or is_poll:
+            self._telemetry.refresh(now)
+            if not self.history.has_listener:
+                self.history.update(self._client.assignment(), started)
+
+    def _note_one(self, record: Any, now: int) -> None:
+        """Note when a record was handed over, for who will process it."""
+        handover = Handover(now, self._client.highwater(record.topic, record.partition))
+        self.history.note_handover(record.topic, record.partition, record.offset, record.offset, handover)
+
+    def _count_one(self, record: Any) -> None:
+        self._count(record, 1, self._client.highwater(record.topic, record.partition))
+
+    def _hand_over_lists(self, polled: Any, started: int, now: int) -> Any:
+        if not polled or not isinstance(polled, Mapping):
+            return polled
+        handed_over = {}
+        for partition, records in polled.items():
+            if not records:
+                handed_over[partition] = records
+                continue
+            handover = Handover(now, self._client.highwater(partition.topic, partition.partition))
+            first, last = records[0].offset, records[-1].offset
+            self.history.note_handover(partition.topic, partition.partition, first, last, handover)
+            self._count(records[-1], len(records), handover.highwater)
+            handed_over[partition] = PolledRecords(records, self, handover)
+        if not is_suppressed():
+            self._telemetry.guard.call("poll", None, self._record_poll, polled, started)
+        return handed_over if self._options.process == "auto" else polled
+
+    def _count(self, last: Any, count: int, highwater: int | None) -> None:
+        """Count records of one partition that are handed over, and note how many lie behind the last one."""
+        instruments = self._telemetry.instruments
+        if instruments is None or is_suppressed():
+            return
+        series = self._operation.series(self._telemetry.destinations[last.topic], last.partition)
+        series.total(instruments.consumed).add(count)
+        behind = attributes.lag(last.offset, highwater)
+        if behind is not None:
+            self.history.lags[last.topic, last.partition] = behind
+
+    def _record_poll(self, polled: Mapping[Any, list[Any]], started: int) -> None:
+        span = self._start_poll_span(polled, started) if self._options.poll_spans else INVALID_SPAN
+        self._finish({partition.topic for partition in polled}, span, started)
+
+    def _start_poll_span(self, polled: Mapping[Any, list[Any]], started: int) -> Span:
+        records = [record for each in polled.values() for record in each]
+        traced = [record for record in records if self._telemetry.destinations[record.topic].traced]
+        if not traced:
+            return INVALID_SPAN
+        span = self._start_span({record.topic for record in traced}, started, len(traced))
+        if span.is_recording():
+            room = self._options.max_links
+            created = [self._contexts.creation_context(record) for record in traced]
+            attributes_of = lambda at: attributes.of_position(traced[at])  # noqa: E731 (a line less)
+            self._telemetry.guard.call(
+                "poll", None, add_creation_links, self._telemetry, span, created, room, attributes_of
+            )
+        return span
+
+    def _record_failure(self, started: int, error: BaseException) -> None:
+        topics = self._client.topics() or set()
+        self._finish(topics, self._start_span(topics, started), started, error)
+
+    def _start_span(self, topics: set[str], started: int, count: int | None = None) -> Span:
+        destination = self._telemetry.destinations.of(topics)
+        ambient = context_api.get_current()
+        known: Attributes = {} if count is None else {semconv.MESSAGING_BATCH_MESSAGE_COUNT: count}
+        return self._operation.start(ambient, destination, start_time=started, more=known) or INVALID_SPAN
+
+    def _finish(self, topics: set[str], span: Span, started: int, error: BaseException | None = None) -> None:
+        self._operation.finish(started, self._telemetry.destinations.of(topics), None, span, error)
+
+
+class PolledRecords(list[Any]):
+    """A list of records whose first iteration runs the body of its loop inside each record's process span.
+
+    Any other use of it is a list's; copied or pickled it is a plain list.
+    """
+
+    __slots__ = ("_dispatch",)
+
+    def __init__(self, records: list[Any], dispatcher: Dispatcher, handover: Handover) -> None:
+        super().__init__(records)
+        self._dispatch: tuple[Dispatcher, Handover] | None = (dispatcher, handover)
+
+    def take_dispatch(self) -> tuple[Dispatcher, Handover] | None:
+        """Take the one dispatching iteration away; None where it was had already."""
+        dispatch, self._dispatch = self._dispatch, None
+        return dispatch
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate as a list does, and dispatch the first time."""
+        dispatch = self.take_dispatch()
+        return super().__iter__() if dispatch is None else PolledIterator(*dispatch, super().__iter__())
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Copy and pickle as a plain list."""
+        return list, (self[:],)
+
+
+class PolledIterator(Iterator[Any]):
+    """Iterates a polled list, the body of the loop inside each record's process span."""
+
+    __slots__ = ("_dispatcher", "_handover", "_open", "_records")
+
+    def __init__(self, dispatcher: Dispatcher, handover: Handover, records: Iterator[Any]) -> None:
+        self._dispatcher = dispatcher
+        self._handover = handover
+        self._records = records
+        self._open: OpenSpan | None = None
+
+    def __next__(self) -> Any:
+        """Return the next record, whose process span is current until the one after is asked for."""
+        try:
+            now: int | None = clock.now()
+        except Exception:  # noqa: BLE001 (who is given no time reads the clock, and contains its failure)
+            now = None
+        if type(now) is not int:
+            now = None
+        if self._open is not None:
+            self._open.end(None, now)
+            self._open = None
+        record = next(self._records)
+        self._open = self._dispatcher.open_listed(record, self._handover, now)
+        return record
+
+    def __del__(self) -> None:
+        """End the span of the last record where the loop was left."""
+        end_dropped(self._open)
+
+
+def end_dropped(opened: OpenSpan | None) -> None:
+    """End what an iterator that is dropped has left open."""
+    with suppress(Exception):  # at the end of the interpreter anything may be gone
+        if opened is not None:
+            opened.end()
+            restore()  # it may have ended before, in another thread

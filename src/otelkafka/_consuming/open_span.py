@@ -1,0 +1,306 @@
+"""A process span from its start to its end, current while the application's code runs."""
+
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, Span, SpanContext
+
+from otelkafka._consuming.wait import Handover
+from otelkafka._context.current import Attached, UnparsedSpan, attach, get_current, outside_of, release_ended
+from otelkafka._telemetry import attributes, semconv
+from otelkafka._telemetry.attributes import Attributes
+from otelkafka._telemetry.clock import seconds
+from otelkafka._telemetry.destination import Destination
+from otelkafka._telemetry.operation import Series
+from otelkafka._telemetry.telemetry import Telemetry
+
+
+class Beginning(NamedTuple):
+    """What is known when processing begins, and may be so no more when it has failed.
+
+    Attributes:
+        records: the record, or those of a batch that are traced.
+        handovers: when each came out of its client.
+        attended: since when there was somebody to fetch each; None where that is not known.
+        before: what was processed last.
+        around: the span around.
+    """
+
+    records: Sequence[Any]
+    handovers: Sequence[Handover]
+    attended: Sequence[int | None]
+    before: "OpenSpan | None"
+    around: SpanContext
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a batch has instead of one partition and offset.
+
+    Args:
+        count: how many records it has.
+        partitions: all of their partitions, by topic and number.
+    """
+
+    count: int
+    partitions: AbstractSet[tuple[str, int]]
+
+
+Origins = Sequence[tuple[Destination, int | None, int]]
+"""Destination and partition of each record that has an origin, and the origin, Unix time in milliseconds."""
+
+
+class Owner(Protocol):
+    """The process operation of a consumer, as its open spans see it."""
+
+    telemetry: Telemetry
+    predecessor: "OpenSpan | None"
+
+    def ended(self, span: "OpenSpan", error: BaseException | None) -> None:
+        """End the span and measure it; called by `end()` at most once for each span."""
+
+
+class OpenSpan:
+    """The process span of a record or of a batch, which may be current in one `contextvars.Context`.
+
+    Args:
+        operation: of the consumer, which ends it; None for one that records nothing.
+        record: the record that is processed; for a batch, the object that the caller has it in.
+        dispatcher: ends it where the next record is asked for; None where a context manager does.
+        destination: where it came from.
+        partition: the one partition; None where a batch has several.
+        offset: of the record; None for a batch.
+        start: when its processing started, Unix time in nanoseconds.
+        span: its span.
+        context: becomes current; None for one that is current nowhere.
+        ambient: the context that is current now.
+        current: the span that is current meanwhile, where that is not its own but the one in its headers.
+        batch: what a batch has.
+        origins: of its records.
+        parent: of its span, where that is known.
+        beginning: what is known of it at its start, where anything is recorded of it or may be.
+        series: of its metrics, where they are measured.
+
+    Attributes:
+        ended: whether it has ended.
+        ended_at: when it ended.
+        gone: the events that its partition is not the consumer's any more, and when they were.
+        outer: the span that was open here before it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_failure",
+        "_mark",
+        "_operation",
+        "batch",
+        "beginning",
+        "current",
+        "destination",
+        "dispatcher",
+        "ended",
+        "ended_at",
+        "gone",
+        "offset",
+        "origins",
+        "outer",
+        "parent",
+        "partition",
+        "record",
+        "series",
+        "span",
+        "start",
+    )
+
+    def __init__(
+        self,
+        operation: Owner | None,
+        record: Any,
+        dispatcher: object,
+        destination: Destination,
+        partition: int | None,
+        offset: int | None,
+        start: int,
+        span: Span,
+        context: Context | None,
+        ambient: Context,
+        *,
+        current: Span | None = None,
+        batch: Batch | None = None,
+        origins: Origins = (),
+        parent: SpanContext | None = None,
+        beginning: Beginning | None = None,
+        series: Series | None = None,
+    ) -> None:
+        self._operation = operation
+        self.record = record
+        self.dispatcher = dispatcher
+        self.destination = destination
+        self.partition = partition
+        self.offset = offset
+        self.start = self.ended_at = start
+        self.span = span
+        self.current = current
+        self.batch = batch
+        self.origins = origins
+        self.parent = parent
+        self.beginning = beginning
+        self.series = series
+        self.gone: Sequence[tuple[str, int]] = ()
+        self.ended = False
+        self.outer: OpenSpan | None = None
+        self._failure: BaseException | None = None
+        self._mark: Token[OpenSpan | None] | None = None
+        if context is None:
+            return
+        outer = innermost.get(_UNSET)
+        if outer is _UNSET:
+            innermost.set(None)  # to go back to a value costs less than to go back to none
+        elif outer is not None:
+            self.outer = _live(outer)
+        self._mark = innermost.set(self)
+        attached = Attached(context)
+        attached.opened, attached.outside = self, ambient
+        if type(ambient) is Attached:
+            release_ended(ambient)
+        attach(attached)
+
+    def end(self, error: BaseException | None = None, now: int | None = None) -> None:
+        """End the span, once, and restore the context where it was attached; with no effect on any other.
+
+        Args:
+            error: how the processing failed.
+            now: Unix time in nanoseconds; None to read the clock.
+        """
+        mark = self._mark
+        if mark is not None:
+            if innermost.get() is not self:
+                self.leave()
+            else:  # as leave() does, without its calls: it happens once a record
+                try:
+                    innermost.reset(mark)
+                except ValueError:  # attached in another contextvars.Context, of which this one may be a copy
+                    pass
+                else:
+                    current = get_current()
+                    if type(current) is Attached and current.opened is self:
+                        outside = current.outside
+                        attach(outside_of(current) if type(outside) is Attached else outside)
+            self._mark = None
+        operation = self._operation
+        if self.ended or operation is None:
+            self.ended, self.record = True, None
+            return
+        self.ended = True
+        self.ended_at = operation.telemetry.now() if now is None else now
+        if error is not None:
+            self.fail(error)
+        self.record = self.dispatcher = self._operation = None
+        if self.outer is not None:
+            self.outer = _live(self.outer)
+        operation.predecessor = self
+        if (
+            type(self.span) is not UnparsedSpan
+            or self.beginning is not None
+            or operation.telemetry.instruments is not None
+        ):
+            operation.ended(self, self._failure)
+        self._failure = None
+
+    def end_here(self) -> None:
+        """End the span if it was attached in this very context; one that this context inherited goes on."""
+        if self.leave():
+            self.end()
+
+    def fail(self, error: BaseException) -> None:
+        """Record an error of the processing, once, also where it passes through more than one that would record it."""
+        if error is not self._failure:
+            self._failure = error
+            if self._operation is not None:
+                self._operation.telemetry.record_exception(self.span, error)
+
+    def leave(self) -> bool:
+        """Restore the context from before this span; False where it was not attached, or elsewhere."""
+        mark, last = self._mark, innermost.get()
+        if mark is None or (last is not self and all(each is not self for each in _spans_here())):
+            return False
+        try:
+            innermost.reset(mark)
+        except ValueError:  # attached in another contextvars.Context, of which this one may be a copy
+            return False
+        self._mark = None
+        if last is not self:  # what was opened inside goes on
+            innermost.set(last)
+        # What the application has attached since, or left already, is its own affair.
+        current = get_current()
+        if type(current) is Attached and current.opened is self:
+            attach(outside_of(current))
+        return True
+
+    def is_of(self, partitions: AbstractSet[tuple[str, int]]) -> bool:
+        """Return whether any of its records came from one of these partitions."""
+        if self.batch is not None:
+            return bool(self.batch.partitions & partitions)
+        return (self.destination.topic, self.partition) in partitions
+
+    def link_attributes(self) -> Attributes:
+        """Return what a link to it says, when it has ended."""
+        found: Attributes = {
+            **self.destination.attributes,
+            **attributes.of_partition(self.partition),
+            **attributes.of_offset(self.offset),
+            semconv.PROCESS_DURATION: seconds(max(0, self.ended_at - self.start)),
+        }
+        return found if self.batch is None else {**found, semconv.MESSAGING_BATCH_MESSAGE_COUNT: self.batch.count}
+
+
+innermost: ContextVar[OpenSpan | None] = ContextVar("otelkafka_innermost_span", default=None)
+_UNSET: Any = object()
+_NOWHERE = Destination(None, None)
+_NOTHING = Context()
+
+
+def idle_span(record: Any = None, dispatcher: object = None) -> OpenSpan:
+    """Return an open span that records nothing and is current nowhere."""
+    return OpenSpan(None, record, dispatcher, _NOWHERE, None, None, 0, INVALID_SPAN, None, _NOTHING)
+
+
+def open_spans() -> Iterator[OpenSpan]:
+    """Yield the spans that are open here, the innermost first."""
+    return (each for each in _spans_here() if not each.ended)
+
+
+def restore(dispatcher: object = None) -> None:
+    """End what `dispatcher` has left open here, and restore the context from spans that ended elsewhere.
+
+    A list whose loop goes on leaves a span open; an iterator that was dropped in another thread ends one elsewhere.
+    """
+    if innermost.get() is not None:
+        for each in open_spans() if dispatcher is not None else ():
+            if each.dispatcher is dispatcher:
+                each.end_here()
+        last = innermost.get()
+        if last is not None and last.ended:
+            innermost.set(_live(last))
+    current = get_current()
+    if type(current) is Attached and current.opened.ended:
+        attach(outside_of(current))
+
+
+def _spans_here() -> Iterator[OpenSpan]:
+    each = innermost.get()
+    while each is not None:
+        # Ended ones are dropped here, so that a chain of tasks that each start the next does not grow.
+        each.outer = _live(each.outer)
+        yield each
+        each = each.outer
+
+
+def _live(span: OpenSpan | None) -> OpenSpan | None:
+    while span is not None and span.ended:
+        span = span.outer
+    return span

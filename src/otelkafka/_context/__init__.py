@@ -1,0 +1,1 @@
+"""Contexts: into headers and out of them, the current one, and the fast path for what is not sampled."""

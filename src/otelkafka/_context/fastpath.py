@@ -1,0 +1,337 @@
+"""The fast path: what is certain of a send or a record that will not be sampled, without an object of OpenTelemetry's.
+
+It is taken only where sampler, id generator and propagators are exactly the SDK's and the API's own, or where there is
+no SDK: then the result of the general path is known, and the fast path has the same one with less work. The same ids
+are drawn, and the same context is carried on. Anything else takes the general path.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Final
+
+from opentelemetry import trace
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext
+
+from otelkafka._context.current import UnparsedSpan
+from otelkafka._context.origin import is_possible, only_origin, without_origin
+from otelkafka._context.sdk import (
+    PROPAGATE,
+    PROPAGATOR,
+    PROVIDER,
+    TRACE,
+    Sampler,
+    global_propagator,
+    global_provider,
+    is_without_sdk,
+    sampler_of,
+)
+from otelkafka._context.traceparent import (
+    BAGGAGE_KEY,
+    RANDOM,
+    RANDOM_DIGITS,
+    SAMPLED,
+    SAMPLED_DIGITS,
+    SPAN_KEY,
+    TRACEPARENT,
+    VALID,
+    carries_baggage,
+    is_w3c,
+    traceparent_of,
+)
+from otelkafka._telemetry.clock import MILLISECOND
+from otelkafka.headers import HeaderCarrier
+from otelkafka.options import Options
+
+_LOW_BITS: Final = (1 << 64) - 1
+
+
+class SampledRoot:
+    """A new trace whose id was drawn to ask the sampler, which samples it.
+
+    Args:
+        tracer: the SDK's.
+        trace_id: the id.
+    """
+
+    __slots__ = ("_trace_id", "_tracer")
+
+    def __init__(self, tracer: Any, trace_id: int) -> None:
+        self._tracer = tracer
+        self._trace_id = trace_id
+
+    def tracer(self) -> Any:
+        """Return a tracer that takes this id for the next trace that it starts."""
+        tracer = copy.copy(self._tracer)
+        tracer.id_generator = _Drawn(self._trace_id, self._tracer.id_generator)
+        return tracer
+
+
+class _Drawn:
+    """An id generator whose next trace id was drawn before.
+
+    Args:
+        trace_id: which.
+        generator: draws the others.
+    """
+
+    def __init__(self, trace_id: int, generator: Any) -> None:
+        self._trace_id = trace_id
+        self._generator = generator
+
+    def generate_trace_id(self) -> int:
+        """Return the id that was drawn."""
+        return self._trace_id
+
+    def __getattr__(self, name: str) -> Any:
+        """Leave everything else to the generator."""
+        return getattr(self._generator, name)
+
+
+class FastPath:
+    """What is certain under the options and the global propagator and provider of a moment: contexts are the W3C's.
+
+    Of sampling nothing is certain here.
+
+    Args:
+        propagator: the global one.
+        provider: the global one; None where there is none yet.
+    """
+
+    def __init__(self, propagator: Any, provider: Any) -> None:
+        self._propagator = propagator
+        self._provider = provider
+
+    def holds(self) -> bool:
+        """Return whether the global propagator and provider are still those of that moment."""
+        return PROPAGATE[PROPAGATOR] is self._propagator and TRACE[PROVIDER] is self._provider
+
+    def start_send(
+        self,
+        ambient: Mapping[str, object],  # noqa: ARG002
+        now: int,  # noqa: ARG002
+    ) -> NonRecordingSpan | SampledRoot | None:
+        """Start the span of a send, whose parent is the current span, if there is one.
+
+        Args:
+            ambient: the current context.
+            now: Unix time in nanoseconds.
+
+        Returns:
+            A span that records nothing, and whose context the headers carry where it is valid. Otherwise the send takes
+            the general path: with None as it is, with a `SampledRoot` by its tracer.
+        """
+        return None
+
+    def start_process(
+        self,
+        headers: Any,  # noqa: ARG002
+        ambient: Mapping[str, object],  # noqa: ARG002
+        now: int,  # noqa: ARG002
+    ) -> NonRecordingSpan | SampledRoot | None:
+        """Start the span of a record, whose context says whether it was sampled; without one it starts a trace.
+
+        Args:
+            headers: of the record.
+            ambient: the current context.
+            now: Unix time in nanoseconds.
+
+        Returns:
+            A span that records nothing; otherwise as `start_send()`.
+        """
+        return None
+
+    def without_origin(self, headers: Any) -> tuple[Any, int | None]:
+        """Return headers and None: pipelines are not measured."""
+        return headers, None
+
+
+class WithSdk(FastPath):
+    """What is certain under the SDK's own provider, sampler and id generator.
+
+    Args:
+        propagator: the global one.
+        provider: the global one.
+        sampler: what is certain of the sampler.
+    """
+
+    def __init__(self, propagator: Any, provider: Any, sampler: Sampler) -> None:
+        super().__init__(propagator, provider)
+        self._sampler = sampler
+        self._drops_remote = sampler.drops_remote
+        self._root_flags = RANDOM if sampler.has_random_ids else 0
+        self._draw_trace_id = sampler.tracer.id_generator.generate_trace_id
+        self._draw_span_id = sampler.tracer.id_generator.generate_span_id
+
+    def start_send(
+        self,
+        ambient: Mapping[str, object],
+        now: int,  # noqa: ARG002
+    ) -> NonRecordingSpan | SampledRoot | None:
+        """Start the span of a send."""
+        if PROPAGATE[PROPAGATOR] is not self._propagator or TRACE[PROVIDER] is not self._provider:
+            return None
+        parent = None
+        if ambient:
+            if BAGGAGE_KEY in ambient:
+                return None
+            parent = ambient.get(SPAN_KEY)
+        if parent is None:
+            return self._start_trace()
+        plain = parent if type(parent) is UnparsedSpan else _unparsed(parent)
+        if plain is None or plain.flags & SAMPLED:
+            return None
+        if not (self._drops_remote if plain.is_remote else self._sampler.drops_local):
+            return None
+        flags = plain.flags & RANDOM if self._root_flags else 0
+        return UnparsedSpan(plain.trace_id, self._draw_span_id(), flags, is_remote=False)
+
+    def start_process(
+        self,
+        headers: Any,
+        ambient: Mapping[str, object],
+        now: int,  # noqa: ARG002
+    ) -> NonRecordingSpan | SampledRoot | None:
+        """Start the span of a record."""
+        if PROPAGATE[PROPAGATOR] is not self._propagator or TRACE[PROVIDER] is not self._provider:
+            return None
+        header = headers[0] if type(headers) is list and len(headers) == 1 else None
+        if (  # what most records have: this one header
+            type(header) is tuple
+            and len(header) == 2  # noqa: PLR2004 (key and value)
+            and header[0] == TRACEPARENT
+            and type(header[1]) is bytes
+            and VALID.fullmatch(header[1])
+        ):
+            parent: bytes | None = header[1]
+        else:
+            parent = traceparent_of(headers)
+        if not parent:
+            return None if parent is None or SPAN_KEY in ambient else self._start_trace()
+        last = parent[54]
+        if last in SAMPLED_DIGITS or not self._drops_remote:
+            return None
+        flags = RANDOM if self._root_flags and last in RANDOM_DIGITS else 0
+        return UnparsedSpan(parent[3:35], self._draw_span_id(), flags, is_remote=False)
+
+    def _start_trace(self) -> NonRecordingSpan | SampledRoot | None:
+        """Draw the ids of a new trace, and take the sampler's decision."""
+        bound = self._sampler.bound
+        if bound is None:
+            return None
+        trace_id = self._draw_trace_id()
+        if trace_id & _LOW_BITS < bound:
+            return SampledRoot(self._sampler.tracer, trace_id)
+        return UnparsedSpan(trace_id, self._draw_span_id(), self._root_flags, is_remote=False)
+
+
+class WithoutSdk(FastPath):
+    """What is certain without an SDK: nothing is recorded, and a context is carried on as it is."""
+
+    def start_send(
+        self,
+        ambient: Mapping[str, object],
+        now: int,  # noqa: ARG002
+    ) -> NonRecordingSpan | SampledRoot | None:
+        """Return the current span, if there is one."""
+        if not self.holds():
+            return None
+        if not ambient:
+            return INVALID_SPAN
+        parent = ambient.get(SPAN_KEY)
+        return parent if type(parent) is UnparsedSpan and BAGGAGE_KEY not in ambient else None
+
+    def start_process(
+        self,
+        headers: Any,
+        ambient: Mapping[str, object],
+        now: int,  # noqa: ARG002
+    ) -> NonRecordingSpan | SampledRoot | None:
+        """Return a span with the context of a record."""
+        if not self.holds():
+            return None
+        parent = traceparent_of(headers)
+        if not parent:
+            return None if parent is None or ambient else INVALID_SPAN
+        return UnparsedSpan(parent[3:35], parent[36:52], int(parent[-2:], 16), is_remote=True)
+
+
+class WithOrigins(FastPath):
+    """What is certain where the only baggage is the origin of a pipeline, too.
+
+    Args:
+        without: what is certain without baggage.
+        carried: whether the propagator writes a `baggage` behind its `traceparent`, as the API's own.
+    """
+
+    def __init__(self, without: FastPath, *, carried: bool) -> None:
+        self._without = without
+        self._carried = carried
+
+    def holds(self) -> bool:
+        """Return whether the other one does."""
+        return self._without.holds()
+
+    def start_send(self, ambient: Mapping[str, object], now: int) -> NonRecordingSpan | SampledRoot | None:
+        """Start the span of a send: it is the origin where the current context has none."""
+        origin: int | None = now // MILLISECOND
+        around = ambient
+        if BAGGAGE_KEY in ambient:
+            origin = only_origin(ambient[BAGGAGE_KEY])
+            around = {key: value for key, value in ambient.items() if key != BAGGAGE_KEY}
+        if not self._carried or not is_possible(origin, now):
+            return None
+        return _with_origin(self._without.start_send(around, now), origin)
+
+    def start_process(
+        self, headers: Any, ambient: Mapping[str, object], now: int
+    ) -> NonRecordingSpan | SampledRoot | None:
+        """Start the span of a record."""
+        if BAGGAGE_KEY in ambient:
+            return None
+        rest, origin = self.without_origin(headers)
+        if origin is not None and not is_possible(origin, now):
+            return None
+        return _with_origin(self._without.start_process(rest, ambient, now), origin)
+
+    def without_origin(self, headers: Any) -> tuple[Any, int | None]:
+        """Return the headers without a baggage that has the origin as its one entry, and that origin, else None."""
+        return without_origin(headers) if self._carried else (headers, None)
+
+
+def fast_path_of(options: Options) -> FastPath | None:
+    """Return what is certain under these options at this moment; None where contexts are not in the W3C's format."""
+    try:
+        propagator, provider = global_propagator(), global_provider()
+        used = options.propagator or propagator
+        if options.carrier is not HeaderCarrier or not is_w3c(used):
+            return None
+    except (AttributeError, KeyError):  # an API that is made otherwise
+        return None
+    makes_spans = options.tracer_provider or trace.get_tracer_provider()
+    found = FastPath(propagator, provider)
+    if is_without_sdk(makes_spans):
+        found = WithoutSdk(propagator, provider)
+    elif (sampler := sampler_of(makes_spans)) is not None:
+        found = WithSdk(propagator, provider, sampler)
+    return WithOrigins(found, carried=carries_baggage(used)) if options.pipeline_time else found
+
+
+def _with_origin(
+    started: NonRecordingSpan | SampledRoot | None, origin: int | None
+) -> NonRecordingSpan | SampledRoot | None:
+    if origin is None or started is None or type(started) is SampledRoot:
+        return started
+    if type(started) is UnparsedSpan:
+        ids = started.trace_id, started.span_id, started.flags
+        return UnparsedSpan(*ids, is_remote=started.is_remote, origin=origin)
+    return UnparsedSpan(0, 0, 0, is_remote=False, origin=origin)
+
+
+def _unparsed(parent: object) -> UnparsedSpan | None:
+    """Return a span that records nothing in the form of the fast path; None where there is more to it."""
+    if type(parent) is not NonRecordingSpan:
+        return None
+    context = parent.get_span_context()
+    if type(context) is not SpanContext or not context.is_valid or context.trace_state:
+        return None
+    return UnparsedSpan(context.trace_id, context.span_id, context.trace_flags, is_remote=context.is_remote)

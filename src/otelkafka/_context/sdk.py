@@ -1,0 +1,123 @@
+"""Private facts of OpenTelemetry's API and SDK: the one module that reads their private attributes.
+
+A fact that is missing, or that another release has elsewhere, counts as unknown: then the public API is used.
+"""
+
+import sys
+from contextvars import ContextVar
+from typing import Any, Final, NamedTuple
+
+from opentelemetry import context as context_api
+from opentelemetry import propagate, trace
+from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
+from opentelemetry.propagators.composite import CompositePropagator
+
+from otelkafka._telemetry import scope, semconv
+
+PROPAGATE: Final = vars(propagate)
+"""The module's globals, in which the global propagator is `PROPAGATE[PROPAGATOR]`: a function costs more than this."""
+PROPAGATOR: Final = "_HTTP_TEXT_FORMAT"
+TRACE: Final = vars(trace)
+"""The module's globals, in which the global tracer provider is `TRACE[PROVIDER]`."""
+PROVIDER: Final = "_TRACER_PROVIDER"
+
+SUPPRESSED: Final = "suppress_instrumentation"
+SUPPRESSED_ELSE: Final[str] = getattr(context_api, "_SUPPRESS_INSTRUMENTATION_KEY", SUPPRESSED)
+"""The two keys by which a context says that instrumentation is suppressed."""
+
+
+def context_variable() -> ContextVar[Any] | None:
+    """Return the context variable that holds the current context; None where it is held otherwise."""
+    runtime: Any = getattr(context_api, "_RUNTIME_CONTEXT", None)
+    return getattr(runtime, "_current_context", None) if type(runtime) is ContextVarsRuntimeContext else None
+
+
+def global_propagator() -> Any:
+    """Return the global propagator.
+
+    Raises:
+        KeyError: this release has it elsewhere.
+    """
+    return PROPAGATE[PROPAGATOR]
+
+
+def global_provider() -> Any:
+    """Return the global tracer provider; None as long as there is none.
+
+    Raises:
+        KeyError: this release has it elsewhere.
+    """
+    return TRACE[PROVIDER]
+
+
+def parts_of(propagator: Any) -> list[Any]:
+    """Return the propagators that a composite one consists of, else the one."""
+    return list(propagator._propagators) if type(propagator) is CompositePropagator else [propagator]
+
+
+class Sampler(NamedTuple):
+    """What is certain of the SDK's own sampler.
+
+    Args:
+        tracer: the SDK's, which has it.
+        bound: trace ids whose low 64 bits lie below it are sampled; None where that is not certain.
+        drops_local: whether what continues an unsampled trace of this process is dropped.
+        drops_remote: whether what continues an unsampled trace of another process is dropped.
+        has_random_ids: whether the trace ids that are drawn are known to be random.
+    """
+
+    tracer: Any
+    bound: int | None
+    drops_local: bool
+    drops_remote: bool
+    has_random_ids: bool
+
+
+def is_without_sdk(provider: Any) -> bool:
+    """Return whether a tracer provider is the API's own, which records nothing."""
+    return type(provider) is trace.NoOpTracerProvider or provider is TRACE.get("_PROXY_TRACER_PROVIDER")
+
+
+def sampler_of(provider: Any) -> Sampler | None:
+    """Return what is certain of the sampler of a tracer provider; None where it is not exactly the SDK's own."""
+    try:
+        return _sampler_of(provider)
+    except (AttributeError, KeyError):  # an SDK that is made otherwise
+        return None
+
+
+def _sampler_of(provider: Any) -> Sampler | None:
+    sdk = sys.modules["opentelemetry.sdk.trace"]
+    sampling = sys.modules["opentelemetry.sdk.trace.sampling"]
+    generators = sys.modules["opentelemetry.sdk.trace.id_generator"]
+    if type(provider) is not sdk.TracerProvider:
+        return None
+    tracer: Any = provider.get_tracer(scope.NAME, scope.VERSION, semconv.SCHEMA_URL)
+    if type(tracer) is not sdk.Tracer or type(tracer.id_generator) is not generators.RandomIdGenerator:
+        return None
+    if hasattr(tracer, "_is_enabled") and not tracer._is_enabled():
+        return None
+    if hasattr(tracer, "_tracer_metrics") and not type(tracer._tracer_metrics).__name__.startswith("NoOp"):
+        return None
+    sampler = tracer.sampler
+    if type(sampler) not in (sampling.ParentBased, sampling.ParentBasedTraceIdRatio):
+        return None
+    is_random = getattr(tracer.id_generator, "is_trace_id_random", None)
+    return Sampler(
+        tracer,
+        _bound(sampler._root, sampling),
+        drops_local=_drops(sampler._local_parent_not_sampled, sampling),
+        drops_remote=_drops(sampler._remote_parent_not_sampled, sampling),
+        has_random_ids=is_random is not None and is_random(),
+    )
+
+
+def _bound(root: Any, sampling: Any) -> int | None:
+    if type(root) is sampling.TraceIdRatioBased:
+        bound: int = root.bound
+        return bound
+    return 0 if _drops(root, sampling) else None
+
+
+def _drops(sampler: Any, sampling: Any) -> bool:
+    return type(sampler) is sampling.StaticSampler and sampler._decision is sampling.Decision.DROP

@@ -1,0 +1,1 @@
+"""What is recorded of a producer: its sends and its transactions. No client is called here."""

@@ -1,0 +1,163 @@
+"""Pure functions from a client, a record or an error to attributes.
+
+Source: semantic conventions v1.44, messaging spans and the Kafka page.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from json import dumps
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from opentelemetry.util.types import AttributeValue
+
+from otelkafka._protocols import Client, Record, Server
+from otelkafka._telemetry import semconv
+from otelkafka._telemetry.clock import seconds
+from otelkafka.options import KeyFormat
+
+Attributes: TypeAlias = dict[str, AttributeValue]
+
+
+def of_operation(name: str, kind: str | None = None) -> Attributes:
+    """Return the name and the type of an operation: `commit` is of type `settle`, `assign` has no type."""
+    named: Attributes = {semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA, semconv.MESSAGING_OPERATION_NAME: name}
+    return named if kind is None else {**named, semconv.MESSAGING_OPERATION_TYPE: kind}
+
+
+def of_destination(topic: str | None, template: str | None) -> Attributes:
+    """Return what names a topic, and the template that stands for it."""
+    known = {semconv.MESSAGING_DESTINATION_NAME: topic, semconv.MESSAGING_DESTINATION_TEMPLATE: template}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def of_client(client: Client) -> Attributes:
+    """Return the client's id, its group and its cluster's id, each where it is known."""
+    known = {semconv.MESSAGING_CLIENT_ID: client.client_id, semconv.MESSAGING_KAFKA_CLUSTER_ID: client.cluster_id}
+    return {**{name: value for name, value in known.items() if value is not None}, **of_group(client)}
+
+
+def of_group(client: Client) -> Attributes:
+    """Return the group of a consumer."""
+    return {} if client.group is None else {semconv.MESSAGING_CONSUMER_GROUP_NAME: client.group}
+
+
+def of_server(server: Server | None) -> Attributes:
+    """Return the address that the broker listens on."""
+    if server is None:
+        return {}
+    if server.port is None:
+        return {semconv.SERVER_ADDRESS: server.address}
+    return {semconv.SERVER_ADDRESS: server.address, semconv.SERVER_PORT: server.port}
+
+
+def of_partition(partition: int | None) -> Attributes:
+    """Return the partition, which the conventions want as a string."""
+    return {} if partition is None else {semconv.MESSAGING_DESTINATION_PARTITION_ID: str(partition)}
+
+
+def of_offset(offset: int | None) -> Attributes:
+    """Return the offset; with `acks=0` a producer gets -1, which is none."""
+    return {} if offset is None or offset < 0 else {semconv.MESSAGING_KAFKA_OFFSET: offset}
+
+
+def of_position(record: Record) -> Attributes:
+    """Return the partition and the offset of a record."""
+    return {**of_partition(record.partition), **of_offset(record.offset)}
+
+
+def lag(offset: int, highwater: int | None) -> int | None:
+    """Return how many records lie behind an offset in its partition; transaction markers count as such."""
+    return None if highwater is None else max(0, highwater - offset - 1)
+
+
+def of_old_names(client: Client, topic: str | None, partition: int | None) -> Attributes:
+    """Return the attributes that opentelemetry-instrumentation-kafka-python emits, for dashboards that read them."""
+    old: Attributes = {semconv.OLD_URL: dumps(client.bootstrap_servers)}
+    if topic is not None:
+        old[semconv.OLD_DESTINATION] = topic
+    if partition is not None:
+        old[semconv.OLD_PARTITION] = partition
+    return old
+
+
+def of_lag(behind: int | None) -> Attributes:
+    """Return how many records lie behind, where the client knows it."""
+    return {} if behind is None else {semconv.CONSUMER_LAG: behind}
+
+
+def of_key(key: object, key_format: KeyFormat) -> Attributes:
+    """Return the key in its canonical string form; nothing where it has none."""
+    if key is None or key_format is False:
+        return {}
+    if key_format is True and isinstance(key, bytes | bytearray | memoryview):
+        decoded = _utf8(bytes(key))
+        return {} if decoded is None else {semconv.MESSAGING_KAFKA_MESSAGE_KEY: decoded}
+    text = _canonical(key) if key_format is True else key_format(key)
+    if text is not None and not isinstance(text, str):
+        msg = f"capture_key returned {type(text).__name__}: return a str or None"
+        raise TypeError(msg)
+    return {} if text is None or not _is_encodable(text) else {semconv.MESSAGING_KAFKA_MESSAGE_KEY: text}
+
+
+def of_blocked(nanoseconds: int) -> Attributes:
+    """Return how long `send()` took to return; nothing below zero, as the clock may have been set back."""
+    return {semconv.SEND_BLOCKED_DURATION: seconds(max(0, nanoseconds))}
+
+
+def of_tombstone(*, tombstone: bool) -> Attributes:
+    """Return that a record deletes its key; nothing where it does not."""
+    return {semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE: True} if tombstone else {}
+
+
+def is_tombstone(record: Any) -> bool:
+    """Return whether the broker holds no value for a consumed record, whatever a deserializer returned for it."""
+    size = getattr(record, "serialized_value_size", None)
+    return size == -1 if isinstance(size, int) else record.value is None
+
+
+def of_headers(headers: object, wanted: Sequence[str]) -> Attributes:
+    """Return the headers whose key fits a name or wildcard in `wanted`: each as the list of its UTF-8 values."""
+    if not wanted or not isinstance(headers, Iterable):
+        return {}
+    found: dict[str, list[str]] = {}
+    for key, value in headers:
+        if isinstance(value, bytes) and any(fnmatchcase(key, pattern) for pattern in wanted):
+            text = _utf8(value)
+            if text is not None:
+                found.setdefault(semconv.HEADER_PREFIX + key, []).append(text)
+    return dict(found)
+
+
+def of_error(error: BaseException, client: Client) -> Attributes:
+    """Return Kafka's name of the error, `UNKNOWN_TOPIC_OR_PARTITION` for example, else the name of its class."""
+    return {semconv.ERROR_TYPE: client.error_name(error) or type(error).__name__}
+
+
+def of_link(kind: str, more: Mapping[str, AttributeValue] | None = None) -> Attributes:
+    """Return the type of a link, `creation`, `predecessor` or `ambient`, with what else it says."""
+    return {semconv.LINK_TYPE: kind, **(more or {})}
+
+
+def _canonical(key: object) -> str | None:
+    if isinstance(key, str):
+        return key
+    if isinstance(key, int | float | UUID):
+        return str(key)
+    return None
+
+
+def _is_encodable(text: str) -> bool:
+    """Return whether an exporter can write a text: with half a surrogate pair it would lose all that it exports."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _utf8(value: bytes) -> str | None:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None

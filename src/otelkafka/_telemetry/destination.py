@@ -1,0 +1,90 @@
+"""What the options say of topics."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from otelkafka._telemetry import attributes
+from otelkafka._telemetry.guard import Guard
+from otelkafka.options import Options
+
+MOST_KEPT: Final = 1000
+"""How many topics are remembered."""
+
+_FAILED: Final[Any] = object()
+
+
+class Destination:
+    """What the options say of a topic, or of several: whether they are traced, and their name.
+
+    Args:
+        topic: the topic's name; None for several.
+        template: the low-cardinality name that stands for it, or for all of them, if there is one.
+        traced: whether its records get spans.
+    """
+
+    __slots__ = ("attributes", "metric_attributes", "name", "topic", "traced")
+
+    def __init__(self, topic: str | None, template: str | None, *, traced: bool = True) -> None:
+        self.topic = topic
+        self.traced = traced
+        self.name = template or topic or ""
+        self.attributes = attributes.of_destination(topic, template)
+        # A metric has one name of low cardinality, not one for each tenant.
+        self.metric_attributes = attributes.of_destination(None if template else topic, template)
+
+
+class Destinations(dict[str, Destination]):
+    """What the options say of topics, by their names: asked once for each topic, and remembered.
+
+    Args:
+        options: are asked.
+        guard: contains what they raise.
+    """
+
+    def __init__(self, options: Options, guard: Guard) -> None:
+        super().__init__()
+        self._options = options
+        self._guard = guard
+
+    def __missing__(self, topic: str) -> Destination:
+        """Ask the options."""
+        template, traced = self._template(topic), self._traced(topic)
+        found = Destination(topic, None if template is _FAILED else template, traced=traced is _FAILED or bool(traced))
+        if template is not _FAILED and traced is not _FAILED:  # what has failed may work for the next record
+            if len(self) >= MOST_KEPT:
+                self.clear()
+            self[topic] = found
+        return found
+
+    def of(self, topics: set[str]) -> Destination:
+        """Return what several topics have in common: their template, where they share one."""
+        if len(topics) == 1:
+            return self[next(iter(topics))]
+        names = {self[topic].name for topic in topics}
+        return Destination(None, names.pop() if len(names) == 1 else None)
+
+    def _template(self, topic: str) -> Any:
+        function = self._options.destination_template
+        name = self._guard.call("destination_template", _FAILED, function, topic) if function else None
+        if name is None or name is _FAILED or (isinstance(name, str) and name):
+            return name
+        self._guard.contain("destination_template", TypeError(f"returned {type(name).__name__}: return a str or None"))
+        return _FAILED
+
+    def _traced(self, topic: str) -> Any:
+        function = self._options.trace_topic
+        return self._guard.call("trace_topic", _FAILED, function, topic) if function else True
+
+
+def destination_of_offsets(
+    destination_of: Callable[[set[str]], Destination], offsets: Any, otherwise: Iterable[tuple[str, int]] = ()
+) -> tuple[Destination, int | None]:
+    """Return the destination that the partitions of `offsets` have in common, and the partition where it is one.
+
+    Args:
+        destination_of: `Destinations.of`.
+        offsets: from partitions to offsets; anything else for all of `otherwise`.
+        otherwise: topics and numbers of partitions.
+    """
+    given = {(each.topic, each.partition) for each in offsets} if isinstance(offsets, Mapping) else set(otherwise)
+    return destination_of({topic for topic, _ in given}), next(iter(given))[1] if len(given) == 1 else None

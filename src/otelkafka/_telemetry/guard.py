@@ -1,0 +1,49 @@
+"""The guard that keeps failures of telemetry from the application."""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_logger = logging.getLogger("otelkafka")
+
+_MOST_KINDS = 100
+
+
+class Guard:
+    """Contains what telemetry raises: each kind is logged once, with its traceback, and the Kafka call goes on.
+
+    Args:
+        count: called with the name of the call and its error.
+        logs_messages: whether the log has the message and the traceback of an error, or the name of its class alone.
+    """
+
+    def __init__(self, count: Callable[[str, Exception], None], *, logs_messages: bool = True) -> None:
+        self._count = count
+        self._logs_messages = logs_messages
+        self._seen: set[tuple[str, str]] = set()
+
+    def call(self, name: str, default: T, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `function` returns, or `default` where it raises."""
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
+            self.contain(name, error)
+            return default
+
+    def contain(self, name: str, error: Exception) -> None:
+        """Count `error`, which the call `name` raised, and log it if it is the first of its kind."""
+        with suppress(Exception):  # a meter provider may fail, too
+            self._count(name, error)
+        kind = (name, type(error).__name__)
+        if kind in self._seen or len(self._seen) >= _MOST_KINDS:
+            return
+        self._seen.add(kind)
+        _logger.warning(
+            "%s failed; the Kafka call goes on without it. Further %s there are not logged.",
+            *kind,
+            exc_info=error if self._logs_messages else None,
+        )

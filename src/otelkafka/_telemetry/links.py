@@ -1,0 +1,54 @@
+"""The links of a span: creation contexts under a limit."""
+
+from collections.abc import Callable, Sequence
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanContext
+
+from otelkafka._telemetry import attributes, semconv
+from otelkafka._telemetry.attributes import Attributes
+from otelkafka._telemetry.telemetry import Telemetry
+
+
+def link_to(context: SpanContext, kind: str) -> list[Link]:
+    """Return one link, or none where the context is not valid."""
+    return [Link(context, attributes.of_link(kind))] if context.is_valid else []
+
+
+def links_between(ambient: Context, incoming: Context) -> list[Link]:
+    """Return a link to the context that came in the headers, where it is of another trace than the ambient span."""
+    here = trace.get_current_span(ambient).get_span_context()
+    there = trace.get_current_span(incoming).get_span_context()
+    return link_to(there, semconv.LINK_CREATION) if here.is_valid and here.trace_id != there.trace_id else []
+
+
+def note_dropped(telemetry: Telemetry, span: Span, count: int) -> None:
+    """Set on the span how many links were left out, if any, and count them."""
+    if count:
+        span.set_attribute(semconv.LINKS_DROPPED, count)
+        telemetry.drop(semconv.DROPPED_LINKS, count)
+
+
+def add_creation_links(
+    telemetry: Telemetry,
+    span: Span,
+    created: Sequence[SpanContext],
+    room: int,
+    attributes_of: Callable[[int], Attributes],
+) -> None:
+    """Link a recording span to the creation contexts of its records, sampled ones first where there are too many.
+
+    Args:
+        telemetry: counts what is left out.
+        span: the span of a batch.
+        created: the creation contexts of its records.
+        room: how many links there may be; the span says how many are left out.
+        attributes_of: returns what the link of the record at an index says of it.
+    """
+    valid = [(context, index) for index, context in enumerate(created) if context.is_valid]
+    if len(valid) > room:
+        note_dropped(telemetry, span, len(valid) - max(0, room))
+        valid = sorted(valid, key=lambda each: not each[0].trace_flags.sampled)[: max(0, room)]
+    for context, index in valid:
+        span.add_link(context, attributes.of_link(semconv.LINK_CREATION, attributes_of(index)))

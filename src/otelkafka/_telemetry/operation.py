@@ -1,0 +1,246 @@
+"""One kind of operation of one client: the start of its spans, and the measure of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind
+
+from otelkafka._telemetry import attributes, clock, semconv
+from otelkafka._telemetry.attributes import Attributes
+from otelkafka._telemetry.clock import seconds
+from otelkafka._telemetry.destination import Destination
+from otelkafka._telemetry.metrics import Total, Totals
+from otelkafka._telemetry.telemetry import Telemetry
+
+_NO_SPAN = Context()
+_MOST_KEPT = 4000
+_RENEW_SECONDS = 10
+
+
+class Series:
+    """The attributes that the metrics of one operation on one partition with one outcome share.
+
+    Args:
+        attributes: of its metrics.
+        kind: its type, if it has one, which only the duration of a client's operation carries.
+    """
+
+    __slots__ = ("_totals", "attributes", "typed")
+
+    def __init__(self, attributes: Attributes, kind: str | None) -> None:
+        self.attributes = attributes
+        self.typed = {**attributes, semconv.MESSAGING_OPERATION_TYPE: kind} if kind else attributes
+        self._totals: dict[Totals, Total] = {}
+
+    def total(self, totals: Totals) -> Total:
+        """Return the total with these attributes in `totals`."""
+        found = self._totals.get(totals)
+        if found is None:
+            found = self._totals[totals] = totals.of(self.attributes)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The name and the attributes that the spans of one operation on one partition share."""
+
+    span_name: str
+    attributes: Attributes
+
+
+class Operation:
+    """Starts the spans of one kind of operation, with everything that a sampler may want to know, and measures it.
+
+    Args:
+        telemetry: of the client.
+        name: of the operation: `send` for example.
+        kind: its type in the conventions' terms: `send`, `receive`, `process` or `settle`; None where they have none.
+        span_kind: the kind of its spans.
+    """
+
+    def __init__(self, telemetry: Telemetry, name: str, kind: str | None, span_kind: SpanKind) -> None:
+        self._telemetry = telemetry
+        self._client = telemetry.client
+        self._name = name
+        self._kind = kind
+        self._span_kind = span_kind
+        self._attributes = attributes.of_operation(name, kind)
+        self._known: dict[tuple[str, str | None, int | None], _Known] = {}
+        self._learned: dict[tuple[str, str | None, int], Attributes] = {}
+        self._series: dict[tuple[str, int | None, str | None], Series] = {}
+        self._renew_at = 0.0
+
+    def start(
+        self,
+        context: Context,
+        destination: Destination,
+        partition: int | None = None,
+        *,
+        links: Sequence[Link] = (),
+        start_time: int | None = None,
+        more: Attributes | None = None,
+        tracer: trace.Tracer | None = None,
+    ) -> Span | None:
+        """Start a span; None where the provider failed.
+
+        Args:
+            context: holds its parent.
+            destination: the topic, or several.
+            partition: the one partition, where that is known.
+            links: its links.
+            start_time: Unix time in nanoseconds; None for now.
+            more: what else is known at the start.
+            tracer: starts it; None for the one of the options.
+        """
+        telemetry = self._telemetry
+        if clock.monotonic() >= self._renew_at:
+            self._renew()
+        known = self._known.get((destination.name, destination.topic, partition))
+        if known is None:
+            known = self._known_of(destination, partition)
+        given = {**known.attributes, **more} if more else dict(known.attributes)
+        starts = telemetry.tracer if tracer is None else tracer
+        try:
+            span = starts.start_span(known.span_name, context, self._span_kind, given, links, start_time)
+            if not isinstance(span, Span):
+                raise _not_a_span(span)  # noqa: TRY301 (contained like what the provider raises)
+            try:
+                span.is_recording()  # what a span must be able to say; later on nobody is there to contain its failure
+                is_valid = span.get_span_context().is_valid
+            except Exception:
+                span.end()
+                raise
+            # Where there is no SDK the parent's context is carried on, which the oldest API does not do itself.
+            return span if is_valid else NonRecordingSpan(trace.get_current_span(context).get_span_context())
+        except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
+            telemetry.guard.contain("start_span", error)
+            return None
+
+    def finish(
+        self,
+        start: int,
+        destination: Destination,
+        partition: int | None,
+        span: Span,
+        error: BaseException | None = None,
+    ) -> Series | None:
+        """Measure a client's operation, end its span, and return what other metrics carry, if somebody listens.
+
+        Args:
+            start: Unix time in nanoseconds.
+            destination: the topic, or several.
+            partition: the one partition, where that is known.
+            span: its span, or one that records nothing.
+            error: how it failed.
+        """
+        telemetry = self._telemetry
+        now = telemetry.not_before(start, telemetry.now())
+        telemetry.refresh(now)
+        measured = None
+        if telemetry.instruments is not None:
+            measured = telemetry.guard.call(
+                "measure", None, self._measure, start, now, destination, partition, span, error
+            )
+        telemetry.end_span(span, error, now)
+        return measured
+
+    def _measure(
+        self,
+        start: int,
+        end: int,
+        destination: Destination,
+        partition: int | None,
+        span: Span,
+        error: BaseException | None,
+    ) -> Series | None:
+        instruments = self._telemetry.instruments
+        if instruments is None:
+            return None
+        series = self.series(destination, partition, error)
+        instruments.operation_duration.record(seconds(end - start), series.typed, context_of(span))
+        return series
+
+    def series(
+        self, destination: Destination, partition: int | None = None, error: BaseException | None = None
+    ) -> Series:
+        """Return what the metrics of this operation carry, of one partition where that is known, with one outcome."""
+        outcome = None if error is None else str(self._telemetry.error_attributes(error)[semconv.ERROR_TYPE])
+        key = (destination.name, partition, outcome)
+        if clock.monotonic() >= self._renew_at:
+            self._renew()
+        found = self._series.get(key)
+        if found is None:
+            known = self._metric_attributes(destination, partition)
+            if outcome is not None:
+                known[semconv.ERROR_TYPE] = outcome
+            if len(self._series) + len(self._known) >= _MOST_KEPT:
+                self._renew()
+            found = self._series[key] = self._admitted(known)
+        return found
+
+    def _admitted(self, known: Attributes) -> Series:
+        """Return what they carry if there is room for it: an SDK keeps each attribute set of a histogram for good."""
+        instruments = self._telemetry.instruments
+        admitted = known if instruments is None else instruments.admit(self._name, known)
+        return Series(admitted, self._kind if admitted is known else None)
+
+    def _renew(self) -> None:
+        """Forget what was known, now and then: leaders move, and to ask for each record costs more than the record."""
+        self._renew_at = clock.monotonic() + _RENEW_SECONDS
+        self._series.clear()
+        self._known.clear()
+        self._learned.clear()
+
+    def _known_of(self, destination: Destination, partition: int | None) -> "_Known":
+        """Return the name and the attributes of spans that are always the same."""
+        key = (destination.name, destination.topic, partition)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._series) + len(self._known) >= _MOST_KEPT:
+                self._renew()
+            name = self._telemetry.span_name(self._name, destination.name)
+            found = self._known[key] = _Known(name, self._ask(destination, partition))
+        return found
+
+    def learned(self, destination: Destination, partition: int) -> Attributes:
+        """Return what is known of a partition beyond what was known before its number was: the leader, for example."""
+        if clock.monotonic() >= self._renew_at:
+            self._renew()
+        key = (destination.name, destination.topic, partition)
+        found = self._learned.get(key)
+        if found is None:
+            before, known = self._known_of(destination, None).attributes, self._known_of(destination, partition)
+            learned = {name: value for name, value in known.attributes.items() if before.get(name) != value}
+            found = self._learned[key] = learned
+        return found
+
+    def _ask(self, destination: Destination, partition: int | None) -> Attributes:
+        topic, client = destination.topic, self._client
+        return {
+            **self._attributes,
+            **destination.attributes,
+            **attributes.of_client(client),
+            **attributes.of_server(client.server(topic, partition)),
+            **attributes.of_partition(partition),
+            **(attributes.of_old_names(client, topic, partition) if self._telemetry.old_names else {}),
+        }
+
+    def _metric_attributes(self, destination: Destination, partition: int | None) -> Attributes:
+        return {
+            **attributes.of_operation(self._name),
+            **destination.metric_attributes,
+            **attributes.of_group(self._client),
+            **attributes.of_server(self._client.server(destination.topic, partition)),
+            **attributes.of_partition(partition),
+        }
+
+
+def context_of(span: Span) -> Context:
+    """Return a context by which an exemplar leads to the span's trace."""
+    return trace.set_span_in_context(span, _NO_SPAN) if span.is_recording() else _NO_SPAN
+
+
+def _not_a_span(returned: object) -> TypeError:
+    return TypeError(f"returned {type(returned).__name__}: return a Span")

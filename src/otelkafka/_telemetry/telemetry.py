@@ -1,0 +1,205 @@
+"""The options of one client, resolved into a tracer, instruments and the names of destinations."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakMethod
+
+from opentelemetry import propagate, trace
+from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode
+
+from otelkafka._protocols import Client, NoClient
+from otelkafka._telemetry import attributes, clock, scope, semconv
+from otelkafka._telemetry.attributes import Attributes
+from otelkafka._telemetry.destination import MOST_KEPT, Destinations
+from otelkafka._telemetry.guard import Guard
+from otelkafka._telemetry.metrics import Instruments, instruments_of
+from otelkafka.options import Options
+
+_REFRESH_EVERY = 100 * clock.MILLISECOND
+
+
+class Telemetry:
+    """Options, resolved.
+
+    Args:
+        options: of a client, or of calls without one.
+        client: the facts about it; None where it is not known.
+
+    Attributes:
+        guard: contains what telemetry raises.
+        old_names: whether the attributes of before the current conventions are set, too.
+        instruments: of the meter provider; None as long as nobody listens.
+        destinations: what the options say of topics.
+        tracer: of the tracer provider.
+        refreshed: when `refresh()` last did something, a Unix time in nanoseconds, like the next.
+        refresh_at: when it does so again, as it does where the clock was set back before `refreshed`.
+    """
+
+    def __init__(self, options: Options, client: Client | None = None) -> None:
+        self.options = options
+        self.client: Client = NoClient() if client is None else client
+        self.guard = Guard(self._count_failure, logs_messages=options.record_exceptions)
+        self.instruments: Instruments | None = None
+        self._waiting: list[WeakMethod[Callable[[Instruments], None]]] = []
+        self._refreshing: list[WeakMethod[Callable[[], None]]] = []
+        self.refreshed = self.refresh_at = 0
+        opted_in = os.environ.get(semconv.STABILITY_OPT_IN, "").split(",")
+        self.old_names = semconv.STABILITY_DUP in map(str.strip, opted_in)
+        self.destinations = Destinations(options, self.guard)
+        self._names: dict[tuple[str, str], str] = {}
+        self.refresh(0)
+        self.tracer = self.guard.call("get_tracer", trace.NoOpTracer(), self._get_tracer)
+
+    def _get_tracer(self) -> trace.Tracer:
+        tracer = trace.get_tracer(scope.NAME, scope.VERSION, self.options.tracer_provider, semconv.SCHEMA_URL)
+        if not callable(getattr(tracer, "start_span", None)):
+            msg = f"returned {type(tracer).__name__}: return a Tracer"
+            raise TypeError(msg)
+        return tracer
+
+    def now(self) -> int:
+        """Return the Unix time in nanoseconds; 0 where the clock fails."""
+        return self.guard.call("time_ns", 0, _now)
+
+    def not_before(self, start: int, now: int) -> int:
+        """Return `now`, or `start` where the clock has been set back since."""
+        return self.guard.call("time_ns", now, max, start, now)
+
+    def refresh(self, now: int) -> None:
+        """Ask for a meter provider, and for what else may have changed, once in a tenth of a second.
+
+        To do so at each record would cost more than the record.
+
+        Args:
+            now: Unix time in nanoseconds.
+        """
+        if self.refreshed <= now < self.refresh_at:
+            return
+        self.refreshed, self.refresh_at = now, now + _REFRESH_EVERY
+        for reference in self._refreshing:
+            refresh = reference()
+            if refresh is not None:
+                refresh()
+        if self.instruments is None:
+            self.instruments = self.guard.call("get_meter", None, instruments_of, self.options.meter_provider)
+            self._call_waiting()
+
+    def on_refresh(self, refresh: Callable[[], None]) -> None:
+        """Call a bound method, which is held weakly, now and at each refresh."""
+        self._refreshing.append(WeakMethod(refresh))
+        refresh()
+
+    def on_instruments(self, begin: Callable[[Instruments], None]) -> None:
+        """Call a bound method, which is held weakly, as soon as there are instruments."""
+        self._waiting.append(WeakMethod(begin))
+        self._call_waiting()
+
+    def _call_waiting(self) -> None:
+        while self.instruments is not None and self._waiting:
+            begin = self._waiting.pop()()
+            if begin is not None:
+                self.guard.call("get_meter", None, begin, self.instruments)
+
+    def _count_failure(self, name: str, error: Exception) -> None:
+        if self.instruments is not None:
+            self.instruments.errors.of({semconv.CALL: name, **self.error_attributes(error)}).add()
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        """Count what is left out on purpose."""
+        if count and self.instruments is not None:
+            self.instruments.drop(reason, count)
+
+    @property
+    def may_record(self) -> bool:
+        """Whether spans may be recorded: the tracer provider is not one of the API's own."""
+        provider = self.options.tracer_provider or trace.get_tracer_provider()
+        return not type(provider).__module__.startswith(trace.__name__)
+
+    @property
+    def propagator(self) -> TextMapPropagator:
+        """The propagator of the options, else the global one of this moment."""
+        return self.options.propagator or propagate.get_global_textmap()
+
+    def span_name(self, operation: str, destination: str) -> str:
+        """Return the name of a span; `destination` is empty where there is no one destination."""
+        name = self._names.get((operation, destination))
+        if name is None:
+            name = self._name(operation, destination)
+            if len(self._names) >= MOST_KEPT:
+                self._names.clear()
+            self._names[operation, destination] = name
+        return name
+
+    def _name(self, operation: str, destination: str) -> str:
+        plain, template = f"{operation} {destination}".strip(), self.options.span_name
+        if isinstance(template, str):
+            return template.format(operation=operation, destination=destination).strip()
+        name = self.guard.call("span_name", plain, template, operation, destination)
+        if isinstance(name, str) and name:
+            return name
+        self.guard.contain("span_name", TypeError(f"returned {type(name).__name__}: return a str, not an empty one"))
+        return plain
+
+    def set_attributes(self, span: Span, make: Callable[[], Attributes]) -> None:
+        """Set what `make` returns on a recording span; for others it is not called."""
+        try:
+            if span.is_recording():
+                span.set_attributes(make())
+        except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
+            self.guard.contain("set_attributes", error)
+
+    def end_span(self, span: Span, error: BaseException | None = None, end_time: int | None = None) -> None:
+        """End a span: its status is unset after success, else the error."""
+        if span is INVALID_SPAN:
+            return
+        if error is not None:
+            self.record_exception(span, error)
+        try:
+            span.end(end_time)
+        except Exception as failure:  # noqa: BLE001 (likewise)
+            self.guard.contain("end_span", failure)
+
+    def record_exception(self, span: Span, error: BaseException) -> None:
+        """Record an error on a span, which goes on."""
+        self.guard.call("record_exception", None, self._record_exception, span, error)
+
+    def _record_exception(self, span: Span, error: BaseException) -> None:
+        if not span.is_recording():
+            return
+        span.set_attributes(self.error_attributes(error))
+        with_message = self.options.record_exceptions
+        span.set_status(Status(StatusCode.ERROR, str(error) if with_message else None))
+        if with_message:
+            span.record_exception(error)
+
+    def error_attributes(self, error: BaseException) -> Attributes:
+        """Return the type of an error."""
+        return attributes.of_error(error, self.client)
+
+    def key_attributes(self, key: object) -> Attributes:
+        """Return the key of a record, in the form that the options want."""
+        try:
+            return attributes.of_key(key, self.options.capture_key)
+        except Exception as error:  # noqa: BLE001 (likewise)
+            self.guard.contain("capture_key", error)
+            return {}
+
+    def header_attributes(self, headers: object) -> Attributes:
+        """Return the headers that the options ask for."""
+        wanted = self.options.capture_headers
+        return self.guard.call("capture_headers", {}, attributes.of_headers, headers, wanted) if wanted else {}
+
+    def call_hook(self, name: str, hook: Callable[[Span, Any], None] | None, span: Span, argument: object) -> None:
+        """Call a hook of the user's, if there is one."""
+        if hook is not None:
+            self.guard.call(name, None, hook, span, argument)
+
+
+def _now() -> int:
+    now = clock.now()
+    if not isinstance(now, int):
+        msg = f"returned {type(now).__name__}: return an int"
+        raise TypeError(msg)
+    return now
