@@ -24,8 +24,8 @@ def wrap_producer(producer, options=None):
 def wrap_consumer(consumer, options=None):
     if not INSTRUMENTED or not hasattr(consumer, "poll") or isinstance(consumer, type):
         return otelkafka.wrap_consumer(consumer, options)
-    from otelkafka._consuming.consumer_group import process_batch_block, process_block
     from otelkafka._clients.kafka_python.consumer import ConsumerFace
+    from otelkafka._consuming.consumer_group import process_batch_block, process_block
 
     checked = for_consumer(options)
     patched = _patched(consumer, ConsumerFace, lambda client: ConsumerFace(client, checked))

@@ -1,6 +1,5 @@
 """The faults of telemetry: each call of what is OpenTelemetry's, the user's or the system's, and how it goes wrong."""
 
-import sys
 from collections.abc import Callable
 from time import monotonic, sleep, time_ns
 from typing import NamedTuple

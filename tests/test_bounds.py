@@ -9,11 +9,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from otelkafka import ConsumerOptions, ProducerOptions, process_batch
-from otelkafka._telemetry.metrics import instruments_of
+from otelkafka._consuming.wait import Handover
+from otelkafka._telemetry.metrics import MOST_SETS, OVERFLOW, instruments_of
 from otelkafka.reporter import Figure, metrics_reporter
 from otelkafka.testing import MetricRecorder, SpanRecorder
-from otelkafka._telemetry.metrics import MOST_SETS, OVERFLOW
-from otelkafka._consuming.wait import Handover
 from tests.face import bare_of, engine_of, wrap_consumer, wrap_producer
 from tests.fakes import FakeConsumer, FakeFuture, options_of, record, traceparent
 

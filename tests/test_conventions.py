@@ -7,8 +7,8 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from otelkafka._telemetry import semconv
 from otelkafka import ConsumerOptions, ProducerOptions, process_batch
+from otelkafka._telemetry import semconv
 from otelkafka.testing import FakeConsumer, FakeProducer, MetricRecorder
 from tests.face import wrap_consumer, wrap_producer
 from tests.fakes import record, traceparent

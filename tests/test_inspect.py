@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from kafka import errors
 from rich import console as rich_console
 
-from otelkafka._cli import command, console, finding as inspection, properties, reader as reading
+from otelkafka._cli import command, console, properties
+from otelkafka._cli import finding as inspection
+from otelkafka._cli import reader as reading
 from otelkafka._cli.finding import Summary, finding_of, prefix_of
 from tests.fakes import SPAN_ID, TRACE_ID, TRACEPARENT, record
 

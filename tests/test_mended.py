@@ -14,12 +14,12 @@ from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 
 from otelkafka import ConsumerOptions, HeaderCarrier, ProducerOptions, process_batch, wrap_handler
-from otelkafka._consuming.open_span import OpenSpan
-from otelkafka._context.current import Attached
-from otelkafka._clients.patch import Patch
 from otelkafka._clients.kafka_python.producer import ProducerFace
-from otelkafka.testing import MetricRecorder
+from otelkafka._clients.patch import Patch
+from otelkafka._consuming.open_span import OpenSpan
 from otelkafka._consuming.wait import Handover, WaitHistory, wait_of
+from otelkafka._context.current import Attached
+from otelkafka.testing import MetricRecorder
 from tests.face import engine_of, wrap_consumer, wrap_producer
 from tests.fakes import (
     FakeConsumer,

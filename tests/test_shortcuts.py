@@ -24,15 +24,15 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otelkafka import ConsumerOptions, HeaderCarrier, Options, ProducerOptions, extract
-from otelkafka.headers import are_sendable
+from otelkafka._context.current import UnparsedSpan
 from otelkafka._context.fastpath import FastPath, WithSdk, fast_path_of
+from otelkafka._context.origin import header_of, with_baggage
 from otelkafka._context.propagation import Contexts
 from otelkafka._context.sdk import sampler_of
-from otelkafka._telemetry.telemetry import Telemetry
-from otelkafka.testing import MetricRecorder, SpanRecorder
-from otelkafka._context.current import UnparsedSpan
-from otelkafka._context.origin import header_of, with_baggage
 from otelkafka._context.traceparent import SPAN_KEY, header
+from otelkafka._telemetry.telemetry import Telemetry
+from otelkafka.headers import are_sendable
+from otelkafka.testing import MetricRecorder, SpanRecorder
 from tests.face import wrap_consumer, wrap_producer
 from tests.fakes import FakeConsumer, FakeProducer, record
 

@@ -5,15 +5,16 @@ import time
 import pytest
 from kafka import TopicPartition
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from otelkafka import extract, process_batch
-from otelkafka._telemetry.destination import Destination
-from otelkafka._consuming.process_span import _was_busy as was_busy, add_predecessor_link
 from otelkafka._consuming.open_span import OpenSpan
-from opentelemetry.context import Context
-from otelkafka.testing import SpanRecorder
+from otelkafka._consuming.process_span import _was_busy as was_busy
+from otelkafka._consuming.process_span import add_predecessor_link
 from otelkafka._consuming.wait import Handover, Wait, WaitHistory
+from otelkafka._telemetry.destination import Destination
+from otelkafka.testing import SpanRecorder
 from tests.face import bare_of, engine_of, wrap_consumer
 from tests.fakes import TRACEPARENT, GroupConsumer, ambient_of, consumer_of, kinds, options_of, record, traceparent
 
