@@ -129,7 +129,7 @@ def _metrics(reader: Any) -> list[Any]:
 
 def counter() -> Work:
     """Return what counts a batch one by one, as what is sent and consumed is counted."""
-    from otelkafka.totals import Totals  # noqa: PLC0415 (the one thing here that is not public)
+    from otelkafka._telemetry.metrics import Totals  # noqa: PLC0415 (the one thing here that is not public)
 
     return repeated(Totals().of({"messaging.destination.name": "t"}).add)
 

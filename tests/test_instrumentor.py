@@ -220,7 +220,7 @@ def test_wrong_variable_is_a_warning_that_names_it(instrument, monkeypatch, capl
 
 def test_right_variables_are_taken(monkeypatch):
     """Each type of option: a truth, a number, a name, a list."""
-    from otelkafka.environment import options_from_environment
+    from otelkafka.instrumentor import options_from_environment
 
     for name, value in (
         ("POLL_SPANS", "Yes"),

@@ -84,7 +84,7 @@ def test_wheel_has_the_package_and_nothing_else(wheel):
     assert (info / "licenses" / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
     told = (info / "entry_points.txt").read_text()
     assert "[opentelemetry_instrumentor]\notelkafka = otelkafka.instrumentor:KafkaInstrumentor" in told
-    assert "[console_scripts]\notelkafka = otelkafka.command:main" in told
+    assert "[console_scripts]\notelkafka = otelkafka._cli.command:main" in told
 
 
 def test_metadata_says_what_is_tested(wheel):
