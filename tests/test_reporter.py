@@ -162,7 +162,7 @@ def test_one_provider_has_one_set_of_instruments(recorder, monkeypatch, caplog):
     assert metrics_reporter() is metrics_reporter(recorder.meter_provider)
     late = MetricRecorder()
     monkeypatch.setattr(api, "get_meter_provider", lambda: late.meter_provider)
-    monkeypatch.setattr(module, "_global", [])
+    monkeypatch.setattr(module, "_global", module._GlobalProvider())
     assert metrics_reporter() is metrics_reporter(late.meter_provider)
     assert caplog.records == []
 

@@ -223,9 +223,15 @@ def _make_registry(provider: MeterProvider) -> Registry:
 class _GlobalProvider(MeterProvider):
     """Stands for the global provider, whichever that will be."""
 
-    def get_meter(self, *args: Any, **kwargs: Any) -> Meter:
+    def get_meter(
+        self,
+        name: str,
+        version: str | None = None,
+        schema_url: str | None = None,
+        attributes: Any = None,  # noqa: ARG002 (of the signature)
+    ) -> Meter:
         """Return a meter of the global provider; before there is one, a meter that becomes one of its."""
-        return api.get_meter(*args, **kwargs)
+        return api.get_meter(name, version or "", schema_url=schema_url)
 
 
 _registries = PerProvider(_make_registry)
