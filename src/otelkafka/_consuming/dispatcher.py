@@ -248,16 +248,30 @@ class PolledRecords(list[Any]):
         return list, (self[:],)
 
 
-class PolledIterator(Iterator[Any]):
-    """Iterates a polled list, the body of the loop inside each record's process span."""
+class DispatchingIterator(Iterator[Any]):
+    """An iterator of records that runs the body of the loop inside each record's process span."""
 
-    __slots__ = ("_dispatcher", "_handover", "_open", "_records")
+    __slots__ = ("_open",)
+    _open: OpenSpan | None
+
+    def __del__(self) -> None:
+        """End the span of the last record where the loop was left."""
+        with suppress(Exception):  # at the end of the interpreter anything may be gone, and `_open` was never there
+            if self._open is not None:
+                self._open.end()
+                restore()  # it may have ended before, in another thread
+
+
+class PolledIterator(DispatchingIterator):
+    """Iterates a polled list."""
+
+    __slots__ = ("_dispatcher", "_handover", "_records")
 
     def __init__(self, dispatcher: Dispatcher, handover: Handover, records: Iterator[Any]) -> None:
         self._dispatcher = dispatcher
         self._handover = handover
         self._records = records
-        self._open: OpenSpan | None = None
+        self._open = None
 
     def __next__(self) -> Any:
         """Return the next record, whose process span is current until the one after is asked for."""
@@ -273,15 +287,3 @@ class PolledIterator(Iterator[Any]):
         record = next(self._records)
         self._open = self._dispatcher.open_listed(record, self._handover, now)
         return record
-
-    def __del__(self) -> None:
-        """End the span of the last record where the loop was left."""
-        end_dropped(self._open)
-
-
-def end_dropped(opened: OpenSpan | None) -> None:
-    """End what an iterator that is dropped has left open."""
-    with suppress(Exception):  # at the end of the interpreter anything may be gone
-        if opened is not None:
-            opened.end()
-            restore()  # it may have ended before, in another thread

@@ -21,8 +21,7 @@ from otelkafka._clients.kafka_python.listeners import (
 from otelkafka._clients.proxy import TracedClient
 from otelkafka._consuming.commits import Commits
 from otelkafka._consuming.consumer_group import ProcessBlock, process_batch_block, process_block
-from otelkafka._consuming.dispatcher import Dispatcher, end_dropped
-from otelkafka._consuming.open_span import OpenSpan
+from otelkafka._consuming.dispatcher import Dispatcher, DispatchingIterator
 from otelkafka._consuming.process import ProcessOperation
 from otelkafka._consuming.rebalances import Rebalances
 from otelkafka._consuming.wait import WaitHistory
@@ -262,8 +261,8 @@ class ConsumerFace:
         self._telemetry.guard.call("close", None, self.history.spent.stop, self._telemetry.now())
 
 
-class RecordIterator(Iterator[Any]):
-    """Iterates the records of a consumer, the body of the loop inside each record's process span.
+class RecordIterator(DispatchingIterator):
+    """Iterates the records of a consumer.
 
     Unlike a generator it goes on after a StopIteration or an error, as the consumer itself does.
 
@@ -272,12 +271,12 @@ class RecordIterator(Iterator[Any]):
         advance: returns its next record.
     """
 
-    __slots__ = ("_advance", "_dispatcher", "_open")
+    __slots__ = ("_advance", "_dispatcher")
 
     def __init__(self, dispatcher: Dispatcher, advance: Callable[[], Any]) -> None:
         self._dispatcher = dispatcher
         self._advance = advance
-        self._open: OpenSpan | None = None
+        self._open = None
 
     def __next__(self) -> Any:
         """Return the next record, whose process span is current until the one after is asked for."""
@@ -296,10 +295,6 @@ class RecordIterator(Iterator[Any]):
     def release(self) -> None:
         """Leave the span of the last record open when this is dropped."""
         self._open = None
-
-    def __del__(self) -> None:
-        """End the span of the last record where the loop was left."""
-        end_dropped(self._open)
 
 
 def _offsets_of(args: Args, kwargs: KwArgs) -> Any:

@@ -110,20 +110,21 @@ class ProducerFace:
         if begun is None:
             return send(*args, **kwargs)
         try:
-            attach(begun.context)
-            if begun.headers is None:
-                future = send(*args, **kwargs)
-            else:
-                try:
-                    if len(args) > _HEADERS or "headers" in kwargs:
-                        future = _send_with(begun.headers, send, args, kwargs)
-                    else:
-                        future = send(*args, headers=begun.headers, **kwargs)
-                    is_too_large = getattr(future, "is_done", False) is True and _is_too_large(future)
-                except MessageSizeTooLargeError:
-                    is_too_large = True
-                if is_too_large:
-                    future = _send_again(begun, send, args, kwargs)
+            try:
+                attach(begun.context)
+                if begun.headers is None:
+                    future = send(*args, **kwargs)
+                elif len(args) > _HEADERS or "headers" in kwargs:
+                    future = _send_with(begun.headers, send, args, kwargs)
+                else:
+                    future = send(*args, headers=begun.headers, **kwargs)
+                is_too_large = getattr(future, "is_done", False) is True and _is_too_large(future)
+            except MessageSizeTooLargeError:
+                if begun.headers is None:
+                    raise
+                is_too_large = True
+            if is_too_large and begun.headers is not None:
+                future = _send_again(begun, send, args, kwargs)
         except BaseException as error:
             begun.failed(error)
             raise
