@@ -10,8 +10,8 @@ Args: TypeAlias = tuple[Any, ...]
 KwArgs: TypeAlias = dict[str, Any]
 Method = TypeVar("Method", bound=Call)
 
-MARK: Final = "_otelkafka_patch"
-"""Attribute of the functions that take the place of a patched class's own."""
+patched: Final[set[Call]] = set()
+"""The functions that stand in the place of a class's own now."""
 
 CALLS_ITSELF: Final = {"__next__": "poll"}
 """The traced methods in which a client calls another one of them; listeners and serializers may call any other."""
@@ -72,13 +72,14 @@ def bound(client: object, name: str, function: Call) -> Call:
     return call
 
 
-def bare(client: Any, name: str) -> Call:
+def bare(client: Any, name: str) -> Any:
     """Return a client's method as it is without instrumentation."""
     method: Any = getattr(client, name)
     if type(method) is not MethodType:
         method = without_contrib(method)
-    patched = type(method) is MethodType and getattr(method.__func__, MARK, None)
-    return bound(client, name, method.__func__.__wrapped__) if patched else method
+    if patched and type(method) is MethodType and method.__func__ in patched:
+        return bound(client, name, getattr(method, "__wrapped__"))  # noqa: B009 (a function's, as mypy does not know)
+    return method
 
 
 def is_contrib(function: object) -> bool:

@@ -9,11 +9,11 @@ from weakref import finalize
 
 from otelkafka._clients.calls import (
     CALLS_ITSELF,
-    MARK,
     Call,
     bound,
     is_contrib,
     is_inside,
+    patched,
     traced_methods,
     without_contrib,
 )
@@ -28,14 +28,14 @@ class Patch:
     """The traced methods of one class.
 
     Args:
-        patched: the class.
+        client_class: the class.
         face: traces one of its instances; methods that this release of the client lacks are left out.
         make_face: makes the face of an instance.
     """
 
-    def __init__(self, patched: type, face: type, make_face: Callable[[Any], Any]) -> None:
-        self._class = patched
-        self._traced = {name: method for name, method in traced_methods(face).items() if hasattr(patched, name)}
+    def __init__(self, client_class: type, face: type, make_face: Callable[[Any], Any]) -> None:
+        self._class = client_class
+        self._traced = {name: method for name, method in traced_methods(face).items() if hasattr(client_class, name)}
         self._make_face = make_face
         self._faces: dict[int, Any] = {}  # by the id of a client that lives
         self._lock = threading.RLock()  # garbage that is collected here may close another client
@@ -59,6 +59,7 @@ class Patch:
                 present.__wrapped__ = mine[name].__wrapped__
             if present is not mine[name]:
                 continue
+            patched.discard(present)
             if before is _MISSING:
                 delattr(self._class, name)
             else:
@@ -96,7 +97,7 @@ class Patch:
                 return original(client, *args, **kwargs)
             return method(face, bound(client, name, original), args, kwargs)
 
-        setattr(traced, MARK, self)
+        patched.add(traced)
         return traced
 
     def _is_ours(self, name: str) -> bool:

@@ -1,6 +1,6 @@
 """A process span from its start to its end, current while the application's code runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
@@ -126,15 +126,15 @@ class OpenSpan:
         offset: int | None,
         start: int,
         span: Span,
-        context: Context | None,
+        context: Mapping[str, object] | None,
         ambient: Context,
+        origins: Origins = (),
+        beginning: Beginning | None = None,
+        series: Series | None = None,
         *,
         current: Span | None = None,
         batch: Batch | None = None,
-        origins: Origins = (),
         parent: SpanContext | None = None,
-        beginning: Beginning | None = None,
-        series: Series | None = None,
     ) -> None:
         self._operation = operation
         self.record = record

@@ -1,6 +1,6 @@
 """The process operation of a consumer: it opens the span of a record or a batch, measures it and ends it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -47,6 +47,7 @@ class ProcessOperation:
         self.in_process: dict[OpenSpan, None] = {}
         self._operation = Operation(self.telemetry, "process", semconv.TYPE_PROCESS, SpanKind.CONSUMER)
         self._spans = ProcessSpans(contexts, options, self._operation, history)
+        self._may_record_late = self._spans.samples_waits or options.sample_errors
         self._is_plain = options.relation == "parent" and options.on_process is None
         self.telemetry.on_instruments(self._watch)
 
@@ -93,18 +94,18 @@ class ProcessOperation:
                 if isinstance(span, SampledRoot):
                     tracer = span.tracer()
                 elif span is not None:
-                    if self._spans.samples_waits:
+                    if self._may_record_late:
                         reason = self._spans.reason_for(record, start, span)
-                    if reason is None:
-                        origins: Origins = ()
-                        context = Context({**ambient, SPAN_KEY: span})
-                        if type(span) is UnparsedSpan and span.origin is not None:
-                            origins = ((destination, record.partition, span.origin),)
-                            context = with_baggage(context, span.origin)
                         if self.options.sample_errors:
                             beginning = self._spans.begin(
                                 start, [record], ambient, self.predecessor, handover, is_fresh=is_fresh
                             )
+                    if reason is None:
+                        context: Mapping[str, object] = {**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span}
+                        origins: Origins = ()
+                        if type(span) is UnparsedSpan and span.origin is not None:
+                            origins = ((destination, record.partition, span.origin),)
+                            context = with_baggage(context, span.origin)
                         if telemetry.instruments is not None:
                             starts_trace = type(span) is not UnparsedSpan or type(span.trace_id) is int
                             place = destination, record.partition, span, start
@@ -120,9 +121,9 @@ class ProcessOperation:
                             span,
                             context,
                             ambient,
-                            origins=origins,
-                            beginning=beginning,
-                            series=series,
+                            origins,
+                            beginning,
+                            series,
                         )
                         if telemetry.instruments is not None:
                             self.in_process[opened] = None

@@ -76,7 +76,7 @@ class ProcessSpans:
             start: of its processing, Unix time in nanoseconds.
             span: of the fast path.
         """
-        continues = type(span) is UnparsedSpan and type(span.trace_id) is bytes
+        continues = self.samples_waits and type(span) is UnparsedSpan and type(span.trace_id) is bytes
         return self._acquire_for_wait() if continues and self._is_late(record, start) else None
 
     def start(

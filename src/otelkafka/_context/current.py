@@ -32,8 +32,15 @@ class UnparsedSpan(NonRecordingSpan):
         origin: when the pipeline began that it is part of, Unix time in milliseconds; None for no pipeline.
     """
 
+    __slots__ = ("flags", "is_remote", "origin", "span_id", "trace_id")
+
     def __init__(
-        self, trace_id: int | bytes, span_id: int | bytes, flags: int, *, is_remote: bool, origin: int | None = None
+        self,
+        trace_id: int | bytes,
+        span_id: int | bytes,
+        flags: int,
+        is_remote: bool = False,  # noqa: FBT001, FBT002 (once a record: positional arguments cost less)
+        origin: int | None = None,
     ) -> None:
         self.trace_id = trace_id
         self.span_id = span_id

@@ -183,7 +183,7 @@ class WithSdk(FastPath):
         if not (self._drops_remote if plain.is_remote else self._sampler.drops_local):
             return None
         flags = plain.flags & RANDOM if self._root_flags else 0
-        return UnparsedSpan(plain.trace_id, self._draw_span_id(), flags, is_remote=False)
+        return UnparsedSpan(plain.trace_id, self._draw_span_id(), flags)
 
     def start_process(
         self,
@@ -211,7 +211,7 @@ class WithSdk(FastPath):
         if last in SAMPLED_DIGITS or not self._drops_remote:
             return None
         flags = RANDOM if self._root_flags and last in RANDOM_DIGITS else 0
-        return UnparsedSpan(parent[3:35], self._draw_span_id(), flags, is_remote=False)
+        return UnparsedSpan(parent[3:35], self._draw_span_id(), flags)
 
     def _start_trace(self) -> NonRecordingSpan | SampledRoot | None:
         """Draw the ids of a new trace, and take the sampler's decision."""
@@ -221,7 +221,7 @@ class WithSdk(FastPath):
         trace_id = self._draw_trace_id()
         if trace_id & _LOW_BITS < bound:
             return SampledRoot(self._sampler.tracer, trace_id)
-        return UnparsedSpan(trace_id, self._draw_span_id(), self._root_flags, is_remote=False)
+        return UnparsedSpan(trace_id, self._draw_span_id(), self._root_flags)
 
 
 class WithoutSdk(FastPath):
@@ -252,7 +252,7 @@ class WithoutSdk(FastPath):
         parent = traceparent_of(headers)
         if not parent:
             return None if parent is None or ambient else INVALID_SPAN
-        return UnparsedSpan(parent[3:35], parent[36:52], int(parent[-2:], 16), is_remote=True)
+        return UnparsedSpan(parent[3:35], parent[36:52], int(parent[-2:], 16), True)
 
 
 class WithOrigins(FastPath):
@@ -323,8 +323,8 @@ def _with_origin(
         return started
     if type(started) is UnparsedSpan:
         ids = started.trace_id, started.span_id, started.flags
-        return UnparsedSpan(*ids, is_remote=started.is_remote, origin=origin)
-    return UnparsedSpan(0, 0, 0, is_remote=False, origin=origin)
+        return UnparsedSpan(*ids, started.is_remote, origin)
+    return UnparsedSpan(0, 0, 0, origin=origin)
 
 
 def _unparsed(parent: object) -> UnparsedSpan | None:
@@ -334,4 +334,4 @@ def _unparsed(parent: object) -> UnparsedSpan | None:
     context = parent.get_span_context()
     if type(context) is not SpanContext or not context.is_valid or context.trace_state:
         return None
-    return UnparsedSpan(context.trace_id, context.span_id, context.trace_flags, is_remote=context.is_remote)
+    return UnparsedSpan(context.trace_id, context.span_id, context.trace_flags, context.is_remote)

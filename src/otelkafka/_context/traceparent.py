@@ -89,7 +89,7 @@ def write(context: Mapping[str, object]) -> Header | None:
 
 def header(trace_id: int | bytes, span_id: int | bytes, flags: int) -> Header:
     """Return the traceparent with these ids, given as numbers or as hexadecimal digits."""
-    if type(trace_id) is int and type(span_id) is int:
+    if isinstance(trace_id, int) and isinstance(span_id, int):
         return TRACEPARENT, b"00-%032x-%016x-%02x" % (trace_id, span_id, flags)
     trace_digits = trace_id if isinstance(trace_id, bytes) else b"%032x" % trace_id
     span_digits = span_id if isinstance(span_id, bytes) else b"%016x" % span_id

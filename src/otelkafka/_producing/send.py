@@ -53,6 +53,9 @@ class Send:
         headers: to send in place of the caller's; None to leave them.
         is_followed: whether anything is recorded at its end.
         partition: the one that the caller gave.
+
+    Attributes:
+        blocked: how long the call took to return, in nanoseconds.
         parent: the span that its own continues, where a failure is to be recorded.
         known: the attributes of the record, where a failure is to be recorded.
     """
@@ -82,11 +85,8 @@ class Send:
         context: Context,
         outside: Context,
         headers: Headers | None,
-        *,
-        is_followed: bool,
+        is_followed: bool,  # noqa: FBT001 (once a record: positional arguments cost less)
         partition: int | None,
-        parent: Span = INVALID_SPAN,
-        known: Attributes | None = None,
     ) -> None:
         self._sends = sends
         self._is_waiting = False
@@ -98,9 +98,18 @@ class Send:
         self.headers = headers
         self.is_followed = is_followed
         self.partition = partition
-        self.parent = parent
-        self.known = known
+        self.parent: Span = INVALID_SPAN
+        self.known: Attributes | None = None
         self.blocked = 0
+
+    def note_for_failure(self, parent: Span, known: Attributes) -> None:
+        """Note what a span that is made after a failure needs.
+
+        Args:
+            parent: the span that its own continues.
+            known: the attributes of the record.
+        """
+        self.parent, self.known = parent, known
 
     def sent_without_context(self) -> None:
         """Note that the record was sent as the caller gave it: our header alone had made it too large."""
@@ -210,28 +219,18 @@ class Sends:
                 if isinstance(span, SampledRoot):
                     tracer = span.tracer()
                 elif span is not None:
-                    context, carried = Context({**ambient, SPAN_KEY: span}), None
+                    context = Context({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
+                    carried: Headers | None = None
                     if type(span) is UnparsedSpan:
                         carried = [header(span.trace_id, span.span_id, span.flags)] if span.trace_id else []
                         if span.origin is not None:
                             context = with_baggage(context, span.origin)
                             carried.append(header_of(span.origin))
-                    message = None
+                    is_followed = self._is_always_followed or telemetry.instruments is not None
+                    send = Send(self, destination, span, start, context, ambient, carried, is_followed, partition)
                     if self._options.sample_errors and is_unsampled(span.get_span_context()):
                         message = Message(topic, value, key, headers, partition, timestamp_ms)
-                    send = Send(
-                        self,
-                        destination,
-                        span,
-                        start,
-                        context,
-                        ambient,
-                        carried,
-                        is_followed=self._is_always_followed or telemetry.instruments is not None,
-                        partition=partition,
-                        parent=INVALID_SPAN if message is None else trace.get_current_span(ambient),
-                        known=None if message is None else self._message_attributes(message),
-                    )
+                        send.note_for_failure(trace.get_current_span(ambient), self._message_attributes(message))
                     if self._transactions is not None:
                         self._transactions.note_send()
                     return send
@@ -273,22 +272,13 @@ class Sends:
         if sendable and taken is not None and span is not None:
             headers = self._contexts.put(rest, context)
         span = span or INVALID_SPAN
-        samples = self._options.sample_errors and is_unsampled(span.get_span_context())
-        if samples and known is None:
-            known = self._message_attributes(message)
-        send = Send(
-            self,
-            destination,
-            span,
-            start,
-            context,
-            ambient,
-            None if headers == given else headers,
-            is_followed=self._is_always_followed or telemetry.instruments is not None or span.is_recording(),
-            partition=message.partition,
-            parent=trace.get_current_span(around) if samples else INVALID_SPAN,
-            known=known if samples else None,
-        )
+        is_followed = self._is_always_followed or telemetry.instruments is not None or span.is_recording()
+        if headers == given:
+            headers = None
+        send = Send(self, destination, span, start, context, ambient, headers, is_followed, message.partition)
+        if self._options.sample_errors and is_unsampled(span.get_span_context()):
+            known = self._message_attributes(message) if known is None else known
+            send.note_for_failure(trace.get_current_span(around), known)
         if self._transactions is not None:
             self._transactions.note_send()
         return send

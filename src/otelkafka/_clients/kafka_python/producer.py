@@ -95,18 +95,20 @@ class ProducerFace:
         self._produce_hook = produce_hook
 
     @traces("send")
-    def send(self, send: Call, args: Args, kwargs: KwArgs) -> Any:
+    def send(self, send: Call, args: Args, kwargs: KwArgs) -> Any:  # noqa: C901 (a record's way, top to bottom)
         """Call `send` inside a span, with headers that carry it.
 
         What `send` returns and raises passes through unchanged. A record that only our header made too large is sent
         once more as the caller gave it, so that its serializers run again.
         """
-        hook = None if self._produce_hook is None else partial(_call_hook, self._produce_hook, args, kwargs)
+        begin = self._sends.begin
+        if self._produce_hook is not None:
+            begin = partial(begin, hook=partial(_call_hook, self._produce_hook, args, kwargs))
         try:
-            begun = self._sends.begin(*args, **kwargs, hook=hook)
+            begun = begin(*args, **kwargs)
         except TypeError:  # arguments that `send()` refuses, or that only a subclass of the producer knows
             message = _message_of(args, kwargs)
-            begun = None if message is None else self._sends.begin(*message, hook=hook)
+            begun = None if message is None else begin(*message)
         if begun is None:
             return send(*args, **kwargs)
         try:
