@@ -16,10 +16,10 @@ from kafka import KafkaConsumer, KafkaProducer
 from opentelemetry.sdk.metrics.export import HistogramDataPoint
 from opentelemetry.sdk.trace import ReadableSpan
 
-from brokers import Broker, start_broker
 from examples.waiting import PATIENCE, wait_until, wait_until_known
 from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
 from otelkafka.testing import MetricRecorder, SpanRecorder
+from testbroker import Broker, start_broker
 
 TOPIC, GROUP, PARTITIONS, ORDERS = "orders", "warehouse", 6, 30
 POISONED = b"poisoned"

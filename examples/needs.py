@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import pytest
 
-from brokers.given import SERVERS_VARIABLE
+from testbroker.given import SERVERS_VARIABLE
 
 DEMANDED = "OTELKAFKA_DEMO_TOOLS"
 

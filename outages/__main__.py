@@ -8,10 +8,10 @@ import warnings
 from importlib.metadata import version
 from typing import Any
 
-from brokers import start_broker
 from outages import page, run
 from outages.figures import Figures
 from outages.scenarios import CALM, OUTAGE, play
+from testbroker import start_broker
 
 PARTS = ("scenarios", "soak")
 SHORTEST = 4

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from brokers import start_broker
-from brokers.jars import KafkaNotInstallable
-from brokers.start import KIND_VARIABLE
+from testbroker import start_broker
+from testbroker.jars import KafkaNotInstallable
+from testbroker.start import KIND_VARIABLE
 
 
 def pytest_configure(config):

@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from brokers import Broker, start_broker
 from outages.soak import SIDES, STYLES, topic_of
+from testbroker import Broker, start_broker
 
 ROOT = Path(__file__).parents[1]
 DOWN_SECONDS = 5

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from brokers import Broker, wire
 from outages import compare, consuming, sending
 from outages.sides import FACES, Side
+from testbroker import Broker, wire
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from benchmarks.faces import client_of
-from brokers import Broker
 from otelkafka.testing import MetricRecorder
 from outages.watch import Watch
+from testbroker import Broker
 
 FACES = ("bare", "wrapped", "instrumented")
 ACKNOWLEDGED, UNRESOLVED = "acknowledged", "NotAcknowledgedError"

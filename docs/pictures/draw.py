@@ -7,10 +7,10 @@ from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from brokers import Broker, start_broker
 from examples import quickstart
 from examples.patterns.__main__ import play
 from otelkafka.testing import SpanRecorder
+from testbroker import Broker, start_broker
 
 WIDTH, LEFT, TOP, ROW, BAR = 860, 190, 64, 34, 18
 STYLE = """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
     from typing_extensions import Self
 
-    from brokers import Broker
+    from testbroker import Broker
 
 
 class Stage(ExitStack):

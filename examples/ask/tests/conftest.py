@@ -6,12 +6,12 @@ import urllib.request
 
 import pytest
 
-from brokers.jars import KafkaNotInstallable, jars_of, kafka_jars
 from examples.ask.__main__ import QUESTIONS, ask_all
 from examples.ask.options import Options
 from examples.ask.system import System
 from examples.ask.zipkin import PROGRAM
 from examples.needs import forget_settings, without
+from testbroker.jars import KafkaNotInstallable, jars_of, kafka_jars
 
 KAFKA = "4.1.1"
 PATIENCE = 60

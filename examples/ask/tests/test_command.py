@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import until
 
-from brokers import start_broker
 from examples.ask.lifeline import ROOT
+from testbroker import start_broker
 
 
 class Demo:

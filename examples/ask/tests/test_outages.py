@@ -6,11 +6,11 @@ import threading
 import pytest
 from conftest import PATIENCE, fetch, until
 
-from brokers import start_broker
 from examples.ask.__main__ import QUESTIONS, ask_all
 from examples.ask.options import Options
 from examples.ask.system import Question, System
 from examples.ask.traces import Traces
+from testbroker import start_broker
 
 
 @pytest.mark.usefixtures("kafka_itself")

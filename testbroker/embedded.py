@@ -11,7 +11,7 @@ import ctypes
 import os
 from typing import TYPE_CHECKING, Any
 
-from brokers.broker import Broker, BrokerUnavailable
+from testbroker.broker import Broker, BrokerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

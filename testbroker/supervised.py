@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
-from brokers import supervisor
+from testbroker import supervisor
 
 LOG_TAIL = 30
 

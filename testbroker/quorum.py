@@ -7,8 +7,8 @@ import uuid
 from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING, Protocol
 
-from brokers.jvm import Jvm
-from brokers.ports import free_ports
+from testbroker.jvm import Jvm
+from testbroker.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

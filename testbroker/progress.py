@@ -69,7 +69,7 @@ class Progress:
             self._write("downloading")
 
     def _write(self, what: str, terminal_end: str = "") -> None:
-        line = f"brokers: {what} {self._title}: {self._state()}"
+        line = f"testbroker: {what} {self._title}: {self._state()}"
         sys.stderr.write(f"\r\x1b[K{line}{terminal_end}" if self._terminal else f"{line}\n")
         sys.stderr.flush()
 

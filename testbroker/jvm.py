@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from brokers.broker import BrokerUnavailable
-from brokers.jars import KafkaNotInstallable
-from brokers.supervised import SupervisedProcess
+from testbroker.broker import BrokerUnavailable
+from testbroker.jars import KafkaNotInstallable
+from testbroker.supervised import SupervisedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from brokers import wire
-from brokers.broker import Broker, BrokerUnavailable
-from brokers.jars import kafka_jars
-from brokers.jvm import Jvm, PortTaken, java_program
-from brokers.ports import free_ports
-from brokers.quorum import KRaft, Quorum, ZooKeeper
-from brokers.releases import Release, release
+from testbroker import wire
+from testbroker.broker import Broker, BrokerUnavailable
+from testbroker.jars import kafka_jars
+from testbroker.jvm import Jvm, PortTaken, java_program
+from testbroker.ports import free_ports
+from testbroker.quorum import KRaft, Quorum, ZooKeeper
+from testbroker.releases import Release, release
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -160,7 +160,7 @@ class Reader:
 
 
 def _ask(address: tuple[str, int], api: tuple[int, int], body: bytes, timeout: float) -> Reader:
-    request = struct.pack(">hhi", *api, CORRELATION_ID) + _string("otelkafka-brokers") + body
+    request = struct.pack(">hhi", *api, CORRELATION_ID) + _string("otelkafka-testbroker") + body
     with socket.create_connection(address, timeout) as connection:
         connection.sendall(struct.pack(">i", len(request)) + request)
         (size,) = struct.unpack(">i", _receive(connection, 4))

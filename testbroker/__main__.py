@@ -1,10 +1,10 @@
-"""A Kafka to try things on, of nothing but Python packages: `python -m brokers`, until Ctrl-C."""
+"""A Kafka to try things on, of nothing but Python packages: `python -m testbroker`, until Ctrl-C."""
 
 import sys
 import threading
 from contextlib import suppress
 
-from brokers import BrokerUnavailable, start_broker
+from testbroker import BrokerUnavailable, start_broker
 
 
 def main() -> int:
@@ -15,7 +15,7 @@ def main() -> int:
             sys.stdout.flush()
             threading.Event().wait()
     except BrokerUnavailable as error:
-        sys.stderr.write(f"brokers: {error}\n")
+        sys.stderr.write(f"testbroker: {error}\n")
         return 1
     return 0
 
