@@ -11,6 +11,7 @@ from opentelemetry import context, trace
 from opentelemetry.sdk.trace import TracerProvider
 
 import otelkafka
+from benchmarks.soak.watch import Watch
 from otelkafka import (
     ConsumerOptions,
     ProducerOptions,
@@ -21,7 +22,6 @@ from otelkafka import (
     wrap_producer,
 )
 from otelkafka.testing import MetricRecorder
-from outages.watch import Watch
 from tests.fakes import FakeConsumer, FakeProducer, record
 
 SOURCES = str(Path(otelkafka.__file__).parent)

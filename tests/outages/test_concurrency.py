@@ -17,10 +17,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from benchmarks.soak.watch import Watch
 from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
 from otelkafka.testing import MetricRecorder
-from outages.programs import RECORDS
-from outages.watch import Watch
+from tests.outages.programs import RECORDS
 
 THREADS, PARTITIONS, EACH = 16, 4, 100
 SECONDS = 60
@@ -205,10 +205,10 @@ def test_program_ends_well(program, kafka):
     """It ends by itself, says nothing on stderr, and what it printed is what must come of it."""
     topic = f"p-{uuid.uuid4().hex}"
     kafka.create_topic(topic)
-    command = [sys.executable, "-X", "dev", "-W", "ignore", "-m", "outages.programs", program]
+    command = [sys.executable, "-X", "dev", "-W", "ignore", "-m", "tests.outages.programs", program]
     done = subprocess.run(
         [*command, kafka.bootstrap_servers, topic],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         timeout=SECONDS,

@@ -2,21 +2,21 @@
 
 from xml.etree import ElementTree as ET
 
-from outages import page, plot
-from outages.__main__ import FIGURES
-from outages.figures import CURVES, Figures
-from outages.scenarios import CALM, OUTAGE
-from outages.soak import SIDES
+from benchmarks.soak import page, plot
+from benchmarks.soak.__main__ import FIGURES
+from benchmarks.soak.figures import CURVES, Figures
+from benchmarks.soak.load import SIDES
+from benchmarks.soak.scenarios import CALM, OUTAGE
 
 MEBIBYTES, MINUTES = 3, 20
 
 
 def test_page_and_picture_are_those_of_the_figures():
-    """After a run, or a change of the tables, `python -m outages --page` writes both."""
+    """After a run, or a change of the tables, `python -m benchmarks.soak --page` writes both."""
     found = Figures.load(FIGURES)
     text = page.PAGE.read_text()
     for name, part in page.parts(found).items():
-        assert f"<!-- {name}: python -m outages -->\n{part}\n<!-- end of {name} -->" in text
+        assert f"<!-- {name}: python -m benchmarks.soak -->\n{part}\n<!-- end of {name} -->" in text
     assert page.PLOT.read_text() == plot.draw(found)
     assert ET.fromstring(plot.draw(found)).tag.endswith("svg")
 

@@ -16,7 +16,7 @@ LOGGERS = ("otelkafka", "opentelemetry")
 class Nowhere(SpanExporter):
     """Exports nothing."""
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 (the SDK's signature)
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Take them."""
         return SpanExportResult.SUCCESS
 
@@ -37,7 +37,7 @@ class Watch(SpanProcessor, logging.Handler):
         for name in LOGGERS:
             logging.getLogger(name).addHandler(self)
 
-    def on_start(self, span: Any, parent_context: Any = None) -> None:  # noqa: ARG002 (the SDK's signature)
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
         """Count a span that starts."""
         with self._counting:
             self._started[span.name] += 1

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from outages import compare, consuming, sending
-from outages.sides import FACES, Side
+from benchmarks.soak import compare, consuming, sending
+from benchmarks.soak.sides import FACES, Side
 from testbroker import Broker, wire
 
 

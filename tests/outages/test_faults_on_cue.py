@@ -4,9 +4,9 @@ import pytest
 from kafka import errors
 from opentelemetry.trace import StatusCode
 
+from benchmarks.soak.sides import error_type
 from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
 from otelkafka.testing import SpanRecorder
-from outages.sides import error_type
 from tests.fakes import FakeConsumer, FakeFuture, FakeProducer, ambient_of, record
 
 REFUSED = [

@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import results
-from outages.soak import SIDES
+from benchmarks.soak.load import SIDES
 
 CURVES = {"memory": "resident memory, MiB", "threads": "threads", "files": "file descriptors"}
 MEBIBYTE = 2**20

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from benchmarks.plot import STYLE
-from outages.figures import CURVES, Figures
-from outages.soak import SIDES
+from benchmarks.soak.figures import CURVES, Figures
+from benchmarks.soak.load import SIDES
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP = 860, 560, 60, 36, 92
 PANELS = {"memory": 200, "threads": 70, "files": 70}

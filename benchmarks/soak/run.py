@@ -11,10 +11,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from outages.soak import SIDES, STYLES, topic_of
+from benchmarks.soak.load import SIDES, STYLES, topic_of
 from testbroker import Broker, start_broker
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOWN_SECONDS = 5
 KILLED_AT = (0.25, 0.5, 0.75)  # of the soak's time
 SMALL_LOG = {"retention.bytes": "50000000", "segment.bytes": "10000000", "file.delete.delay.ms": "1000"}
@@ -37,7 +37,7 @@ def soak(seconds: float) -> dict[str, Any]:
 
 @contextmanager
 def _running(side: str, servers: str, seconds: float) -> Iterator[IO[str]]:
-    command = [sys.executable, "-W", "ignore", "-m", "outages.soak", side]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.soak.load", side]
     command += [f"--servers={servers}", f"--seconds={seconds}"]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     pipe = subprocess.PIPE

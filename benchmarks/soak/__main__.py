@@ -8,9 +8,9 @@ import warnings
 from importlib.metadata import version
 from typing import Any
 
-from outages import page, run
-from outages.figures import Figures
-from outages.scenarios import CALM, OUTAGE, play
+from benchmarks.soak import page, run
+from benchmarks.soak.figures import Figures
+from benchmarks.soak.scenarios import CALM, OUTAGE, play
 from testbroker import start_broker
 
 PARTS = ("scenarios", "soak")

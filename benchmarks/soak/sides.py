@@ -15,8 +15,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from benchmarks.faces import client_of
+from benchmarks.soak.watch import Watch
 from otelkafka.testing import MetricRecorder
-from outages.watch import Watch
 from testbroker import Broker
 
 FACES = ("bare", "wrapped", "instrumented")

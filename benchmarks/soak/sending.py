@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from outages.sides import Side
+from benchmarks.soak.sides import Side
 
 QUICK: dict[str, Any] = {"request_timeout_ms": 1500, "delivery_timeout_ms": 2000}
 LARGEST = 2000

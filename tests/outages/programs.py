@@ -25,8 +25,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from benchmarks.soak.watch import Watch
 from otelkafka import wrap_consumer, wrap_producer
-from outages.watch import Watch
 
 RECORDS, WORKERS = 50, 4
 

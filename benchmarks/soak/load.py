@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from benchmarks.faces import client_of
 from benchmarks.memory import in_flight
 from benchmarks.modes import meters
-from outages.watch import Nowhere, Watch
+from benchmarks.soak.watch import Nowhere, Watch
 
 SIDES = ("bare", "wrapped")
 STYLES = ("iterate", "poll")

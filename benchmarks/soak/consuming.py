@@ -7,7 +7,7 @@ from typing import Any
 
 from kafka.errors import KafkaError
 
-from outages.sides import PATIENCE, Side
+from benchmarks.soak.sides import PATIENCE, Side
 
 RECORDS = 400
 GROUP: dict[str, Any] = {

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from benchmarks.page import between
-from outages import plot
-from outages.figures import CURVES, Figures
-from outages.run import ROOT
-from outages.soak import SIDES
+from benchmarks.soak import plot
+from benchmarks.soak.figures import CURVES, Figures
+from benchmarks.soak.load import SIDES
+from benchmarks.soak.run import ROOT
 
 PAGE = ROOT / "docs" / "robustness.md"
 PLOT = ROOT / "docs" / "pictures" / "soak.svg"
@@ -44,7 +44,7 @@ def write(found: Figures) -> None:
     """Put the generated parts into the page, and draw the plot."""
     whole = PAGE.read_text()
     for name, part in parts(found).items():
-        whole = between(whole, name, part, "outages")
+        whole = between(whole, name, part, "benchmarks.soak")
     PAGE.write_text(whole)
     PLOT.write_text(plot.draw(found))
 

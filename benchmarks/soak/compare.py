@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from outages.sides import ACKNOWLEDGED, Side, numbers_in
+from benchmarks.soak.sides import ACKNOWLEDGED, Side, numbers_in
 
 LONGEST = 600  # of what is shown of a value
 

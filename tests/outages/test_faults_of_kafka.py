@@ -2,7 +2,7 @@
 
 import pytest
 
-from outages.scenarios import CALM, OUTAGE, play
+from benchmarks.soak.scenarios import CALM, OUTAGE, play
 
 
 @pytest.fixture(scope="module")
