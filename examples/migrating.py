@@ -19,10 +19,10 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 from opentelemetry.instrumentation.kafka import KafkaInstrumentor as Theirs
 
-from examples.waiting import PATIENCE, wait_until
 from otelkafka.instrumentor import KafkaInstrumentor as Ours
 from otelkafka.testing import SpanRecorder
 from testbroker import start_broker
+from testbroker.wait import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

@@ -9,10 +9,10 @@ import uuid
 from pathlib import Path
 
 import pytest
-from conftest import until
 
 from examples.ask.lifeline import ROOT
 from testbroker import start_broker
+from tests.ask.user import until
 
 
 class Demo:
@@ -28,7 +28,7 @@ class Demo:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            preexec_fn=_heed_ctrl_c,  # noqa: PLW1509 (no thread of the tests holds a lock here)
+            preexec_fn=_heed_ctrl_c,  # no thread of the tests holds a lock here
         )
 
     def finish(self):

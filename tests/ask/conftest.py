@@ -1,28 +1,16 @@
 """One running system that most tests share, and what they need of the machine."""
 
-import time
-import urllib.error
-import urllib.request
-
 import pytest
 
 from examples.ask.__main__ import QUESTIONS, ask_all
 from examples.ask.options import Options
 from examples.ask.system import System
 from examples.ask.zipkin import PROGRAM
-from examples.needs import forget_settings, without
 from testbroker.jars import KafkaNotInstallable, jars_of, kafka_jars
+from tests.ask.user import fetch
+from tests.needs import forget_settings, without
 
 KAFKA = "4.1.1"
-PATIENCE = 60
-
-
-def until(condition):
-    """Return when a condition holds; fail if it never does."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.1)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -61,13 +49,3 @@ def system():
 def get(system):
     """Get a page of it, and return its status and text."""
     return lambda path: fetch(system.page_url + path)
-
-
-def fetch(url, body=None, content_type="text/plain"):
-    request = urllib.request.Request(url, body, {"content-type": content_type})
-    try:
-        with urllib.request.urlopen(request) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as refusal:
-        with refusal:
-            return refusal.code, refusal.read().decode()

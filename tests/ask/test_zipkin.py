@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from conftest import fetch
 
 from examples.ask.__main__ import QUESTIONS, ask_all
 from examples.ask.options import Options
 from examples.ask.system import System
+from tests.ask.user import fetch
 
 
 @pytest.mark.usefixtures("zipkin_itself")

@@ -6,10 +6,10 @@ import subprocess
 import pytest
 
 from docs import alerts
-from examples.needs import need
 from examples.prometheus import dashboard, quick
 from examples.prometheus.server import PROMTOOL
 from otelkafka import semconv
+from tests.needs import need
 
 PROMETHEUS_OWN = {"job", "instance", "le", "alertname", "alertstate"}
 OURS = {str(value).replace(".", "_") for name, value in vars(semconv).items() if name.isupper()}
@@ -48,7 +48,7 @@ def test_each_name_is_one_of_ours():
 
 
 def test_the_page_has_them_all():
-    """Its tables are made from rules and dashboard; `PYTHONPATH=. python docs/alerts.py` writes them anew."""
+    """Its tables are made from rules and dashboard; `python -m docs.generate.alerts` writes them anew."""
     assert alerts.PAGE.read_text() == alerts.page()
 
 

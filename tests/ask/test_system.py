@@ -4,12 +4,12 @@ import json
 import subprocess
 
 import pytest
-from conftest import fetch, until
 
 from examples.ask.__main__ import NOT_SAMPLED, QUESTIONS
 from examples.ask.system import Question
 from examples.ask.waterfall import Waterfall
-from examples.needs import need
+from tests.ask.user import fetch, until
+from tests.needs import need
 
 NAMES = [question.question for question in QUESTIONS]
 

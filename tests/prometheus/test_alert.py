@@ -3,9 +3,8 @@
 import re
 from urllib.request import Request, urlopen
 
-from conftest import STEP
-
 from examples.prometheus.burst import ALERT, BUSY
+from tests.prometheus.watched import STEP
 
 
 def states(watched, alert):

@@ -1,4 +1,4 @@
-"""Waits for what happens in another thread, or at the broker."""
+"""Waits of a program that uses a broker: for what happens in another thread, or at the broker."""
 
 import time
 from collections.abc import Callable

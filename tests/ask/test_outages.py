@@ -4,13 +4,13 @@ import http.server
 import threading
 
 import pytest
-from conftest import PATIENCE, fetch, until
 
 from examples.ask.__main__ import QUESTIONS, ask_all
 from examples.ask.options import Options
 from examples.ask.system import Question, System
 from examples.ask.traces import Traces
 from testbroker import start_broker
+from tests.ask.user import PATIENCE, fetch, until
 
 
 @pytest.mark.usefixtures("kafka_itself")

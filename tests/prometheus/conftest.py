@@ -1,34 +1,15 @@
 """One burst of questions under the eyes of a real Prometheus, which all tests share."""
 
-import time
-from dataclasses import dataclass
-
 import pytest
 from kafka import KafkaProducer
 
 from examples.ask.options import Options
 from examples.ask.producer import client_config
 from examples.ask.system import System
-from examples.needs import forget_settings, need
-from examples.prometheus.burst import Life, burst
+from examples.prometheus.burst import burst
 from examples.prometheus.server import PROMETHEUS, Prometheus
-
-STEP = 0.25
-
-
-@dataclass(frozen=True)
-class Watched:
-    """The demo and the Prometheus that scrapes it, after a burst."""
-
-    system: System
-    prometheus: Prometheus
-    life: Life
-
-    def values(self, expression):
-        """Return each number that an expression has come to since the burst began."""
-        found = self.prometheus.query_range(expression, self.life.began, time.time(), STEP)
-        numbers = (float(value) for series in found for _, value in series["values"])
-        return [number for number in numbers if number == number]  # noqa: PLR0124 (NaN is not)
+from tests.needs import forget_settings, need
+from tests.prometheus.watched import Watched
 
 
 @pytest.fixture(autouse=True, scope="session")
