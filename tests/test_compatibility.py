@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 import otelkafka
-from docs.lanes import COLUMNS, NEWEST, PAGE, TABLE, Lanes
+from docs.generate.lanes import COLUMNS, NEWEST, PAGE, TABLE, Lanes
 
 LANES = Lanes()
 LANE = os.environ.get("TOX_ENV_NAME", "")
 
 
 def test_the_page_has_every_lane_with_its_versions():
-    """The table on the page is made from tox.ini; `python docs/lanes.py` writes it anew."""
+    """The table on the page is made from tox.ini; `python -m docs.generate.lanes` writes it anew."""
     assert TABLE.search(PAGE.read_text()).group() == LANES.table()
 
 

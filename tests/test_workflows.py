@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.lanes import Lanes
+from docs.generate.lanes import Lanes
 
 pytestmark = pytest.mark.once
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from docs import alerts
+from docs.generate import alerts
 from examples.prometheus import dashboard, quick
 from examples.prometheus.server import PROMTOOL
 from otelkafka import semconv

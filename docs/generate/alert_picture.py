@@ -1,11 +1,9 @@
-"""Draws `alert.svg` from a run of a real Prometheus: `PYTHONPATH=. python docs/pictures/alert.py`."""
+"""Draws `alert.svg` from a run of a real Prometheus: `python -m docs.generate.alert_picture`."""
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from pathlib import Path
 
-from draw import STYLE, WIDTH
-
+from docs.generate.trace_pictures import PICTURES, STYLE, WIDTH
 from examples.ask.options import Options
 from examples.ask.system import System
 from examples.prometheus.burst import ALERT, BUSY, WAIT, Life, burst
@@ -120,7 +118,7 @@ def main() -> None:
     """Run it and draw it."""
     with System(Options(work=0.25, prometheus=True)) as system, Prometheus(system.targets_url) as prometheus:
         life = burst(system, prometheus)
-        Path(__file__).with_name("alert.svg").write_text(Picture(life, prometheus).draw())
+        (PICTURES / "alert.svg").write_text(Picture(life, prometheus).draw())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Makes the tables of `prometheus.md` from rules and dashboard: `PYTHONPATH=. python docs/alerts.py` writes them."""
+"""Makes the tables of `prometheus.md` from rules and dashboard: `python -m docs.generate.alerts` writes them."""
 
 import re
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from pathlib import Path
 from examples.prometheus.dashboard import ROWS
 from examples.prometheus.quick import alerts
 
-PAGE = Path(__file__).with_name("prometheus.md")
+PAGE = Path(__file__).parents[1] / "prometheus.md"
 TABLE = r"\| {} \|.*?(?=\n\n)"
 NAMES = re.compile(r"\w+_\w+")
 

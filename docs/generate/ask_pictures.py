@@ -1,4 +1,4 @@
-"""Takes the pictures of the demo Ask, in Debian's Chromium: `PYTHONPATH=. .tox/ask/bin/python docs/pictures/ask.py`."""
+"""Takes the pictures of the demo Ask, in Debian's Chromium: `.tox/ask/bin/python -m docs.generate.ask_pictures`."""
 
 import argparse
 import shutil
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from selenium import webdriver
 
+from docs.generate.trace_pictures import PICTURES
 from examples.ask.__main__ import QUESTIONS, ask_all
 from examples.ask.browser import browser
 from examples.ask.options import Options
 from examples.ask.system import Question, System
 
-HERE = Path(__file__).parent
 DESKTOP, PHONE = 1080, 400
 LARGEST = 150_000
 BURSTS, BURST_SECONDS = (1, 3, 8, 14, 6, 0, 2, 1, 0), 5
@@ -83,7 +83,7 @@ def _keep_busy(system: System) -> None:
 def main() -> None:
     """Take them all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--to", type=Path, default=HERE, help="the directory")
+    parser.add_argument("--to", type=Path, default=PICTURES, help="the directory")
     directory = parser.parse_args().to
     with System(Options()) as system, browser() as driver:
         ask_all(system)

@@ -1,4 +1,4 @@
-"""Draws `trace.svg` and `why.svg` from the spans of real runs: `PYTHONPATH=. python docs/pictures/draw.py`."""
+"""Draws `trace.svg` and `why.svg` from the spans of real runs: `python -m docs.generate.trace_pictures`."""
 
 from collections.abc import Iterable, Iterator
 from html import escape
@@ -12,6 +12,7 @@ from examples.patterns.__main__ import play
 from otelkafka.testing import SpanRecorder
 from testbroker import Broker, start_broker
 
+PICTURES = Path(__file__).parents[1] / "pictures"
 WIDTH, LEFT, TOP, ROW, BAR = 860, 190, 64, 34, 18
 STYLE = """
   .page { fill: #ffffff; stroke: #d0d7de } text { font: 13px system-ui, sans-serif; fill: #1f2328 }
@@ -185,7 +186,7 @@ def main() -> None:
     """Draw both."""
     with start_broker("kafka") as broker:
         for name, draw in (("trace", _trace), ("why", _why)):
-            Path(__file__).with_name(f"{name}.svg").write_text(draw(broker))
+            (PICTURES / f"{name}.svg").write_text(draw(broker))
 
 
 if __name__ == "__main__":

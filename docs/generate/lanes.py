@@ -1,11 +1,11 @@
-"""Makes the table of `compatibility.md` from tox.ini: `python docs/lanes.py` writes it anew."""
+"""Makes the table of `compatibility.md` from tox.ini: `python -m docs.generate.lanes` writes it anew."""
 
 import re
 from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "compatibility.md"
 TABLE = re.compile(r"\| lane \|.*?(?=\n\n)", re.DOTALL)
 NEWEST = "newest"
