@@ -11,7 +11,7 @@ TABLE = re.compile(r"\| lane \|.*?(?=\n\n)", re.DOTALL)
 NEWEST = "newest"
 COLUMNS = {"kafka-python": "kafka-python", "opentelemetry-sdk": "OpenTelemetry", "wrapt": "wrapt"}
 RUNS = {
-    "whole": "everything",
+    "tests": "everything",
     "instrumented": "all that depends on versions, Kafka's releases, faults, bounds, over patched classes",
     "client": "all that depends on versions, Kafka's releases",
     "telemetry": "all that depends on versions, faults, bounds",
@@ -20,13 +20,24 @@ RUNS = {
 
 
 class Lanes:
-    """The lanes of a tox.ini that test the library, and what each has installed."""
+    """The lanes of a tox.ini that test the library, and what each has installed.
+
+    Args:
+        file: the tox.ini.
+
+    Attributes:
+        default: the environments that `tox run` runs.
+        labels: the environments of each label.
+        names: the lanes.
+    """
 
     def __init__(self, file: Path = ROOT / "tox.ini") -> None:
         self._tox = ConfigParser(interpolation=None)
         self._tox.read(file)
-        self.environments = self._tox["tox"]["env_list"].split()
-        self.names = [name for name in self.environments if "kafka" in name]
+        self.default = _names(self._tox["tox"]["env_list"])
+        rows = self._tox["tox"]["labels"].replace("\\\n", "").strip().splitlines()
+        self.labels = {label.strip(): _names(names) for label, _, names in (row.partition("=") for row in rows)}
+        self.names = ["tests", *self.labels["versions"]]
 
     def table(self) -> str:
         """Return the table of the page."""
@@ -50,9 +61,13 @@ class Lanes:
 
     def _requirements(self, lane: str) -> Iterator[str]:
         for line in self._tox["testenv"]["deps"].strip().splitlines():
-            factor, _, requirement = line.partition(": ")
-            if factor in lane.split("-"):
+            factors, _, requirement = line.partition(": ")
+            if {*factors.split(",")} & {*lane.split("-")}:
                 yield requirement
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def _pin(requirement: str) -> tuple[str, str] | None:
