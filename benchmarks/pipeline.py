@@ -31,8 +31,8 @@ from benchmarks.page import between
 from benchmarks.results import Figures
 from benchmarks.run import ROOT, about
 from benchmarks.tables import spread, table
-from brokers import Broker, start_broker
 from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
+from testbroker import Broker, start_broker
 
 COUNT, CHUNK = 100_000, 1_000
 ONE_IN: Final = 100_000

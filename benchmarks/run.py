@@ -17,7 +17,7 @@ from benchmarks import end_to_end
 from benchmarks.faces import ACTIONS, TRACED_BY_CONTRIB
 from benchmarks.memory import TOPIC
 from benchmarks.modes import MODES
-from brokers import start_broker
+from testbroker import start_broker
 
 ROOT = Path(__file__).parents[1]
 LIMIT_SECONDS = 900

@@ -1,6 +1,6 @@
 """A group of three that join and leave, transactions and a poisoned record: what telemetry tells of them, as tables.
 
-`python examples/group_of_three.py` prints the tables; with `--page FILE` it writes them as a page of the documentation.
+`python -m examples.group_of_three` prints the tables; with `--page FILE` it writes them as a page of the documentation.
 """
 
 import argparse
@@ -16,10 +16,10 @@ from kafka import KafkaConsumer, KafkaProducer
 from opentelemetry.sdk.metrics.export import HistogramDataPoint
 from opentelemetry.sdk.trace import ReadableSpan
 
-from brokers import Broker, start_broker
-from examples.waiting import PATIENCE, wait_until, wait_until_known
 from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
 from otelkafka.testing import MetricRecorder, SpanRecorder
+from testbroker import Broker, start_broker
+from testbroker.wait import PATIENCE, wait_until, wait_until_known
 
 TOPIC, GROUP, PARTITIONS, ORDERS = "orders", "warehouse", 6, 30
 POISONED = b"poisoned"

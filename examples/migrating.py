@@ -19,15 +19,15 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 from opentelemetry.instrumentation.kafka import KafkaInstrumentor as Theirs
 
-from brokers import start_broker
-from examples.waiting import PATIENCE, wait_until
 from otelkafka.instrumentor import KafkaInstrumentor as Ours
 from otelkafka.testing import SpanRecorder
+from testbroker import start_broker
+from testbroker.wait import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from brokers import Broker
+    from testbroker import Broker
 
 PAGE = Path(__file__).parents[1] / "docs" / "migrating.md"
 BEGIN, END = "<!-- seen: python -m examples.migrating --write -->\n", "<!-- end of seen -->"

@@ -5,9 +5,9 @@ import uuid
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from brokers import start_broker
 from otelkafka import ConsumerOptions, ProducerOptions
 from otelkafka.testing import FakeClock, MetricRecorder, SpanRecorder
+from testbroker import start_broker
 from tests.face import wrap_consumer, wrap_producer
 
 

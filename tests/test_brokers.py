@@ -19,18 +19,18 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import MessageSizeTooLargeError
 
-import brokers
-from brokers import BrokerUnavailable, start_broker
-from brokers.jars import KafkaNotInstallable
+import testbroker
+from testbroker import BrokerUnavailable, start_broker
+from testbroker.jars import KafkaNotInstallable
 
 pytestmark = pytest.mark.once
 
-ROOT = Path(brokers.__file__).parents[1]
+ROOT = Path(testbroker.__file__).parents[1]
 PATIENCE = 30.0
 
 STARTER = """
 import json, os, sys
-from brokers import start_broker
+from testbroker import start_broker
 broker = start_broker(sys.argv[1], **json.loads(os.environ.get("STARTED_WITH", "{}")))
 if "forked" in sys.argv and not os.fork():
     sys.stdin.read()  # a child that outlives the starter, and holds its pipes open
@@ -404,7 +404,7 @@ def test_without_maven_the_embedded_broker_takes_over_and_says_so(no_maven, capf
     out, err = capfd.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
     assert re.match(
-        r"brokers: Apache Kafka [\d.]+ is not cached and cannot be had from http://127\.0\.0\.1:\d+ \(ConnectionError\): "
+        r"testbroker: Apache Kafka [\d.]+ is not cached and cannot be had from http://127\.0\.0\.1:\d+ \(ConnectionError\): "
         r"using the broker embedded in confluent-kafka instead\n",
         err,
     )
@@ -429,8 +429,8 @@ def test_a_failed_download_falls_back_and_leaves_nothing(broken_mirror, tmp_path
     with start_broker() as broker:
         assert broker.kind == "embedded"
     *progress, last = capfd.readouterr().err.splitlines()
-    assert all(line.startswith("brokers: downloading") for line in progress)
-    assert re.match("brokers: Apache Kafka .* could not be downloaded from .*: using the broker embedded in", last)
+    assert all(line.startswith("testbroker: downloading") for line in progress)
+    assert re.match("testbroker: Apache Kafka .* could not be downloaded from .*: using the broker embedded in", last)
     assert list((tmp_path / "cache").iterdir()) == []
     with pytest.raises(BrokerUnavailable, match="could not be downloaded from .* set OTELKAFKA_MAVEN_REPOSITORY"):
         start_broker("kafka")
@@ -552,9 +552,9 @@ def heeds_ctrl_c():
 
 @pytest.mark.usefixtures("heeds_ctrl_c")
 def test_command_says_where_it_listens_and_ends_at_ctrl_c(kafka):
-    """`python -m brokers`; here it finds the one that runs already."""
+    """`python -m testbroker`; here it finds the one that runs already."""
     told = {**os.environ, "OTELKAFKA_BROKER": "given", "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
-    command = [sys.executable, "-m", "brokers"]
+    command = [sys.executable, "-m", "testbroker"]
     with subprocess.Popen(command, cwd=ROOT, env=told, stdout=subprocess.PIPE, text=True) as process:
         assert kafka.bootstrap_servers in process.stdout.readline()
         process.send_signal(signal.SIGINT)
@@ -565,8 +565,8 @@ def test_command_says_why_there_is_none():
     """In a line, with what to do."""
     told = {**os.environ, "OTELKAFKA_BROKER": "given", "KAFKA_BOOTSTRAP_SERVERS": ""}
     ended = subprocess.run(
-        [sys.executable, "-m", "brokers"], cwd=ROOT, env=told, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "testbroker"], cwd=ROOT, env=told, capture_output=True, text=True, check=False
     )
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.startswith("brokers: ")
+    assert ended.stderr.startswith("testbroker: ")
     assert "KAFKA_BOOTSTRAP_SERVERS" in ended.stderr

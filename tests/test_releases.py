@@ -7,8 +7,8 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import UnknownError, UnsupportedForMessageFormatError
 
-from brokers import start_broker
 from otelkafka import ConsumerOptions, ProducerOptions
+from testbroker import start_broker
 from tests.face import bare_of, wrap_consumer, wrap_producer
 
 PATIENCE = 60

@@ -6,7 +6,6 @@ import threading
 
 from rich.console import Console
 
-from brokers import BrokerUnavailable
 from examples.ask.kafka import NotPossibleError
 from examples.ask.options import Options, parse
 from examples.ask.serving import PortInUseError
@@ -15,6 +14,7 @@ from examples.ask.telemetry import exported_elsewhere, samples_all, sampling
 from examples.ask.terminal import print_traces, print_waterfall
 from examples.ask.traces import Trace
 from examples.ask.waterfall import Waterfall
+from testbroker import BrokerUnavailable
 
 QUESTIONS = (
     Question("Milena", "Why is Kafka called Kafka?"),

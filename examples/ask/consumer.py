@@ -17,8 +17,8 @@ from examples.ask.lifeline import when_released
 from examples.ask.producer import client_config, context_of
 from examples.ask.telemetry import telemetry
 from examples.ask.traces import QUESTION
-from examples.waiting import wait_until_known
 from otelkafka import ConsumerOptions, wrap_consumer
+from testbroker.wait import wait_until_known
 
 SERVICE, GROUP = "kafka-consumer", "wall"
 MARK_SECONDS, TWEET_SECONDS = 0.02, 0.05

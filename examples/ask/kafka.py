@@ -4,9 +4,9 @@ import os
 import threading
 from contextlib import suppress
 
-from brokers import Broker, start_broker, wire
-from brokers.given import SERVERS_VARIABLE
 from examples.ask.options import Options
+from testbroker import Broker, start_broker, wire
+from testbroker.given import SERVERS_VARIABLE
 
 WATCH_SECONDS = 1.0
 

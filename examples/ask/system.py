@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from brokers import Broker
-from brokers.ports import free_ports
 from examples.ask.kafka import NotPossibleError, Watch, make_topic, start_kafka
 from examples.ask.lifeline import Child
 from examples.ask.metrics import Metrics
@@ -24,6 +22,8 @@ from examples.ask.telemetry import ENDPOINTS, PROMETHEUS_HOST, PROMETHEUS_PORT, 
 from examples.ask.traces import Trace, Traces
 from examples.ask.wall import Wall
 from examples.ask.zipkin import Zipkin
+from testbroker import Broker
+from testbroker.ports import free_ports
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # which typing has from Python 3.11 on

@@ -3,12 +3,12 @@
 import time
 import urllib.request
 
-from brokers import BrokerUnavailable
-from brokers.jars import Program, jars_of
-from brokers.jvm import java_program
-from brokers.ports import free_ports
-from brokers.supervised import SupervisedProcess
 from examples.ask.serving import HOST
+from testbroker import BrokerUnavailable
+from testbroker.jars import Program, jars_of
+from testbroker.jvm import java_program
+from testbroker.ports import free_ports
+from testbroker.supervised import SupervisedProcess
 
 VERSION = "3.5.1"
 PROGRAM = Program(

@@ -11,15 +11,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brokers import start_broker
 from examples.patterns.stage import Stage
 from examples.patterns.story import story
 from otelkafka.testing import span_tree
+from testbroker import start_broker
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from brokers import Broker
+    from testbroker import Broker
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = DOCS / "patterns"

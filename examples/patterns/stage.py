@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from examples.waiting import wait_until_known
 from otelkafka import ConsumerOptions, ProducerOptions, TracedConsumer, TracedProducer, wrap_consumer, wrap_producer
 from otelkafka.testing import SpanRecorder
+from testbroker.wait import wait_until_known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
     from typing_extensions import Self
 
-    from brokers import Broker
+    from testbroker import Broker
 
 
 class Stage(ExitStack):

@@ -1,4 +1,4 @@
-"""Makes the dashboard for Grafana: `PYTHONPATH=. python examples/prometheus/dashboard.py` writes `dashboard.json`."""
+"""Makes the dashboard for Grafana: `python -m examples.prometheus.dashboard` writes `dashboard.json`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

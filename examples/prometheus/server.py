@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from brokers.ports import free_ports
-from brokers.supervised import SupervisedProcess
 from examples.prometheus.quick import write_quick
+from testbroker.ports import free_ports
+from testbroker.supervised import SupervisedProcess
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # which typing has from Python 3.11 on

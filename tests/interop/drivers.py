@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
-from brokers.jars import KafkaNotInstallable, Program, jars_of, kafka_jars
-from brokers.jvm import java_program
+from testbroker.jars import KafkaNotInstallable, Program, jars_of, kafka_jars
+from testbroker.jvm import java_program
 from tests.interop import console_tools
 from tests.interop.kcat import Kcat
 from tests.interop.running import Missing, Told, output_of

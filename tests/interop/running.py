@@ -3,7 +3,7 @@
 import json
 import time
 
-from brokers.supervised import SupervisedProcess
+from testbroker.supervised import SupervisedProcess
 
 PATIENCE = 300.0  # a first build in Go takes its time
 

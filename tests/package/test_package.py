@@ -14,7 +14,7 @@ import pytest
 import otelkafka
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("src", "tests", "brokers", "docs", "examples", "benchmarks", "outages")
+SOURCES = ("src", "tests", "testbroker", "docs", "examples", "benchmarks")
 PAPERS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md", "LICENSE", "tox.ini")
 HIDDEN = (".ci", ".github", ".gitignore")
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")

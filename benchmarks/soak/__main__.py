@@ -1,0 +1,61 @@
+"""Takes clients through faults and a soak, and writes docs/robustness.md with its JSON and its plot."""
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from importlib.metadata import version
+from typing import Any
+
+from benchmarks.soak import page, run
+from benchmarks.soak.figures import Figures
+from benchmarks.soak.scenarios import CALM, OUTAGE, play
+from testbroker import start_broker
+
+PARTS = ("scenarios", "soak")
+SHORTEST = 4
+FIGURES = run.ROOT / "docs" / "robustness.json"
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=PARTS, action="append", help="run this part alone; may be repeated")
+    parser.add_argument("--minutes", type=float, default=20, help="how long the soak is: 20, or at least 4")
+    parser.add_argument("--page", action="store_true", help="write the page from the figures that are there")
+    given = parser.parse_args()
+    if given.minutes < SHORTEST:
+        parser.error(
+            f"--minutes {given.minutes:g}: each quarter needs samples between the outages, take {SHORTEST} or more"
+        )
+    warnings.simplefilter("ignore")
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it tells of the outages at length
+    found = Figures.load(FIGURES)
+    for part in () if given.page else given.only or PARTS:
+        found.found[part] = scenarios() if part == "scenarios" else run.soak(60 * given.minutes)
+        found.found["about"] = about()
+        found.save(FIGURES)
+    page.write(found)
+    sys.stdout.write("\n\n".join(page.parts(found).values()) + "\n")
+
+
+def scenarios() -> list[dict[str, Any]]:
+    """Return what came of each scenario."""
+    with start_broker("kafka") as broker:
+        outcomes = {**play(broker, OUTAGE), **play(broker, CALM)}
+    return [
+        {"title": each.title, "differences": outcome.differences, "figures": outcome.figures}
+        for each in (*OUTAGE, *CALM)
+        for outcome in [outcomes[each.name]]
+    ]
+
+
+def about() -> dict[str, Any]:
+    """Return what the figures were taken with."""
+    packages = {name: version(name) for name in ("kafka-python", "opentelemetry-sdk")}
+    return {"python": sys.version.split()[0], "cores": os.cpu_count(), "kafka": "4.1.1", **packages}
+
+
+if __name__ == "__main__":
+    main()

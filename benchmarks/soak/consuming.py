@@ -1,0 +1,108 @@
+"""Faults of Kafka while records are consumed: each function is what one side does, as in `sending`."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from kafka.errors import KafkaError
+
+from benchmarks.soak.sides import PATIENCE, Side
+
+RECORDS = 400
+GROUP: dict[str, Any] = {
+    "enable_auto_commit": False,
+    "session_timeout_ms": 6000,
+    "heartbeat_interval_ms": 500,
+    "max_poll_records": 10,
+}
+ATTEMPTS = 3
+OUT_OF_REACH = ("KafkaConnectionError", "KafkaTimeoutError")
+
+
+def killed_while_iterating(side: Side) -> Iterator[None]:
+    """Iterate all the while."""
+    yield from _consume_through_an_outage(side, side.iterate, consumer_timeout_ms=500)
+
+
+def killed_while_polling(side: Side) -> Iterator[None]:
+    """Poll all the while."""
+    yield from _consume_through_an_outage(side, side.poll)
+
+
+def coordinator_goes(side: Side) -> Iterator[None]:
+    """Commit and poll as a member of a group while there is no coordinator, and when there is one again."""
+    _fill(side, 20)
+    side.open_consumer(side.topic, group_id=side.topic, **GROUP)
+    side.poll(10)
+    side.attempt("commit", side.consumer.commit)
+    yield
+    time.sleep(0.3)
+    side.attempt("commit", lambda: side.consumer.commit(timeout_ms=500), alike=OUT_OF_REACH)
+    yield
+    side.poll(20)
+    side.attempt("commit", side.consumer.commit)
+
+
+def rebalance_while_a_record_is_processed(side: Side) -> None:
+    """Have a second member take a partition over while the first one is inside of a record's processing."""
+    _fill(side, 10)
+    first = side.open_consumer(side.topic, group_id=side.topic, **GROUP)
+    side.poll(1)
+    second = _share(side, first)
+    side.attempt(f"{len(first.assignment())} and {len(second.assignment())} assigned", lambda: None)
+    for member in (first, second):
+        side.consumer = member
+        side.poll(len(side.got) + 10, patience=1.0)
+        side.attempt("commit", member.commit)
+        side.attempt("close", member.close)
+
+
+def _share(side: Side, first: Any) -> Any:
+    """Return a second member that has one of the two partitions, the first one the other.
+
+    Now and then kafka-python's members end uneven, traced or not, and stay so: then another one joins in its place.
+    """
+    for _ in range(ATTEMPTS):
+        second = side.open_consumer(side.topic, group_id=side.topic, **GROUP)
+        until = time.monotonic() + PATIENCE / ATTEMPTS
+        while time.monotonic() < until:
+            for member in (first, second):
+                side.walk(member.poll(timeout_ms=50))
+            if len(first.assignment()) == len(second.assignment()) == 1:
+                return second
+        with suppress(KafkaError):
+            second.commit()
+        second.close()
+    return second
+
+
+def iteration_times_out(side: Side) -> None:
+    """Iterate until `consumer_timeout_ms` ends it, go on by iteration and by `next()`, and use a closed consumer."""
+    side.open_consumer(consumer_timeout_ms=500)
+    for count, advance in ((5, side.iterate), (8, side.iterate), (10, side.take)):
+        _fill(side, count - side.sent)
+        advance(count)
+        side.attempt("loop", lambda: list(map(side.note, side.consumer)))
+        side.attempt("next", lambda: next(side.consumer))
+    side.consumer.close()
+    side.attempt("next of a closed one", lambda: next(side.consumer))
+    side.attempt("poll of a closed one", lambda: side.consumer.poll(timeout_ms=10))
+
+
+def _consume_through_an_outage(side: Side, consume: Callable[[int], None], **config: Any) -> Iterator[None]:
+    _fill(side, RECORDS)
+    side.open_consumer(max_poll_records=20, **config)
+    consume(RECORDS // 4)
+    consuming = side.meanwhile(lambda: consume(RECORDS * 2))
+    yield
+    yield
+    _fill(side, RECORDS)
+    consuming.result()
+
+
+def _fill(side: Side, count: int) -> None:
+    if side.producer is None:
+        side.open_producer()
+    side.send(count)
+    side.settle()

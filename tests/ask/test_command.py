@@ -1,0 +1,180 @@
+"""The command line: what it prints, how it exits, and that nothing is left of it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from examples.ask.lifeline import ROOT
+from testbroker import start_broker
+from tests.ask.user import until
+
+
+class Demo:
+    """A run of the command, whose processes all carry a mark in their environment."""
+
+    def __init__(self, *arguments, **environment):
+        self.mark = f"ASK_TEST_MARK={uuid.uuid4().hex}"
+        name, value = self.mark.split("=")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "examples.ask", "--work", "0.05", *arguments],
+            cwd=ROOT,
+            env={**os.environ, name: value, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=_heed_ctrl_c,  # no thread of the tests holds a lock here
+        )
+
+    def finish(self):
+        """Return its exit code and what it printed."""
+        printed, _ = self.process.communicate(timeout=120)
+        return self.process.returncode, " ".join(printed.split())
+
+    def read_until(self, text):
+        """Return the first line that has a text in it."""
+        return next(line for line in self.process.stdout if text in line)
+
+    def living(self):
+        """Return the processes that are left."""
+        return [place.parent.name for place in Path("/proc").glob("[0-9]*/environ") if self.mark in _read(place)]
+
+
+def _heed_ctrl_c():
+    """What a shell starts in the background ignores it, and so would all that the tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _read(place):
+    try:
+        return place.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+@pytest.fixture
+def demo():
+    """Run the command; what a failed test leaves is ended."""
+    runs = []
+
+    def run(*arguments, **environment):
+        runs.append(Demo(*arguments, **environment))
+        return runs[-1]
+
+    yield run
+    for each in runs:
+        each.process.kill()
+        each.process.communicate()
+
+
+def test_it_shows_why_the_last_had_to_wait_and_leaves_nothing(demo):
+    """The list, the waterfall, exit code 0, no process."""
+    run = demo("--work", "0.1")
+    code, printed = run.finish()
+    assert code == 0, printed
+    assert "POST /questions" in printed
+    assert "kafka-producer 2, kafka-consumer 5" in printed
+    assert printed.count("no: waited too long kafka-consumer 5") == 1
+    assert "The slowest" in printed
+    assert "consumer busy with «Who kept the consumer busy?»" in printed
+    for name in ("send questions", "Kafka", "process questions", "print message", "tweet", "commit questions"):
+        assert name in printed
+    assert "tweet failed: TweetError" in printed
+    assert run.living() == []
+
+
+@pytest.mark.usefixtures("kafka_itself")
+def test_three_consumers_cure_the_wait(demo):
+    """Each has a partition, so that the fourth question waits for one other only."""
+    code, printed = demo("--consumers", "3", "--work", "0.3", OTELKAFKA_BROKER="kafka").finish()
+    assert code == 0, printed
+    assert printed.count("consumer busy with") == 1
+
+
+def test_without_sampled_traces(demo):
+    """The questions are answered, and it says why there is nothing to see."""
+    code, printed = demo(OTEL_TRACES_SAMPLER="always_off").finish()
+    assert code == 0, printed
+    assert "All questions are answered. There is no trace to show:" in printed
+    assert "OTEL_TRACES_SAMPLER=always_off" in printed
+
+
+def test_what_waits_too_long_has_a_trace_though_nothing_is_sampled(demo):
+    """Where the sampler follows its parent."""
+    code, printed = demo(OTEL_TRACES_SAMPLER="parentbased_traceidratio", OTEL_TRACES_SAMPLER_ARG="0").finish()
+    assert code == 0, printed
+    assert "The slowest" in printed
+    assert "What is happening?" in printed
+    assert "no: waited too long" in printed
+
+
+def test_on_the_embedded_broker(demo):
+    """Where Kafka cannot be had, all works the same."""
+    code, printed = demo(OTELKAFKA_BROKER="embedded").finish()
+    assert code == 0, printed
+    assert "consumer busy with «Who kept the consumer busy?»" in printed
+
+
+def test_three_consumers_need_kafka_itself(demo):
+    """The embedded broker has no groups: it says so."""
+    code, printed = demo("--consumers", "3", OTELKAFKA_BROKER="embedded").finish()
+    assert code == 1
+    assert "--consumers needs Apache Kafka itself" in printed
+
+
+def test_a_port_in_use(demo):
+    """It says so, before it starts anything."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, printed = demo("--port", str(port)).finish()
+    assert code == 1
+    assert f"ask: port {port} of 127.0.0.1 cannot be had" in printed
+    assert "--port" in printed
+
+
+def test_no_kafka_where_it_was_said_to_be(demo):
+    """It says what to do."""
+    code, printed = demo("--bootstrap-servers", "127.0.0.1:1").finish()
+    assert code == 1
+    assert "no Kafka broker answers at 127.0.0.1:1" in printed
+
+
+@pytest.mark.usefixtures("kafka_itself")
+def test_a_kafka_of_ones_own(demo):
+    """It is used and left as it was, twice over; a topic that does not fit is told."""
+    with start_broker("kafka") as kafka:
+        given = "--bootstrap-servers", kafka.bootstrap_servers
+        for _ in range(2):
+            code, printed = demo(*given).finish()
+            assert code == 0, printed
+            assert "consumer busy with «Who kept the consumer busy?»" in printed
+        code, printed = demo(*given, "--consumers", "3").finish()
+    assert code == 1
+    assert "choose --consumers 1, or another --topic" in printed
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--port", "0"), ("--port", "x"), ("--work", "-1"), ("--consumers", "0")]
+)
+def test_numbers_that_are_none(demo, option, value):
+    """A wrong option is told with what would do."""
+    code, printed = demo(option, value).finish()
+    assert code == 2
+    assert f"argument {option}: '{value}' is no" in printed
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_whoever_ends_it_ends_all_of_it(demo, number):
+    """Ctrl-C, a polite and an impolite end alike leave no process."""
+    run = demo("--serve")
+    run.read_until("Look at http://127.0.0.1:")
+    assert len(run.living()) >= 3  # with a Kafka of its own process, more
+    run.process.send_signal(number)
+    code, _ = run.finish()
+    assert code == (-number if number == signal.SIGKILL else 0)
+    until(lambda: run.living() == [])
