@@ -198,7 +198,7 @@ def interrupted_at(number, act):
     def trace_call(frame, *_):
         # A finalizer swallows what is raised in it, and pytest tells of that.
         ours = frame.f_code.co_filename.startswith(SOURCES)
-        return trace_line if ours and frame.f_code.co_name not in ("__del__",) else None
+        return trace_line if ours and frame.f_code.co_name != "__del__" else None
 
     before = sys.gettrace()
     gc.disable()  # what it finalizes here is another round's
