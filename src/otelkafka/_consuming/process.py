@@ -91,7 +91,7 @@ class ProcessOperation:
             tracer = reason = beginning = series = None
             if fast_path is not None and self._is_plain and destination.traced:
                 span = fast_path.start_process(record.headers, ambient, start)
-                if isinstance(span, SampledRoot):
+                if type(span) is SampledRoot:
                     tracer = span.tracer()
                 elif span is not None:
                     if self._may_record_late:

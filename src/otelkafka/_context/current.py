@@ -1,6 +1,7 @@
 """The current context: how it is read, replaced and restored, and whether telemetry is suppressed in it."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from opentelemetry import context as context_api
 from opentelemetry.context import Context
@@ -11,7 +12,7 @@ from otelkafka._context.sdk import SUPPRESSED, SUPPRESSED_ELSE, context_variable
 _variable = context_variable()
 get_current = context_api.get_current if _variable is None else _variable.get
 """OpenTelemetry's `get_current()`; where it keeps the context in a context variable, that one's own."""
-attach = context_api.attach if _variable is None else _variable.set
+attach: Callable[[Any], object] = context_api.attach if _variable is None else _variable.set
 """OpenTelemetry's `attach()`, likewise."""
 
 

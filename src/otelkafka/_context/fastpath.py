@@ -7,7 +7,7 @@ are drawn, and the same context is carried on. Anything else takes the general p
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, final
 
 from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext
@@ -45,6 +45,7 @@ from otelkafka.options import Options
 _LOW_BITS: Final = (1 << 64) - 1
 
 
+@final
 class SampledRoot:
     """A new trace whose id was drawn to ask the sampler, which samples it.
 
@@ -157,6 +158,7 @@ class WithSdk(FastPath):
     def __init__(self, propagator: Any, provider: Any, sampler: Sampler) -> None:
         super().__init__(propagator, provider)
         self._sampler = sampler
+        self._bound = sampler.bound
         self._drops_remote = sampler.drops_remote
         self._root_flags = RANDOM if sampler.has_random_ids else 0
         self._draw_trace_id = sampler.tracer.id_generator.generate_trace_id
@@ -215,11 +217,10 @@ class WithSdk(FastPath):
 
     def _start_trace(self) -> NonRecordingSpan | SampledRoot | None:
         """Draw the ids of a new trace, and take the sampler's decision."""
-        bound = self._sampler.bound
-        if bound is None:
+        if self._bound is None:
             return None
         trace_id = self._draw_trace_id()
-        if trace_id & _LOW_BITS < bound:
+        if trace_id & _LOW_BITS < self._bound:
             return SampledRoot(self._sampler.tracer, trace_id)
         return UnparsedSpan(trace_id, self._draw_span_id(), self._root_flags)
 

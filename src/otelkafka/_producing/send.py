@@ -11,7 +11,7 @@ from otelkafka._context.current import UnparsedSpan, get_current, is_suppressed
 from otelkafka._context.fastpath import SampledRoot
 from otelkafka._context.origin import begin, header_of, keep_earliest, origin_in, with_baggage
 from otelkafka._context.propagation import Contexts, merge
-from otelkafka._context.traceparent import SPAN_KEY, header
+from otelkafka._context.traceparent import SPAN_KEY, TRACEPARENT, header
 from otelkafka._producing.transactions import Transactions
 from otelkafka._protocols import Acknowledgement
 from otelkafka._telemetry import attributes, clock, semconv
@@ -26,7 +26,7 @@ from otelkafka.headers import Headers, are_sendable
 from otelkafka.options import ProducerOptions
 
 Hook = Callable[[Span], Any]
-_NOTHING = Context()
+_WITHOUT_SPAN = Context({SPAN_KEY: INVALID_SPAN})
 
 
 class Message(NamedTuple):
@@ -38,6 +38,13 @@ class Message(NamedTuple):
     headers: Headers | None = None
     partition: int | None = None
     timestamp_ms: int | None = None
+
+
+class ForFailure(NamedTuple):
+    """What a span that is made after a failure needs: the span that it continues, and the attributes of the record."""
+
+    parent: Span
+    attributes: Attributes
 
 
 class Send:
@@ -55,22 +62,19 @@ class Send:
         partition: the one that the caller gave.
 
     Attributes:
+        for_failure: what a span that is made after a failure needs; None where none will be made.
         blocked: how long the call took to return, in nanoseconds.
-        parent: the span that its own continues, where a failure is to be recorded.
-        known: the attributes of the record, where a failure is to be recorded.
     """
 
     __slots__ = (
-        "_is_waiting",
         "_sends",
         "blocked",
         "context",
         "destination",
+        "for_failure",
         "headers",
         "is_followed",
-        "known",
         "outside",
-        "parent",
         "partition",
         "span",
         "start",
@@ -89,32 +93,22 @@ class Send:
         partition: int | None,
     ) -> None:
         self._sends = sends
-        self._is_waiting = False
         self.destination = destination
         self.span = span
         self.start = start
-        self.context = context
-        self.outside = outside
+        self.context: Context | None = context
+        self.outside: Context | None = outside
         self.headers = headers
         self.is_followed = is_followed
         self.partition = partition
-        self.parent: Span = INVALID_SPAN
-        self.known: Attributes | None = None
+        self.for_failure: ForFailure | None = None
         self.blocked = 0
-
-    def note_for_failure(self, parent: Span, known: Attributes) -> None:
-        """Note what a span that is made after a failure needs.
-
-        Args:
-            parent: the span that its own continues.
-            known: the attributes of the record.
-        """
-        self.parent, self.known = parent, known
 
     def sent_without_context(self) -> None:
         """Note that the record was sent as the caller gave it: our header alone had made it too large."""
         without: Attributes = {semconv.SEND_WITHOUT_CONTEXT: True}
-        self.known = {**(self.known or {}), **without}
+        if self.for_failure is not None:
+            self.for_failure.attributes.update(without)
         self._sends.telemetry.set_attributes(self.span, lambda: without)
 
     def returned(self) -> bool:
@@ -123,14 +117,12 @@ class Send:
         Where it is not, since too many wait already, the send ends here.
         """
         self.blocked = self._sends.telemetry.now() - self.start
-        self.headers = None
-        self.context = self.outside = _NOTHING
-        self._is_waiting = self._sends.wait_for(self)
-        return self._is_waiting
+        self.headers = self.context = self.outside = None
+        return self._sends.wait_for(self)
 
     def acknowledged(self, metadata: Acknowledgement) -> None:
         """End the span, if nothing has yet, with the broker's answer."""
-        self._sends.end(self, metadata, None, waited=self._is_waiting)
+        self._sends.end(self, metadata, None, waited=self.context is None)
 
     def failed(self, error: BaseException | None) -> None:
         """End the span, if nothing has yet, with an error, raised by the call or by the broker.
@@ -138,7 +130,7 @@ class Send:
         Args:
             error: None where the send can be followed no further.
         """
-        self._sends.end(self, None, error, waited=self._is_waiting)
+        self._sends.end(self, None, error, waited=self.context is None)
 
 
 class Sends:
@@ -216,13 +208,19 @@ class Sends:
                 and (timestamp_ms is None or not self._options.pipeline_time)
             ):
                 span = fast_path.start_send(ambient, start)
-                if isinstance(span, SampledRoot):
+                if type(span) is SampledRoot:
                     tracer = span.tracer()
                 elif span is not None:
-                    context = Context({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
-                    carried: Headers | None = None
+                    context, carried = _WITHOUT_SPAN, None
                     if type(span) is UnparsedSpan:
-                        carried = [header(span.trace_id, span.span_id, span.flags)] if span.trace_id else []
+                        context = Context({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
+                        trace_id, span_id = span.trace_id, span.span_id
+                        if (
+                            type(trace_id) is int and type(span_id) is int and trace_id
+                        ):  # as header(): it starts a trace
+                            carried = [(TRACEPARENT, b"00-%032x-%016x-%02x" % (trace_id, span_id, span.flags))]
+                        else:
+                            carried = [header(trace_id, span_id, span.flags)] if trace_id else []
                         if span.origin is not None:
                             context = with_baggage(context, span.origin)
                             carried.append(header_of(span.origin))
@@ -230,7 +228,9 @@ class Sends:
                     send = Send(self, destination, span, start, context, ambient, carried, is_followed, partition)
                     if self._options.sample_errors and is_unsampled(span.get_span_context()):
                         message = Message(topic, value, key, headers, partition, timestamp_ms)
-                        send.note_for_failure(trace.get_current_span(ambient), self._message_attributes(message))
+                        send.for_failure = ForFailure(
+                            trace.get_current_span(ambient), self._message_attributes(message)
+                        )
                     if self._transactions is not None:
                         self._transactions.note_send()
                     return send
@@ -278,7 +278,7 @@ class Sends:
         send = Send(self, destination, span, start, context, ambient, headers, is_followed, message.partition)
         if self._options.sample_errors and is_unsampled(span.get_span_context()):
             known = self._message_attributes(message) if known is None else known
-            send.note_for_failure(trace.get_current_span(around), known)
+            send.for_failure = ForFailure(trace.get_current_span(around), known)
         if self._transactions is not None:
             self._transactions.note_send()
         return send
@@ -360,9 +360,10 @@ class Sends:
         """
         if not self._sampling.acquire_for_failure(send.span):
             return False
-        own, before = send.span.get_span_context(), send.parent.get_span_context()
+        needed = send.for_failure or ForFailure(INVALID_SPAN, {})
+        own, before = send.span.get_span_context(), needed.parent.get_span_context()
         parent = sampled(before if before.is_valid and before.trace_id == own.trace_id else own)
-        known = {**why_failed(send.span), **(send.known or {}), **attributes.of_blocked(send.blocked)}
+        known = {**why_failed(send.span), **needed.attributes, **attributes.of_blocked(send.blocked)}
         span = self._operation.start(parent, send.destination, partition, start_time=send.start, more=known)
         if span is None or not self._sampling.keep(span):
             return False

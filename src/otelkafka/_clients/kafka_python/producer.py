@@ -95,37 +95,39 @@ class ProducerFace:
         self._produce_hook = produce_hook
 
     @traces("send")
-    def send(self, send: Call, args: Args, kwargs: KwArgs) -> Any:  # noqa: C901 (a record's way, top to bottom)
+    def send(self, send: Call, args: Args, kwargs: KwArgs) -> Any:  # noqa: C901, PLR0912 (top to bottom)
         """Call `send` inside a span, with headers that carry it.
 
         What `send` returns and raises passes through unchanged. A record that only our header made too large is sent
         once more as the caller gave it, so that its serializers run again.
         """
-        begin = self._sends.begin
-        if self._produce_hook is not None:
-            begin = partial(begin, hook=partial(_call_hook, self._produce_hook, args, kwargs))
         try:
-            begun = begin(*args, **kwargs)
+            if self._produce_hook is None:
+                begun = self._sends.begin(*args, **kwargs)
+            else:
+                hook = partial(_call_hook, self._produce_hook, args, kwargs)
+                begun = self._sends.begin(*args, **kwargs, hook=hook)
         except TypeError:  # arguments that `send()` refuses, or that only a subclass of the producer knows
-            message = _message_of(args, kwargs)
-            begun = None if message is None else begin(*message)
+            begun = self._begin_known(args, kwargs)
         if begun is None:
             return send(*args, **kwargs)
+        headers, is_too_large = begun.headers, False
         try:
             try:
                 attach(begun.context)
-                if begun.headers is None:
+                if headers is None:
                     future = send(*args, **kwargs)
                 elif len(args) > _HEADERS or "headers" in kwargs:
-                    future = _send_with(begun.headers, send, args, kwargs)
+                    future = _send_with(headers, send, args, kwargs)
+                    is_too_large = _is_too_large(future)
                 else:
-                    future = send(*args, headers=begun.headers, **kwargs)
-                is_too_large = getattr(future, "is_done", False) is True and _is_too_large(future)
+                    future = send(*args, headers=headers, **kwargs)
+                    is_too_large = getattr(future, "is_done", False) is True and _is_too_large(future)
             except MessageSizeTooLargeError:
-                if begun.headers is None:
+                if headers is None:
                     raise
                 is_too_large = True
-            if is_too_large and begun.headers is not None:
+            if is_too_large:
                 future = _send_again(begun, send, args, kwargs)
         except BaseException as error:
             begun.failed(error)
@@ -176,6 +178,15 @@ class ProducerFace:
     def stop(self) -> None:
         """Trace no more; what is in flight ends when its future does."""
 
+    def _begin_known(self, args: Args, kwargs: KwArgs) -> Send | None:
+        """Begin a send with those arguments that every producer knows; None where `send()` will refuse them."""
+        try:
+            message = Message(*args, **{name: kwargs[name] for name in kwargs if name in Message._fields})
+        except TypeError:
+            return None
+        hook = None if self._produce_hook is None else partial(_call_hook, self._produce_hook, args, kwargs)
+        return self._sends.begin(*message, hook=hook)
+
     def _transact(self, kind: Kind, call: Call, args: Args, kwargs: KwArgs) -> Any:
         offsets = args[0] if args else kwargs.get(_OFFSETS)
         return call_inside(self._transactions.begin(kind, offsets), call, args, kwargs)
@@ -194,14 +205,6 @@ _TRANSACTION_CALLS = frozenset(
 
 def _call_hook(hook: ProduceHook, args: Args, kwargs: KwArgs, span: Span) -> None:
     hook(span, args, kwargs)
-
-
-def _message_of(args: Args, kwargs: KwArgs) -> Message | None:
-    """Return those of the arguments that every producer knows; None where `send()` will refuse them."""
-    try:
-        return Message(*args, **{name: kwargs[name] for name in kwargs if name in Message._fields})
-    except TypeError:
-        return None
 
 
 def _send_with(headers: Headers, send: Call, args: Args, kwargs: KwArgs) -> Any:
