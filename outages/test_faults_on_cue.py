@@ -7,7 +7,7 @@ from opentelemetry.trace import StatusCode
 from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
 from otelkafka.testing import SpanRecorder
 from outages.sides import error_type
-from tests.fakes import FakeConsumer, FakeFuture, FakeProducer, ambient_of, record
+from tests.support.fakes import FakeConsumer, FakeFuture, FakeProducer, ambient_of, record
 
 REFUSED = [
     errors.KafkaTimeoutError("the buffer is full"),

@@ -22,7 +22,7 @@ from otelkafka import (
 )
 from otelkafka.testing import MetricRecorder
 from outages.watch import Watch
-from tests.fakes import FakeConsumer, FakeProducer, record
+from tests.support.fakes import FakeConsumer, FakeProducer, record
 
 SOURCES = str(Path(otelkafka.__file__).parent)
 RESTORES = "attach(ambient)"

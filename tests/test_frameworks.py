@@ -10,7 +10,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from opentelemetry.instrumentation.flask import FlaskInstrumentor
 
 from otelkafka.instrumentor import KafkaInstrumentor
-from tests.fakes import current
+from tests.support.fakes import current
 
 PATIENCE = 30
 

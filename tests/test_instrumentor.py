@@ -19,7 +19,7 @@ from opentelemetry import trace
 import otelkafka
 from otelkafka.instrumentor import KafkaInstrumentor
 from otelkafka.testing import MetricRecorder
-from tests.fakes import ambient_of, current
+from tests.support.fakes import ambient_of, current
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 30

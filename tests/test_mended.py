@@ -19,8 +19,8 @@ from otelkafka.current import _Attached as Attached
 from otelkafka.instrumentor import Patch
 from otelkafka.testing import MetricRecorder
 from otelkafka.wait import Handover, WaitHistory, wait_of
-from tests.face import engine_of, wrap_consumer, wrap_producer
-from tests.fakes import (
+from tests.support.face import engine_of, wrap_consumer, wrap_producer
+from tests.support.fakes import (
     FakeConsumer,
     FakeFuture,
     FakeProducer,

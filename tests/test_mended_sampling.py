@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace.sampling import (
 
 from otelkafka import ConsumerOptions, ProducerOptions, extract, process
 from otelkafka.testing import MetricRecorder, SpanRecorder
-from tests.face import engine_of, wrap_consumer, wrap_producer
-from tests.fakes import FakeConsumer, FakeProducer, ambient_of, kinds, record, traceparent
+from tests.support.face import engine_of, wrap_consumer, wrap_producer
+from tests.support.fakes import FakeConsumer, FakeProducer, ambient_of, kinds, record, traceparent
 
 REASON, ORIGINAL = "otelkafka.sampled.reason", "otelkafka.sampled.original_span_id"
 PIPELINE = "otelkafka.pipeline.duration"

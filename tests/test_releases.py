@@ -9,7 +9,7 @@ from kafka.errors import UnknownError, UnsupportedForMessageFormatError
 
 from brokers import start_broker
 from otelkafka import ConsumerOptions, ProducerOptions
-from tests.face import bare_of, wrap_consumer, wrap_producer
+from tests.support.face import bare_of, wrap_consumer, wrap_producer
 
 PATIENCE = 60
 TENANT = ("tenant", b"a")

@@ -6,7 +6,7 @@ from opentelemetry import baggage, context, trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otelkafka import extract, wrap_handler
-from tests.face import wrap_consumer
+from tests.support.face import wrap_consumer
 
 
 def send(producer, topic, *values, **kwargs):

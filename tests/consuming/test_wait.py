@@ -1,0 +1,155 @@
+"""Where a record's wait went."""
+
+import time
+
+import pytest
+from kafka import TopicPartition
+from opentelemetry import trace
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+
+from otelkafka import extract, process_batch
+from otelkafka.destination import Destination
+from otelkafka.in_process import Work
+from otelkafka.links import link_predecessor
+from otelkafka.testing import SpanRecorder
+from otelkafka.wait import Handover, Wait, WaitHistory
+from tests.support.face import bare_of, engine_of, wrap_consumer
+from tests.support.fakes import (
+    TRACEPARENT,
+    GroupConsumer,
+    ambient_of,
+    consumer_of,
+    kinds,
+    options_of,
+    record,
+    traceparent,
+)
+
+
+def test_clock_skew_and_headers_and_hashed_keys(recorder):
+    """A timestamp in the future is clamped and said; headers and keys are told as the options want."""
+    future = record(0, timestamp=int(time.time() * 1000) + 60_000, key=b"k", headers=[("x-a", b"1"), ("y", b"2")])
+    list(consumer_of(recorder, future, capture_headers=["x-*"], capture_key=lambda key: f"#{key.decode()}"))
+    told = recorder.spans[0].attributes
+    assert told["otelkafka.queue.clock_skew"] is True
+    assert told["otelkafka.queue.duration"] == 0
+    assert told["messaging.kafka.message.key"] == "#k"
+    assert told["messaging.header.x-a"] == ("1",)
+    assert "messaging.header.y" not in told
+
+
+def test_wait_adds_up_and_busy_names_the_predecessor(recorder, clock):
+    """before + busy + fetch = queue.duration; a record older than its consumer has the rest before."""
+    old = clock.now // 1_000_000
+    clock.advance(60)
+    consumer = consumer_of(recorder)
+    bare_of(consumer).records += [record(0, timestamp=old), record(1, timestamp=old)]
+    for _ in consumer:
+        clock.advance(0.02)
+    first, second = (span.attributes for span in recorder.spans)
+    assert (first["otelkafka.queue.duration"], first["otelkafka.queue.busy_duration"]) == (60, 0)
+    assert (second["otelkafka.queue.duration"], second["otelkafka.queue.busy_duration"]) == (60.02, 0.02)
+    assert first["otelkafka.queue.fetch_duration"] == second["otelkafka.queue.fetch_duration"] == 0
+    assert [kinds(span) for span in recorder.spans] == [[], ["predecessor"]]
+    told = recorder.spans[1].links[0].attributes
+    assert (told["messaging.destination.name"], told["messaging.kafka.offset"]) == ("t", 0)
+    assert told["otelkafka.process.duration"] == 0.02
+    assert second["otelkafka.consumer.lag"] == 8
+
+
+def test_predecessor_is_named_where_it_was_not_sampled(clock):
+    """The link carries the culprit's position although nothing of it was recorded."""
+    recorder = SpanRecorder(ParentBased(ALWAYS_OFF))
+    consumer = consumer_of(recorder)
+    bare_of(consumer).records += [record(0, headers=[traceparent(0, sampled=False)]), record(1)]
+    for _ in consumer:
+        clock.advance(0.01)
+    (span,) = recorder.spans
+    (link,) = span.links
+    assert link.attributes["messaging.kafka.offset"] == 0
+
+
+def test_history_is_bounded_and_answers_coarsely_what_is_long_past():
+    """Marks are thinned out and hand-overs forgotten; the total never is."""
+    history = WaitHistory(0)
+    step = 2_000_000
+    for at in range(1, 10_001):
+        history.note_fetch(at * step, at * step + step // 2)
+        history.note_handover("t", 0, at, at, Handover(at * step, None))
+    end = 10_001 * step
+    assert len(history._marks[0]) <= 4097
+    assert history.fetched(0, end) == 10_000 * step // 2
+    assert history.fetched(end - 100 * step, end) == pytest.approx(50 * step, rel=0.05)
+    assert history.fetched(0, end // 2) == pytest.approx(end // 4, rel=0.01)
+    assert history.fetched(-5, 0) == history.fetched(5, 5) == 0
+    assert history.handover_of(record(10_000)).time == 10_000 * step
+    assert history.handover_of(record(1)) is None
+
+
+def test_history_counts_the_fetch_that_lasts():
+    """A clock that went back counts nothing, and hand-overs close together are one."""
+    history = WaitHistory(0)
+    history.note_fetch(6_000_000, 5_000_000)
+    assert history.fetched(0, 5_000_000) == 0
+    history.note_handover("t", 0, 1, 1, Handover(10, None))
+    history.note_handover("t", 0, 2, 2, Handover(20, None))
+    assert history.handover_of(record(2)) == history.handover_of(record(1))
+
+
+def test_batch_tells_the_longest_wait_and_each_link_its_own(recorder):
+    """What differs from record to record is on its link; the longest wait is on the span."""
+    now = int(time.time() * 1000)
+    records = [record(at, headers=[traceparent(at)], timestamp=now - age) for at, age in enumerate((2000, 9000, 1000))]
+    with process_batch(records, options_of(recorder)):
+        pass
+    (span,) = recorder.spans
+    waits = [link.attributes["otelkafka.queue.duration"] for link in span.links]
+    assert span.attributes["otelkafka.queue.duration"] == max(waits) == waits[1]
+
+
+@pytest.mark.parametrize(("room", "expected"), [(0, []), (1, ["predecessor"]), (2, ["predecessor", "creation"])])
+def test_predecessor_counts_among_the_links(recorder, clock, room, expected):
+    """One predecessor link, within max_links, in a batch."""
+    consumer = consumer_of(recorder, record(0), record(1), max_links=room, process="manual")
+    with consumer.process(next(consumer)):
+        clock.advance(0.005)
+    with consumer.process_batch([next(consumer), record(2)]):
+        pass
+    assert kinds(recorder.spans[1]) == expected
+
+
+def test_predecessor_is_not_named_for_less_than_a_millisecond(recorder):
+    """A consumer that was busy for a moment is not worth a link."""
+    wait = Wait(queue=5, busy=1_000_000, fetch=0, timestamp_type=None, clock_skew=False)
+    before = Work()
+    before.destination, before.partition, before.offset = Destination("t", None), 0, 3
+    before.start, before.ended_at, before.span = 0, 1_500_000, trace.get_current_span(extract([TRACEPARENT]))
+    with ambient_of(recorder) as span:
+        assert link_predecessor(span, before, wait) is False
+        assert link_predecessor(span, before, wait._replace(busy=1_000_001)) is True
+    assert kinds(span) == ["predecessor"]
+    assert span.links[0].attributes["otelkafka.process.duration"] == 0.0015
+
+
+def test_revoked_partition_is_forgotten(recorder):
+    """What was noted of a partition goes with it, so that another turn of it starts anew."""
+    consumer = wrap_consumer(GroupConsumer(), options_of(recorder))
+    consumer.subscribe(["t"])
+    listener, history = bare_of(consumer).listener, engine_of(consumer).history
+    for leave in (listener.on_partitions_revoked, listener.on_partitions_lost):
+        listener.on_partitions_assigned([TopicPartition("t", 0)])
+        assert set(history._assigned) == {("t", 0)}
+        leave([TopicPartition("t", 0)])
+        assert history._assigned == {}
+
+
+def test_time_between_hand_over_and_start_is_busy(recorder, clock):
+    """From its hand-over to the start of its span a record waits for its consumer's code, also while that polls."""
+    consumer = consumer_of(recorder, record(0), process="manual")
+    one = next(consumer)
+    bare_of(consumer).poll = lambda: clock.advance(0.02)
+    consumer.poll()
+    with consumer.process(one):
+        pass
+    told = recorder.spans[0].attributes
+    assert (told["otelkafka.queue.busy_duration"], told["otelkafka.queue.fetch_duration"]) == (0.02, 0)

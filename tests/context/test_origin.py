@@ -1,0 +1,265 @@
+"""Time to glass: the origin of a pipeline travels as baggage, and the time since is measured for every record."""
+
+import time
+
+import pytest
+from opentelemetry import baggage, context, trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, ParentBasedTraceIdRatio
+
+from otelkafka import ConsumerOptions, ProducerOptions, extract, inject, process_batch
+from otelkafka.metrics import QUEUE_BUCKETS
+from otelkafka.testing import SpanRecorder
+from tests.support.face import wrap_consumer, wrap_producer
+from tests.support.fakes import TRACEPARENT, FakeConsumer, FakeProducer, record, traceparent
+
+ORIGIN = "otelkafka.origin"
+PIPELINE = "otelkafka.pipeline.duration"
+DAY = 24 * 3600 * 1000
+SAMPLERS = {
+    "no SDK": None,
+    "always": ParentBased(ALWAYS_ON),
+    "never": ParentBased(ALWAYS_OFF),
+    "ratio": ParentBasedTraceIdRatio(1e-9),
+}
+
+
+def now_ms():
+    return time.time_ns() // 1_000_000
+
+
+def origin_in(headers):
+    told = baggage.get_baggage(ORIGIN, extract(headers))
+    return None if told is None else int(told)
+
+
+def carrying(origin, *headers):
+    return [*headers, ("baggage", f"{ORIGIN}={origin}".encode())]
+
+
+@pytest.fixture(params=SAMPLERS)
+def provider(request):
+    sampler = SAMPLERS[request.param]
+    return trace.NoOpTracerProvider() if sampler is None else SpanRecorder(sampler).tracer_provider
+
+
+class Pipeline:
+    """Topics whose producers and consumers have the same options."""
+
+    def __init__(self, provider, metrics, **options):
+        self.options = {"tracer_provider": provider, "meter_provider": metrics.meter_provider, **options}
+        self.metrics = metrics
+
+    def send(self, topic="t", **more):
+        """Send one record, and return its headers."""
+        bare = FakeProducer()
+        wrap_producer(bare, ProducerOptions(**self.options)).send(topic, b"v", **more).acknowledge()
+        (sent,) = bare.headers
+        return sent
+
+    def consume(self, *headers, **more):
+        """Return a consumer of a record for each list of headers."""
+        records = [record(at, headers=each) for at, each in enumerate(headers)]
+        return wrap_consumer(FakeConsumer(*records), ConsumerOptions(**self.options, **more))
+
+    def measured(self, name=PIPELINE):
+        metric = self.metrics.metrics.get(name)
+        return [(point.count, point.sum) for point in metric.data.data_points] if metric else []
+
+    def dropped(self):
+        return {told["otelkafka.drop.reason"]: n for told, n in self.metrics.points("otelkafka.telemetry.dropped")}
+
+
+@pytest.fixture
+def pipeline(provider, metrics):
+    return Pipeline(provider, metrics, pipeline_time=True)
+
+
+def test_off_nothing_is_carried_or_measured(provider, metrics):
+    """The default: no baggage, no histogram."""
+    pipeline = Pipeline(provider, metrics)
+    headers = pipeline.send()
+    assert origin_in(headers) is None
+    for _ in pipeline.consume(carrying(now_ms() - 5000)):
+        pass
+    assert pipeline.measured() == []
+
+
+def test_first_send_is_the_origin_for_every_record(pipeline):
+    """Sampled or not, with an SDK or none: from the send to the end of the body, through a relay."""
+    before = now_ms()
+    headers = pipeline.send()
+    origin = origin_in(headers)
+    assert before <= origin <= now_ms()
+    time.sleep(0.01)
+    for _ in pipeline.consume(headers):
+        relayed = pipeline.send("u")
+        time.sleep(0.005)
+    assert origin_in(relayed) == origin
+    for each in pipeline.consume(relayed, process="manual"), pipeline.consume(headers, process="manual"):
+        with each.process(record(0, topic="u", headers=relayed)):
+            time.sleep(0.005)
+    counts, sums = zip(*pipeline.measured(), strict=True)
+    assert sum(counts) == 3
+    assert sum(sums) >= 0.015 + 2 * 0.02
+    metric = pipeline.metrics.metrics[PIPELINE]
+    assert (metric.unit, tuple(metric.data.data_points[0].explicit_bounds)) == ("s", QUEUE_BUCKETS)
+
+
+def test_polled_lists_and_handlers_measure_too(pipeline):
+    """Each way of processing a record ends its pipeline."""
+    headers = carrying(now_ms() - 1000, TRACEPARENT)
+    for records in pipeline.consume(headers, headers).poll().values():
+        for _ in records:
+            pass
+    ((count, total),) = pipeline.measured()
+    assert count == 2
+    assert 2 <= total < 20
+
+
+def test_callers_timestamp_is_the_origin(pipeline):
+    """timestamp_ms is when it happened; one that cannot be is left out and counted."""
+    then = now_ms() - 3000
+    assert origin_in(pipeline.send(timestamp_ms=then)) == then
+    assert pipeline.dropped() == {}
+    assert origin_in(pipeline.send(timestamp_ms=now_ms() + 60_000)) is None
+    assert origin_in(pipeline.send(timestamp_ms=now_ms() - 30 * DAY)) is None
+    assert pipeline.dropped() == {"origin": 2}
+
+
+IMPOSSIBLE = {
+    "no number": b"soon",
+    "negative": b"-5",
+    "a fraction": b"1700000000000.5",
+    "with a property": b"1700000000000;unit=ms",
+    "future": str(now_ms() + 3600_000).encode(),
+    "too old": str(now_ms() - 8 * DAY).encode(),
+    "of other digits": b"%D9%A1%D9%A7",
+    "too long": b"9" * 400,
+}
+
+
+@pytest.mark.parametrize("told", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_what_cannot_be_an_origin_is_left_out_and_counted(pipeline, told):
+    """It is measured nowhere, and what is sent on begins anew."""
+    before = now_ms()
+    for _ in pipeline.consume([TRACEPARENT, ("baggage", b"tenant=a," + ORIGIN.encode() + b"=" + told)]):
+        assert baggage.get_baggage(ORIGIN) is None
+        assert baggage.get_baggage("tenant") == "a"
+        relayed = pipeline.send("u")
+    assert pipeline.measured() == []
+    assert pipeline.dropped()["origin"] == 1
+    assert origin_in(relayed) >= before
+
+
+def test_earliest_is_kept(pipeline):
+    """Of the context around and the headers, whichever has it."""
+    early, late = now_ms() - 9000, now_ms() - 4000
+    for here, there in ((early, late), (late, early)):
+        token = context.attach(baggage.set_baggage("tenant", "a", baggage.set_baggage(ORIGIN, str(here))))
+        try:
+            sent = pipeline.send(headers=carrying(there))
+            injected = inject(carrying(there), options=ProducerOptions(pipeline_time=True))
+            for _ in pipeline.consume(carrying(there)):
+                assert int(baggage.get_baggage(ORIGIN)) == early
+        finally:
+            context.detach(token)
+        assert origin_in(sent) == origin_in(injected) == early
+        assert baggage.get_baggage("tenant", extract(sent)) == "a"
+    (_, total), *_ = pipeline.measured()
+    assert 13 <= total < 30  # each record by its own
+
+
+def test_batch_measures_each_and_carries_the_earliest_alone(pipeline):
+    """No other baggage of its records is current in the body."""
+    early, late = now_ms() - 9000, now_ms() - 4000
+    told = [("baggage", f"tenant=a,{ORIGIN}={late}".encode())]
+    consumer = pipeline.consume(process="manual")
+    records = [record(at, headers=each) for at, each in enumerate(([], told, carrying(early, traceparent(1)), []))]
+    with consumer.process_batch(records) as span:
+        assert dict(baggage.get_all()) == {ORIGIN: str(early)}
+        relayed = pipeline.send("u")
+    assert origin_in(relayed) == early
+    assert baggage.get_all(extract(relayed)).keys() == {ORIGIN}
+    ((count, total),) = pipeline.measured()
+    assert count == 2
+    assert 13 <= total < 30
+    if span.is_recording():
+        assert 9 <= span.attributes[PIPELINE] < 20
+    assert baggage.get_baggage(ORIGIN) is None
+
+
+def test_forwarded_headers_keep_it(pipeline):
+    """A dead letter or a retry, sent outside of the body with the record's headers."""
+    origin = now_ms() - 5000
+    (header,) = [each for each in pipeline.send(headers=carrying(origin, TRACEPARENT)) if each[0] == "baggage"]
+    assert header[1].decode() == f"{ORIGIN}={origin}"
+
+
+def test_a_topic_without_spans_keeps_it_and_begins_none(provider, metrics):
+    """trace_topic: the first *traced* send is the origin."""
+    pipeline = Pipeline(provider, metrics, pipeline_time=True, trace_topic=lambda topic: topic != "quiet")
+    assert origin_in(pipeline.send("quiet") or []) is None
+    origin = now_ms() - 5000
+    assert origin_in(pipeline.send("quiet", headers=carrying(origin))) == origin
+    for _ in pipeline.consume(carrying(origin)):
+        assert origin_in(pipeline.send("quiet")) == origin
+    assert [count for count, _ in pipeline.measured()] == [1]
+
+
+def test_span_tells_it(recorder, metrics):
+    """The attribute is what the histogram has."""
+    pipeline = Pipeline(recorder.tracer_provider, metrics, pipeline_time=True)
+    for _ in pipeline.consume(carrying(now_ms() - 2000, TRACEPARENT)):
+        pass
+    (span,) = recorder.named("process t")
+    ((_, total),) = pipeline.measured()
+    assert span.attributes[PIPELINE] == pytest.approx(total)
+    assert 2 <= total < 20
+
+
+def test_link_relation_measures_too(recorder, metrics):
+    """A replay is no other trace's, and has its time all the same."""
+    pipeline = Pipeline(recorder.tracer_provider, metrics, pipeline_time=True)
+    for _ in pipeline.consume(carrying(now_ms() - 2000, TRACEPARENT), relation="link"):
+        pass
+    assert [count for count, _ in pipeline.measured()] == [1]
+
+
+def test_failed_processing_is_measured_with_its_error(pipeline):
+    """As messaging.process.duration is."""
+    with pytest.raises(ValueError), pipeline.consume(process="manual").process(record(0, headers=carrying(now_ms()))):
+        raise ValueError
+    ((told, count),) = pipeline.metrics.points(PIPELINE)
+    assert (told["error.type"], told["messaging.operation.name"], count) == ("ValueError", "process", 1)
+
+
+def test_without_a_consumer(provider, metrics):
+    """process_batch() of the module, with options."""
+    options = ConsumerOptions(tracer_provider=provider, meter_provider=metrics.meter_provider, pipeline_time=True)
+    with process_batch([record(0, headers=carrying(now_ms() - 100))], options):
+        pass
+    assert metrics.points(PIPELINE)[0][1] == 1
+
+
+def test_what_the_propagator_does_not_carry_travels_not(metrics, recorder):
+    """A propagator without baggage: nothing is measured, and nothing breaks."""
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    pipeline = Pipeline(
+        recorder.tracer_provider, metrics, pipeline_time=True, propagator=TraceContextTextMapPropagator()
+    )
+    headers = pipeline.send()
+    assert [key for key, _ in headers] == ["traceparent"]
+    for _ in pipeline.consume(carrying(now_ms() - 100, TRACEPARENT)):
+        pass
+    assert pipeline.measured() == []
+    assert len(recorder.spans) == 2
+
+
+def test_context_is_left_as_it_was(pipeline):
+    """After send() and after the loop nothing of it is current."""
+    pipeline.send()
+    for _ in pipeline.consume(carrying(now_ms())):
+        pass
+    assert context.get_current() == Context()

@@ -1,0 +1,188 @@
+"""The send span."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from kafka.errors import UnknownTopicOrPartitionError
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.propagators.b3 import B3MultiFormat
+from opentelemetry.trace import StatusCode, get_current_span
+
+from otelkafka import Message, ProducerOptions, extract
+from otelkafka.testing import SpanRecorder, span_tree
+from tests.support.face import wrap_producer
+from tests.support.fakes import SPAN_ID, TRACEPARENT, FakeProducer, Metadata, ambient_of, current, producer_of
+
+
+def test_record_too_large_by_our_header_is_sent_as_given(recorder):
+    """Only our header made it too large: it goes out without, and the span says so."""
+    bare = FakeProducer(too_large="raise")
+    producer_of(recorder, bare).send("t", b"v")
+    bare.futures[0].fail(UnknownTopicOrPartitionError("x"))
+    assert bare.headers == [None]
+    (span,) = recorder.spans
+    assert span.attributes["otelkafka.send.without_context"] is True
+    assert span.attributes["error.type"] == "UNKNOWN_TOPIC_OR_PARTITION"
+
+
+def test_no_headers_for_old_brokers_and_no_span_beyond_max_in_flight(recorder):
+    """api_version below 0.11 gets no header; beyond max_in_flight a span ends when send() returns."""
+    bare = FakeProducer({"api_version": (0, 10)})
+    producer_of(recorder, bare, max_in_flight=0).send("t", b"v")
+    assert bare.headers == [None]
+    assert [span.name for span in recorder.spans] == ["send t"]
+
+
+def test_headers_of_another_trace_are_linked_and_b3_works(recorder):
+    """The ambient span is the parent; a context of another trace in the headers is linked. Any propagator will do."""
+    bare = FakeProducer()
+    headers = [("x-b3-traceid", b"a" * 32), ("x-b3-spanid", b"b" * 16), ("x-b3-sampled", b"1")]
+    options = {"propagator": B3MultiFormat()}
+    with recorder.tracer_provider.get_tracer("t").start_as_current_span("ambient"):
+        producer_of(recorder, bare, max_in_flight=0, **options).send("t", b"v", None, headers)
+    sent, ambient = recorder.spans
+    assert sent.parent.span_id == ambient.context.span_id
+    assert [dict(link.attributes) for link in sent.links] == [{"otelkafka.link.type": "creation"}]
+    assert len(bare.headers[0]) == 3
+    carried = trace.get_current_span(extract(bare.headers[0], ProducerOptions(**options))).get_span_context()
+    assert carried.span_id == sent.context.span_id
+    assert "  send t" in span_tree([sent, ambient])
+
+
+def test_send_hears_its_acknowledgement_and_returns_the_very_future(recorder):
+    """The span ends at the ack, with what the ack says; hooks see the span, the message and the metadata."""
+    bare, heard = FakeProducer(), []
+    options = {
+        "on_send": lambda span, message: heard.append((span.is_recording(), message)),
+        "on_ack": lambda span, metadata: heard.append((span.is_recording(), metadata)),
+    }
+    future = producer_of(recorder, bare, **options).send("t", b"v", key=b"k")
+    assert future is bare.futures[0]
+    assert recorder.spans == []
+    future.acknowledge()
+    (span,) = recorder.spans
+    assert heard == [(True, Message("t", b"v", b"k")), (True, Metadata)]
+    assert span.attributes["messaging.destination.partition.id"] == "2"
+    assert span.attributes["messaging.kafka.offset"] == 7
+    future.acknowledge()
+    assert len(recorder.spans) == 1
+
+
+def test_send_without_acks_has_no_offset(recorder):
+    """acks=0 is told offset -1, which is none."""
+    bare = FakeProducer()
+    producer_of(recorder, bare).send("t", b"v").acknowledge(type("M", (), {"partition": 0, "offset": -1}))
+    assert "messaging.kafka.offset" not in recorder.spans[0].attributes
+
+
+def test_future_that_failed_for_our_header_is_sent_again(recorder):
+    """Where the client reports the size through the future, the second future is the one returned."""
+    bare = FakeProducer(too_large="future")
+    future = producer_of(recorder, bare).send("t", b"v")
+    assert future is bare.futures[1]
+    assert bare.headers == [None]
+    future.acknowledge()
+    (span,) = recorder.spans
+    assert span.attributes["otelkafka.send.without_context"] is True
+    assert span.status.status_code is StatusCode.UNSET
+
+
+def test_send_takes_its_parent_from_the_headers_where_nothing_is_ambient(recorder):
+    """No ambient span: child of the headers' context. One of the same trace: no link."""
+    bare = FakeProducer()
+    producer = producer_of(recorder, bare, max_in_flight=0)
+    producer.send("t", b"v", headers=[TRACEPARENT])
+    with trace.use_span(trace.NonRecordingSpan(trace.get_current_span(extract([TRACEPARENT])).get_span_context())):
+        producer.send("t", b"v", headers=[TRACEPARENT])
+    for span in recorder.spans:
+        assert f"{span.parent.span_id:016x}" == SPAN_ID
+        assert span.links == ()
+    assert [len(headers) for headers in bare.headers] == [1, 1]
+
+
+def test_arguments_that_are_refused_go_through_untouched(recorder):
+    """A tuple of headers, a value that is no bytes: the client gets the very objects of the caller."""
+    bare = FakeProducer()
+    producer = producer_of(recorder, bare)
+    for headers in ((("a", b"b"),), [("a", "b")], [("a", None)], "junk"):
+        producer.send("t", b"v", headers=headers)
+        assert bare.headers[-1] is headers
+
+
+def test_sends_from_many_threads_each_end_once(recorder):
+    """A producer is used from many threads: every span ends once, also where close() races with acks."""
+    bare = FakeProducer()
+    producer = producer_of(recorder, bare)
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(lambda _: producer.send("t", b"v"), range(200)))
+    closing = threading.Thread(target=producer.close)
+    closing.start()
+    for future in bare.futures:
+        future.acknowledge()
+    closing.join()
+    assert len(recorder.spans) == 200
+
+
+def test_serializers_run_inside_the_send_span(recorder):
+    """The span starts before serialization and is current in it, so that serializers may make child spans."""
+
+    class Serializing(FakeProducer):
+        def send(self, *args, **kwargs):
+            with ambient_of(recorder, "serialize"):
+                return super().send(*args, **kwargs)
+
+    with ambient_of(recorder) as ambient:
+        producer_of(recorder, Serializing(), max_in_flight=0).send("t", b"v")
+        assert current() == ambient.get_span_context()
+    serialize, send, _ = recorder.spans
+    assert serialize.parent.span_id == send.context.span_id
+
+
+def test_failed_send_tells_how_long_it_was_blocked(recorder):
+    """The time inside send() is told whether it returns or raises."""
+
+    class Blocking(FakeProducer):
+        def send(self, *args, **kwargs):
+            time.sleep(0.01)
+            if not self.config:
+                raise OSError
+            return super().send(*args, **kwargs)
+
+    blocking = Blocking({"client_id": "p"})
+    producer_of(recorder, blocking).send("t", b"v")
+    producer_of(recorder, Blocking({"client_id": "p"}), max_in_flight=0).send("t", b"v")
+    with pytest.raises(OSError):
+        producer_of(recorder, Blocking()).send("t", b"v")
+    for future in blocking.futures:
+        future.acknowledge()
+    assert len(recorder.spans) == 3
+    for span in recorder.spans:
+        assert 0.01 <= span.attributes["otelkafka.send.blocked_duration"] <= (span.end_time - span.start_time) / 1e9
+
+
+def test_close_ends_what_is_in_flight_once():
+    """A future that never resolves leaves no span open after close(), and a late one changes nothing."""
+    bare, recorder = FakeProducer({"bootstrap_servers": "user:secret@host:9092"}), SpanRecorder()
+    producer = wrap_producer(bare, ProducerOptions(tracer_provider=recorder.tracer_provider))
+    producer.send("t", b"v")
+    assert recorder.spans == []
+    producer.close()
+    bare.futures[0].acknowledge()
+    (span,) = recorder.spans
+    assert span.attributes["error.type"] == "NotAcknowledgedError"
+    assert span.attributes["server.address"] == "host"
+
+
+def test_untraced_topic_still_propagates():
+    """trace_topic False: no span, but the ambient context goes out."""
+    bare, recorder = FakeProducer(), SpanRecorder()
+    options = ProducerOptions(tracer_provider=recorder.tracer_provider, trace_topic=lambda _: False)
+    with recorder.tracer_provider.get_tracer("t").start_as_current_span("ambient") as ambient:
+        wrap_producer(bare, options).send("t", b"v")
+    assert [span.name for span in recorder.spans] == ["ambient"]
+    carried = get_current_span(extract(bare.headers[0])).get_span_context()
+    assert carried.span_id == ambient.get_span_context().span_id
+    assert isinstance(extract([]), Context)

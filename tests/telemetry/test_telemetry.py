@@ -1,0 +1,164 @@
+"""What the options make of every span."""
+
+import types
+
+import pytest
+from opentelemetry import context, trace
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import SpanKind
+
+from otelkafka import ConsumerOptions, ProducerOptions
+from otelkafka.testing import SpanRecorder
+from tests.support.face import wrap_consumer, wrap_producer
+from tests.support.fakes import (
+    TRACE_ID,
+    TRACEPARENT,
+    FakeConsumer,
+    FakeProducer,
+    consumer_of,
+    current,
+    is_nothing_current,
+    producer_of,
+    record,
+)
+
+
+class Watching(Sampler):
+    """Keeps what it is asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def should_sample(self, parent_context, trace_id, name, kind=None, attributes=None, links=None, trace_state=None):
+        self.asked.append((name, kind, dict(attributes or {})))
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
+
+    def get_description(self):
+        return "watching"
+
+
+def test_suppression_leaves_everything_alone(recorder):
+    """Under suppress_instrumentation there are no spans and no headers."""
+    bare = FakeProducer()
+    token = context.attach(context.set_value("suppress_instrumentation", True))
+    producer_of(recorder, bare).send("t", b"v")
+    for _ in consumer_of(recorder, record(0)):
+        assert is_nothing_current()
+    context.detach(token)
+    assert (bare.headers, recorder.spans) == ([None], [])
+
+
+def test_sampler_is_told_at_the_start_what_it_may_want():
+    """System, operation, destination, template, partition, server, client and group are there at span start."""
+    sampler = Watching()
+    recorder = SpanRecorder(sampler)
+    named = {"destination_template": lambda topic: f"{topic}-*"}
+    bare = FakeProducer({"bootstrap_servers": "host:9092", "client_id": "p"})
+    producer_of(recorder, bare, **named).send("t", b"v", partition=3)
+    list(consumer_of(recorder, record(5), **named))
+    common = {"messaging.system": "kafka", "messaging.destination.name": "t", "messaging.destination.template": "t-*"}
+    server = {"server.address": "host", "server.port": 9092}
+    assert sampler.asked == [
+        (
+            "send t-*",
+            SpanKind.PRODUCER,
+            {
+                **common,
+                **server,
+                "messaging.operation.name": "send",
+                "messaging.operation.type": "send",
+                "messaging.client.id": "p",
+                "messaging.destination.partition.id": "3",
+            },
+        ),
+        (
+            "process t-*",
+            SpanKind.CONSUMER,
+            {
+                **common,
+                **server,
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.client.id": "c",
+                "messaging.consumer.group.name": "g",
+                "messaging.destination.partition.id": "0",
+            },
+        ),
+    ]
+
+
+def test_send_span_names_the_leader_of_the_partition_that_the_acknowledgement_tells(recorder):
+    """Before the ack the partition is not known, and the first bootstrap server stands for its leader."""
+
+    class Cluster:
+        cluster_id = "of three"
+
+        def leader_for_partition(self, partition):
+            return partition.partition
+
+        def broker_metadata(self, node):
+            return types.SimpleNamespace(host=f"node{node}", port=9090 + node)
+
+    bare = FakeProducer({"bootstrap_servers": ["first:9092"]})
+    bare._metadata = Cluster()
+    future = producer_of(recorder, bare).send("t", b"v")
+    future.acknowledge()
+    (span,) = recorder.spans
+    assert (span.attributes["server.address"], span.attributes["server.port"]) == ("node2", 9092)
+    assert span.attributes["messaging.kafka.cluster.id"] == "of three"
+
+
+@pytest.mark.parametrize("name", ["{destination}: {operation}", lambda operation, topic: f"{topic}: {operation}"])
+def test_span_names_are_the_users(recorder, name):
+    """A template or a function names the spans."""
+    list(consumer_of(recorder, record(0), span_name=name))
+    assert recorder.spans[0].name == "t: process"
+
+
+def test_without_an_sdk_everything_passes(monkeypatch):
+    """With the API alone nothing is recorded, and the context still propagates."""
+    api_only = trace.NoOpTracerProvider()
+    bare = FakeProducer()
+    wrap_producer(bare, ProducerOptions(tracer_provider=api_only)).send("t", b"v", headers=[TRACEPARENT])
+    assert bare.headers == [[TRACEPARENT]]
+    for _ in wrap_consumer(FakeConsumer(record(0)), ConsumerOptions(tracer_provider=api_only)):
+        assert f"{current().trace_id:032x}" == TRACE_ID
+
+
+def test_context_is_carried_on_by_spans_that_are_none(recorder):
+    """Without an SDK the oldest OpenTelemetry answers with an invalid span: the parent's context goes on."""
+
+    class Oldest(trace.NoOpTracer):
+        def start_span(self, *_, **__):
+            return trace.INVALID_SPAN
+
+    class OldestProvider(trace.TracerProvider):
+        def get_tracer(self, *_, **__):
+            return Oldest()
+
+    bare = FakeProducer()
+    wrap_producer(bare, ProducerOptions(tracer_provider=OldestProvider())).send("t", b"v", headers=[TRACEPARENT])
+    assert bare.headers == [[TRACEPARENT]]
+
+
+OLD = {
+    "messaging.destination": "t",
+    "messaging.kafka.partition": 0,
+    "messaging.url": '["host:9092", "other:9093"]',
+}
+
+
+@pytest.mark.parametrize(("opted_in", "told"), [("http, messaging/dup", True), ("messaging", False), ("", False)])
+def test_old_names_are_told_beside_the_new_ones_where_asked_for(recorder, monkeypatch, opted_in, told):
+    """OTEL_SEMCONV_STABILITY_OPT_IN=messaging/dup: what dashboards know today, on send and process; no password."""
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", opted_in)
+    bare = FakeProducer({"bootstrap_servers": ["host:9092", "SASL://user:secret@other:9093"]})
+    producer_of(recorder, bare).send("t", b"v", partition=0).acknowledge()
+    consumer = consumer_of(recorder, record(0))
+    list(consumer)
+    sent, processed = recorder.spans
+    expected = {**OLD, "messaging.kafka.partition": 2} if told else {}
+    assert {name: value for name, value in sent.attributes.items() if name in OLD} == expected
+    expected = {**OLD, "messaging.url": '["host:9092"]'} if told else {}
+    assert {name: value for name, value in processed.attributes.items() if name in OLD} == expected
+    assert ("messaging.destination.name", "t") in sent.attributes.items()
