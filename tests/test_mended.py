@@ -19,7 +19,7 @@ from otelkafka.current import _Attached as Attached
 from otelkafka.instrumentor import Patch
 from otelkafka.testing import MetricRecorder
 from otelkafka.wait import Handover, WaitHistory, wait_of
-from tests.support.face import engine_of, wrap_consumer, wrap_producer
+from tests.support.face import process_batch_of, process_of, wrap_consumer, wrap_producer
 from tests.support.fakes import (
     FakeConsumer,
     FakeFuture,
@@ -33,6 +33,7 @@ from tests.support.fakes import (
     producer_of,
     record,
 )
+from tests.support.internals import engine_of
 
 
 def test_span_of_the_application_is_never_left_behind(recorder):
@@ -351,7 +352,7 @@ def test_span_inside_another_stays_known_when_that_one_ends_first(recorder):
     next(one)
     inner = next(other)
     next(one)
-    with other.process(inner):
+    with process_of(other, inner):
         pass
     one.close()
     other.close()
@@ -364,7 +365,7 @@ def test_chain_of_tasks_that_overlap_does_not_grow(recorder):
     consumer, before, kept = consumer_of(recorder, process="manual"), _count(OpenSpan, Attached), []
 
     async def work(left):
-        with consumer.process(record(left)):
+        with process_of(consumer, record(left)):
             following = asyncio.create_task(work(left - 1)) if left else None
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -402,7 +403,7 @@ def test_nothing_stays_in_process_without_an_sdk(way):
     outer = wrap_consumer(FakeConsumer(record(0), record(1)), ConsumerOptions(tracer_provider=provider))
     inner = wrap_consumer(FakeConsumer(), ConsumerOptions(tracer_provider=provider, **more))
     for each in outer:
-        with inner.process_batch([each]) if way == "batch" else inner.process(record(2, headers=[])):
+        with process_batch_of(inner, [each]) if way == "batch" else process_of(inner, record(2, headers=[])):
             pass
     assert not engine_of(inner).processing.in_process.works
 
@@ -420,7 +421,7 @@ def test_clock_that_is_set_back_makes_no_negative_duration(recorder, metrics, cl
         for _ in consumer:
             clock.advance(-10)
     else:
-        with consumer.process(record(0)):
+        with process_of(consumer, record(0)):
             clock.advance(-10)
     assert [span.end_time - span.start_time for span in recorder.spans] == [0, 0]
     assert metrics.points("messaging.client.operation.duration")

@@ -18,8 +18,9 @@ from opentelemetry.sdk.trace.sampling import (
 
 from otelkafka import ConsumerOptions, ProducerOptions, extract, process
 from otelkafka.testing import MetricRecorder, SpanRecorder
-from tests.support.face import engine_of, wrap_consumer, wrap_producer
+from tests.support.face import process_batch_of, process_of, wrap_consumer, wrap_producer
 from tests.support.fakes import FakeConsumer, FakeProducer, ambient_of, kinds, record, traceparent
+from tests.support.internals import engine_of
 
 REASON, ORIGINAL = "otelkafka.sampled.reason", "otelkafka.sampled.original_span_id"
 PIPELINE = "otelkafka.pipeline.duration"
@@ -72,12 +73,12 @@ def test_predecessor_of_a_failure_is_what_was_before_it():
     consumer = side.consumer(process="manual")
     time.sleep(0.005)
     outer, inner = late(0), late(1)
-    with consumer.process(late(7)):
+    with process_of(consumer, late(7)):
         pass
     time.sleep(0.005)
-    before = consumer.process(outer)
+    before = process_of(consumer, outer)
     with pytest.raises(ValueError), before:
-        with consumer.process(inner):
+        with process_of(consumer, inner):
             time.sleep(0.002)
         raise ValueError
     (span,) = side.spans.spans
@@ -93,8 +94,9 @@ def test_links_of_a_rescued_batch_stay_within_their_cap():
     side = Side()
     token = context.attach(extract([traceparent(50, sampled=False)]))
     try:
-        with side.consumer(sample_waits_over=1, max_links=2, process="manual").process_batch(
-            [late(at, headers=[traceparent(at, sampled=False)]) for at in range(4)]
+        with process_batch_of(
+            side.consumer(sample_waits_over=1, max_links=2, process="manual"),
+            [late(at, headers=[traceparent(at, sampled=False)]) for at in range(4)],
         ):
             pass
     finally:
@@ -111,7 +113,7 @@ def test_a_header_that_is_left_out_is_counted_once(options):
     more = {name: value for name, value in options.items() if name == "sample_waits_over"}
     with (
         pytest.raises(ValueError),
-        side.consumer(process="manual", **more).process_batch([late(headers=[UNSAMPLED, ("baggage", b"\xff")])]),
+        process_batch_of(side.consumer(process="manual", **more), [late(headers=[UNSAMPLED, ("baggage", b"\xff")])]),
     ):
         raise ValueError
     assert side.dropped()["header"] == 1
@@ -121,7 +123,7 @@ def test_a_header_that_is_left_out_of_a_failed_record_is_counted_once():
     side = Side(sample_errors=True)
     with (
         pytest.raises(ValueError),
-        side.consumer(process="manual").process(late(headers=[UNSAMPLED, ("baggage", b"\xff")])),
+        process_of(side.consumer(process="manual"), late(headers=[UNSAMPLED, ("baggage", b"\xff")])),
     ):
         raise ValueError
     assert side.dropped()["header"] == 1
@@ -130,8 +132,9 @@ def test_a_header_that_is_left_out_of_a_failed_record_is_counted_once():
 def test_the_record_that_waited_is_told_of_in_a_batch():
     """Partition, offset and key are on no link, as its context is the parent."""
     side = Side()
-    with side.consumer(sample_waits_over=1, process="manual").process_batch(
-        [late(at, headers=[traceparent(at, sampled=False)], key=b"%d" % at) for at in range(3)]
+    with process_batch_of(
+        side.consumer(sample_waits_over=1, process="manual"),
+        [late(at, headers=[traceparent(at, sampled=False)], key=b"%d" % at) for at in range(3)],
     ):
         pass
     (span,) = side.spans.spans
@@ -142,8 +145,9 @@ def test_the_record_that_waited_is_told_of_in_a_batch():
 def test_pipelines_of_a_batch_are_counted_by_topic():
     """As records of one topic each would be; trace_topic's too."""
     side = Side(pipeline_time=True, trace_topic=lambda topic: topic != "quiet")
-    with side.consumer(process="manual").process_batch(
-        [record(0, headers=carrying(10)), record(1, topic="quiet", headers=carrying(10))]
+    with process_batch_of(
+        side.consumer(process="manual"),
+        [record(0, headers=carrying(10)), record(1, topic="quiet", headers=carrying(10))],
     ):
         pass
     assert side.points(PIPELINE) == {"t": 1, "quiet": 1}
@@ -151,8 +155,8 @@ def test_pipelines_of_a_batch_are_counted_by_topic():
 
 def test_pipelines_of_a_batch_of_several_topics_are_counted_by_topic():
     side = Side(pipeline_time=True)
-    with side.consumer(process="manual").process_batch(
-        [record(0, headers=carrying(10)), record(1, topic="u", headers=carrying(10))]
+    with process_batch_of(
+        side.consumer(process="manual"), [record(0, headers=carrying(10)), record(1, topic="u", headers=carrying(10))]
     ):
         pass
     assert side.points(PIPELINE) == {"t": 1, "u": 1}
@@ -172,7 +176,7 @@ class RecordsOnly(Sampler):
 
 def test_failures_under_a_sampler_that_records_without_sampling():
     side = Side(RecordsOnly(), sample_errors=True)
-    with pytest.raises(ValueError), side.consumer(process="manual").process(late()):
+    with pytest.raises(ValueError), process_of(side.consumer(process="manual"), late()):
         raise ValueError
     side.producer(FakeProducer()).send("t", b"v").fail(OSError())
     assert [each.attributes.get(REASON) for each in side.spans.spans if each.context.trace_flags.sampled] == [
@@ -208,7 +212,7 @@ def test_gone_partition_is_told_by_the_span_made_after_the_failure():
 
     side = Side(sample_errors=True)
     consumer = side.consumer(process="manual")
-    with pytest.raises(ValueError), consumer.process(late()):
+    with pytest.raises(ValueError), process_of(consumer, late()):
         engine_of(consumer).processing.in_process.tell_gone({TopicPartition("t", 0)}, "revoke")
         raise ValueError
     (span,) = side.spans.spans
@@ -219,7 +223,7 @@ def test_lag_is_on_the_span_made_after_the_failure_in_a_loop():
     side = Side(sample_errors=True)
     with pytest.raises(ValueError):
         for each in (consumer := side.consumer(late(0))):
-            with consumer.process(each):
+            with process_of(consumer, each):
                 raise ValueError
     consumer.close()
     (span,) = side.spans.spans
@@ -246,7 +250,7 @@ def test_limit_holds_where_options_cannot_be_hashed():
 def test_pipeline_duration_of_span_and_metric_are_one_where_the_clock_was_set_back(monkeypatch):
     side = Side(ALWAYS_ON, pipeline_time=True)
     consumer = side.consumer(process="manual")
-    with consumer.process(record(0, headers=carrying(2000, traceparent(0)))):
+    with process_of(consumer, record(0, headers=carrying(2000, traceparent(0)))):
         import otelkafka.telemetry as module
 
         real = module.time_ns
@@ -260,7 +264,7 @@ def test_without_context_is_the_same_whether_sampled_or_not():
     found = []
     for sampler in (NEVER, ALWAYS_ON):
         side = Side(sampler, trace_topic=lambda topic: topic != "quiet")
-        with side.consumer(process="manual").process_batch([late(0), late(1, topic="quiet", headers=[])]):
+        with process_batch_of(side.consumer(process="manual"), [late(0), late(1, topic="quiet", headers=[])]):
             pass
         found.append(sum(side.points("otelkafka.records.without_context").values()))
     assert found[0] == found[1]
@@ -284,7 +288,7 @@ def test_key_is_not_kept_in_flight_where_nobody_will_tell_it():
 def test_ambient_link_of_a_failure():
     """docs/spans.md: "parent": the current span, if any."""
     side = Side(sample_errors=True)
-    with ambient_of(SpanRecorder()), pytest.raises(ValueError), side.consumer(process="manual").process(late()):
+    with ambient_of(SpanRecorder()), pytest.raises(ValueError), process_of(side.consumer(process="manual"), late()):
         raise ValueError
     (span,) = side.spans.spans
     assert kinds(span) == ["ambient"]
@@ -294,7 +298,7 @@ def test_ambient_link_of_a_failed_batch():
     side = Side(sample_errors=True)
     token = context.attach(extract([traceparent(50, sampled=False)]))
     try:
-        with pytest.raises(ValueError), side.consumer(process="manual").process_batch([late()]):
+        with pytest.raises(ValueError), process_batch_of(side.consumer(process="manual"), [late()]):
             raise ValueError
     finally:
         context.detach(token)
@@ -337,7 +341,7 @@ def test_limit_holds_where_threads_meet_at_the_turn_of_a_second(monkeypatch):
 
 def test_error_type_is_on_the_count_of_both_sides_or_of_none():
     side = Side(sample_errors=True)
-    with pytest.raises(ValueError), side.consumer(process="manual").process(late()):
+    with pytest.raises(ValueError), process_of(side.consumer(process="manual"), late()):
         raise ValueError
     side.producer(FakeProducer()).send("t", b"v").fail(OSError())
     told = [each for each, _ in side.metrics.points("otelkafka.sampled.records")]
@@ -354,9 +358,9 @@ def test_base_exceptions_leave_nothing_open(error):
 
     with pytest.raises(error):
         side.producer(Interrupted()).send("t", b"v")
-    with pytest.raises(error), side.consumer(process="manual", sample_waits_over=1).process(late()):
+    with pytest.raises(error), process_of(side.consumer(process="manual", sample_waits_over=1), late()):
         raise error
-    with pytest.raises(error), side.consumer(process="manual").process_batch([late()]):
+    with pytest.raises(error), process_batch_of(side.consumer(process="manual"), [late()]):
         raise error
     assert context.get_current() == Context()
     assert all(each.end_time for each in side.spans.spans)
@@ -377,7 +381,7 @@ def test_nothing_is_kept_of_a_failed_or_rescued_record():
             dead = weakref.ref(value)
             one = late(value=value, seconds=seconds)
             try:
-                with getattr(consumer, how)(one if how == "process" else [one]):
+                with process_of(consumer, one) if how == "process" else process_batch_of(consumer, [one]):
                     raise ValueError
             except ValueError:
                 pass
@@ -392,7 +396,7 @@ def test_lag_of_a_record_that_was_put_aside_is_its_own_or_none():
     consumer = side.consumer(*[late(at, headers=[traceparent(at)]) for at in range(6)])
     first, *_ = list(consumer)
     side.spans.clear()
-    with consumer.process(first):
+    with process_of(consumer, first):
         pass
     (span,) = side.spans.spans
     assert span.attributes.get("otelkafka.consumer.lag") in {None, 9}
@@ -404,7 +408,7 @@ def test_lag_of_a_record_from_elsewhere_is_its_own_or_none():
     consumer = side.consumer(late(5, headers=[traceparent(5)]))
     list(consumer)
     side.spans.clear()
-    with consumer.process(late(700, headers=[traceparent(7)])):
+    with process_of(consumer, late(700, headers=[traceparent(7)])):
         pass
     (span,) = side.spans.spans
     assert span.attributes.get("otelkafka.consumer.lag") in {None, 0}
@@ -420,7 +424,7 @@ def test_spans_before_are_not_kept_alive_in_a_chain():
     consumer = side.consumer(process="manual")
     opened = []
     for at in range(50):
-        each = consumer.process(late(at))
+        each = process_of(consumer, late(at))
         each.__enter__()
         opened.append(weakref.ref(each._open))
         each.__exit__(None, None, None)
@@ -442,7 +446,7 @@ def test_batches_are_not_kept_after_their_end_whatever_the_options():
         consumer = side.consumer(process="manual", **more)
         value = Value()
         dead = weakref.ref(value)
-        with consumer.process_batch([late(value=value)]):
+        with process_batch_of(consumer, [late(value=value)]):
             pass
         del value
         gc.collect()
@@ -455,14 +459,15 @@ def test_the_last_baggage_counts_in_a_batch_too():
     side = Side(pipeline_time=True)
     for how in ("process", "process_batch"):
         one = record(0, headers=headers)
-        with getattr(side.consumer(process="manual"), how)(one if how == "process" else [one]):
+        consumer = side.consumer(process="manual")
+        with process_of(consumer, one) if how == "process" else process_batch_of(consumer, [one]):
             assert baggage.get_baggage("otelkafka.origin") is None, how
 
 
 def test_batch_inside_a_span_that_is_recorded_but_not_sampled():
     """It will be exported no more than one outside of it."""
     side = Side(RecordsOnly())
-    with ambient_of(side.spans), side.consumer(sample_waits_over=1, process="manual").process_batch([late()]):
+    with ambient_of(side.spans), process_batch_of(side.consumer(sample_waits_over=1, process="manual"), [late()]):
         pass
     assert [each.attributes.get(REASON) for each in side.spans.spans if each.context.trace_flags.sampled] == ["wait"]
 
@@ -477,7 +482,7 @@ def test_wait_of_what_failed_is_what_it_was_when_it_began():
         time.sleep(0.05)
         history.assign({("t", 0)}, time.time_ns())
         header = traceparent(1, sampled=sampler is ALWAYS_ON)
-        with pytest.raises(ValueError), consumer.process(late(headers=[header])):
+        with pytest.raises(ValueError), process_of(consumer, late(headers=[header])):
             history.revoke({("t", 0)})
             raise ValueError
         (span,) = side.spans.spans
@@ -488,7 +493,7 @@ def test_wait_of_what_failed_is_what_it_was_when_it_began():
 def test_with_a_disabled_sdk_nothing_counts_against_the_limit(monkeypatch):
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     side = Side(sample_limit=0, sample_errors=True)
-    with pytest.raises(ValueError), side.consumer(process="manual", sample_waits_over=1).process(late()):
+    with pytest.raises(ValueError), process_of(side.consumer(process="manual", sample_waits_over=1), late()):
         raise ValueError
     monkeypatch.delenv("OTEL_SDK_DISABLED")
     assert side.dropped() == {}
@@ -497,7 +502,7 @@ def test_with_a_disabled_sdk_nothing_counts_against_the_limit(monkeypatch):
 def test_records_that_share_the_parents_context_keep_their_links():
     """A service without an SDK sends many records with the one context that it was given."""
     side = Side()
-    with side.consumer(sample_waits_over=1, process="manual").process_batch([late(at) for at in range(3)]):
+    with process_batch_of(side.consumer(sample_waits_over=1, process="manual"), [late(at) for at in range(3)]):
         pass
     (span,) = side.spans.spans
     assert {link.attributes["messaging.kafka.offset"] for link in span.links} >= {1, 2}

@@ -5,8 +5,9 @@ from kafka import TopicPartition
 from opentelemetry import context
 from opentelemetry.trace import SpanKind, StatusCode
 
-from tests.support.face import bare_of, engine_of
+from tests.support.face import bare_of
 from tests.support.fakes import FakeConsumer, ambient_of, record
+from tests.support.internals import engine_of
 
 COMMIT = {
     "messaging.system": "kafka",

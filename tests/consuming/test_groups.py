@@ -11,8 +11,9 @@ from kafka import KafkaConsumer, TopicPartition
 from examples import group_of_three
 from otelkafka import ConsumerOptions
 from otelkafka.testing import MetricRecorder
-from tests.support.face import INSTRUMENTED, engine_of, wrap_consumer
+from tests.support.face import INSTRUMENTED, wrap_consumer
 from tests.support.fakes import FakeConsumer, Listener, record
+from tests.support.internals import engine_of
 
 PATIENCE = 120  # a group on a busy machine may need some of it
 

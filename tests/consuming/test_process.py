@@ -8,6 +8,7 @@ from opentelemetry import baggage, context
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otelkafka import process, process_batch, wrap_handler
+from tests.support.face import process_batch_of, process_of
 from tests.support.fakes import TRACEPARENT, ambient_of, consumer_of, current, options_of, record, traceparent
 
 
@@ -26,7 +27,7 @@ def test_poll_span_links_every_record_and_an_empty_poll_has_none(recorder):
 def test_error_of_a_body_is_told_as_the_options_want(recorder, record_exceptions):
     """record_exceptions=False: error.type and status only, no message, no stack trace."""
     consumer = consumer_of(recorder, process="manual", record_exceptions=record_exceptions)
-    with pytest.raises(ValueError), consumer.process(record(0)):
+    with pytest.raises(ValueError), process_of(consumer, record(0)):
         raise ValueError("secret")
     (span,) = recorder.spans
     assert (span.status.status_code, span.attributes["error.type"]) == (StatusCode.ERROR, "ValueError")
@@ -37,7 +38,7 @@ def test_batch_error_and_attributes(recorder):
     """A batch tells what all share on the span, what differs on the links, and its body's exception."""
     consumer = consumer_of(recorder, process="manual")
     records = [record(at, headers=[traceparent(at)], key=b"k%d" % at, partition=at) for at in range(2)]
-    with pytest.raises(ValueError), consumer.process_batch(records) as span:
+    with pytest.raises(ValueError), process_batch_of(consumer, records) as span:
         assert current() == span.get_span_context()
         raise ValueError
     (span,) = recorder.spans
@@ -91,7 +92,7 @@ def test_records_in_threads_and_tasks_have_spans_of_their_own(recorder):
     records = list(consumer)
 
     def work(each):
-        with consumer.process(each) as span:
+        with process_of(consumer, each) as span:
             assert current() == span.get_span_context()
         assert not current().is_valid
 
@@ -99,7 +100,7 @@ def test_records_in_threads_and_tasks_have_spans_of_their_own(recorder):
         list(executor.map(work, records[:2]))
 
     async def task(each):
-        with consumer.process(each) as span:
+        with process_of(consumer, each) as span:
             await asyncio.sleep(0.01)
             assert current() == span.get_span_context()
 
@@ -171,7 +172,7 @@ def test_batch_of_a_consumer_is_the_same_batch(recorder):
     """consumer.process_batch() knows the group and the split, and spends the lists that poll() returned."""
     consumer = consumer_of(recorder, record(0), record(1, topic="u"))
     polled = consumer.poll()
-    with consumer.process_batch(polled):
+    with process_batch_of(consumer, polled):
         assert [each.offset for records in polled.values() for each in records] == [0, 1]
     (span,) = recorder.spans
     assert span.name == "process"

@@ -8,8 +8,9 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 from opentelemetry import context
 from opentelemetry.trace import SpanKind
 
-from tests.support.face import bare_of, engine_of
+from tests.support.face import bare_of, process_of
 from tests.support.fakes import GroupConsumer, ambient_of, current, record
+from tests.support.internals import engine_of
 
 PARTITIONS = [TopicPartition("t", 1), TopicPartition("t", 0)]
 
@@ -46,10 +47,10 @@ def test_record_in_process_is_told_that_its_partition_has_gone(wrap, recorder):
     """An event on the span of what is in process, and on no other."""
     consumer = wrap(GroupConsumer(), process="manual")
     listener = listener_of(consumer)
-    with consumer.process(record(0)), consumer.process(record(0, partition=5)):
+    with process_of(consumer, record(0)), process_of(consumer, record(0, partition=5)):
         listener.on_partitions_revoked(PARTITIONS)
         listener.on_partitions_lost(PARTITIONS)
-    with consumer.process(record(1)):
+    with process_of(consumer, record(1)):
         pass
     events = {
         (span.attributes["messaging.destination.partition.id"], span.attributes["messaging.kafka.offset"]): [

@@ -13,7 +13,7 @@ from otelkafka.in_process import Work
 from otelkafka.links import link_predecessor
 from otelkafka.testing import SpanRecorder
 from otelkafka.wait import Handover, Wait, WaitHistory
-from tests.support.face import bare_of, engine_of, wrap_consumer
+from tests.support.face import bare_of, process_batch_of, process_of, wrap_consumer
 from tests.support.fakes import (
     TRACEPARENT,
     GroupConsumer,
@@ -24,6 +24,7 @@ from tests.support.fakes import (
     record,
     traceparent,
 )
+from tests.support.internals import engine_of
 
 
 def test_clock_skew_and_headers_and_hashed_keys(recorder):
@@ -111,9 +112,9 @@ def test_batch_tells_the_longest_wait_and_each_link_its_own(recorder):
 def test_predecessor_counts_among_the_links(recorder, clock, room, expected):
     """One predecessor link, within max_links, in a batch."""
     consumer = consumer_of(recorder, record(0), record(1), max_links=room, process="manual")
-    with consumer.process(next(consumer)):
+    with process_of(consumer, next(consumer)):
         clock.advance(0.005)
-    with consumer.process_batch([next(consumer), record(2)]):
+    with process_batch_of(consumer, [next(consumer), record(2)]):
         pass
     assert kinds(recorder.spans[1]) == expected
 
@@ -149,7 +150,7 @@ def test_time_between_hand_over_and_start_is_busy(recorder, clock):
     one = next(consumer)
     bare_of(consumer).poll = lambda: clock.advance(0.02)
     consumer.poll()
-    with consumer.process(one):
+    with process_of(consumer, one):
         pass
     told = recorder.spans[0].attributes
     assert (told["otelkafka.queue.busy_duration"], told["otelkafka.queue.fetch_duration"]) == (0.02, 0)

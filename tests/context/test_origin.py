@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased,
 from otelkafka import ConsumerOptions, ProducerOptions, extract, inject, process_batch
 from otelkafka.metrics import QUEUE_BUCKETS
 from otelkafka.testing import SpanRecorder
-from tests.support.face import wrap_consumer, wrap_producer
+from tests.support.face import process_batch_of, process_of, wrap_consumer, wrap_producer
 from tests.support.fakes import TRACEPARENT, FakeConsumer, FakeProducer, record, traceparent
 
 ORIGIN = "otelkafka.origin"
@@ -97,7 +97,7 @@ def test_first_send_is_the_origin_for_every_record(pipeline):
         time.sleep(0.005)
     assert origin_in(relayed) == origin
     for each in pipeline.consume(relayed, process="manual"), pipeline.consume(headers, process="manual"):
-        with each.process(record(0, topic="u", headers=relayed)):
+        with process_of(each, record(0, topic="u", headers=relayed)):
             time.sleep(0.005)
     counts, sums = zip(*pipeline.measured(), strict=True)
     assert sum(counts) == 3
@@ -176,7 +176,7 @@ def test_batch_measures_each_and_carries_the_earliest_alone(pipeline):
     told = [("baggage", f"tenant=a,{ORIGIN}={late}".encode())]
     consumer = pipeline.consume(process="manual")
     records = [record(at, headers=each) for at, each in enumerate(([], told, carrying(early, traceparent(1)), []))]
-    with consumer.process_batch(records) as span:
+    with process_batch_of(consumer, records) as span:
         assert dict(baggage.get_all()) == {ORIGIN: str(early)}
         relayed = pipeline.send("u")
     assert origin_in(relayed) == early
@@ -228,7 +228,10 @@ def test_link_relation_measures_too(recorder, metrics):
 
 def test_failed_processing_is_measured_with_its_error(pipeline):
     """As messaging.process.duration is."""
-    with pytest.raises(ValueError), pipeline.consume(process="manual").process(record(0, headers=carrying(now_ms()))):
+    with (
+        pytest.raises(ValueError),
+        process_of(pipeline.consume(process="manual"), record(0, headers=carrying(now_ms()))),
+    ):
         raise ValueError
     ((told, count),) = pipeline.metrics.points(PIPELINE)
     assert (told["error.type"], told["messaging.operation.name"], count) == ("ValueError", "process", 1)

@@ -6,6 +6,7 @@ from contextvars import copy_context
 import pytest
 from opentelemetry.propagators.b3 import B3MultiFormat
 
+from tests.support.face import process_of
 from tests.support.fakes import TRACEPARENT, FakeProducer, ambient_of, consumer_of, producer_of, record
 
 pytestmark = pytest.mark.once
@@ -69,7 +70,7 @@ def test_record_of_a_loop_that_is_processed_in_a_thread(recorder, process, count
     consumer = consumer_of(recorder, record(0), process=process)
 
     def work(each):
-        with consumer.process(each):
+        with process_of(consumer, each):
             pass
 
     for each in consumer:

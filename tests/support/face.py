@@ -7,7 +7,7 @@
 import os
 
 import otelkafka
-from otelkafka.options import for_consumer, for_producer
+from tests.support import internals
 
 INSTRUMENTED = os.environ.get("OTELKAFKA_FACE") == "instrumented"
 
@@ -15,42 +15,37 @@ INSTRUMENTED = os.environ.get("OTELKAFKA_FACE") == "instrumented"
 def wrap_producer(producer, options=None):
     if not INSTRUMENTED or not hasattr(producer, "send") or isinstance(producer, type):
         return otelkafka.wrap_producer(producer, options)
-    from otelkafka.sending import Sending
-
-    checked = for_producer(options)
-    return _patched(producer, Sending.METHODS, lambda client: Sending(client, checked))
+    return internals.patched_producer(producer, options)
 
 
 def wrap_consumer(consumer, options=None):
     if not INSTRUMENTED or not hasattr(consumer, "poll") or isinstance(consumer, type):
         return otelkafka.wrap_consumer(consumer, options)
-    from otelkafka.consumer_group import process_batch_with, process_with
-    from otelkafka.consumption import Consumption
-
-    checked = for_consumer(options)
-    patched = _patched(consumer, Consumption.METHODS, lambda client: Consumption(client, checked))
-    # What an instrumented service takes from the module, with the engine of this consumer.
-    type(patched).process = lambda self, record: process_with(engine_of(self).processing, record)
-    type(patched).process_batch = lambda self, records: process_batch_with(engine_of(self).processing, records)
-    return patched
+    return internals.patched_consumer(consumer, options)
 
 
-def _patched(client, names, make_engine):
-    from otelkafka.instrumentor import Patch
-
-    client.__class__ = type(client).__class__(type(client).__name__, (type(client),), {})
-    patch = Patch(type(client), names, make_engine)
-    patch.apply()
-    type(client).patch = patch
-    patch.engine_of(client)  # wrapping adopts a subscription at once
-    return client
+def is_wrapped(client):
+    return isinstance(client, otelkafka.TracedProducer | otelkafka.TracedConsumer)
 
 
-def engine_of(client):
-    """What traces a client."""
-    return client._self_engine if hasattr(client, "_self_engine") else type(client).patch.engine_of(client)
+def is_traced(client):
+    return is_wrapped(client) or internals.is_patched(client)
 
 
 def bare_of(client):
     """The client without its wrapper."""
-    return client if INSTRUMENTED and not hasattr(client, "__wrapped__") else client.__wrapped__
+    return client.__wrapped__ if is_wrapped(client) else client
+
+
+def process_of(consumer, record):
+    """The process span of a record, made by what traces this consumer; a patched consumer has no such method."""
+    return consumer.process(record) if is_wrapped(consumer) else internals.process_by_engine(consumer, record)
+
+
+def process_batch_of(consumer, records):
+    """The process span of a batch, made by what traces this consumer; a patched consumer has no such method."""
+    return (
+        consumer.process_batch(records)
+        if is_wrapped(consumer)
+        else internals.process_batch_by_engine(consumer, records)
+    )

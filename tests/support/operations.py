@@ -13,6 +13,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from otelkafka import wrap_handler
+from tests.support.face import is_traced, process_batch_of, process_of
 from tests.support.fakes import TRACEPARENT, FakeConsumer, FakeFuture, FakeProducer, Metadata, record
 
 SECRET = "s3cret"
@@ -285,21 +286,21 @@ def poll_that_raises(consumer, bare):
     return outcome(consumer.poll), len(consumer.poll())
 
 
-def _inside(client, name, argument):
-    return getattr(client, name)(argument) if hasattr(client, name) else nullcontext()
+def _inside(client, make, argument):
+    return make(client, argument) if is_traced(client) else nullcontext()
 
 
 def process(consumer, bare):
     seen = []
     for each in RECORDS:
-        with _inside(consumer, "process", each):
+        with _inside(consumer, process_of, each):
             seen.append(each.offset)
     return seen
 
 
 def process_that_raises(consumer, bare):
     def body(each):
-        with _inside(consumer, "process", each):
+        with _inside(consumer, process_of, each):
             raise Refused(each.offset)
 
     return [outcome(body, each) for each in RECORDS]
@@ -308,14 +309,14 @@ def process_that_raises(consumer, bare):
 def process_batch(consumer, bare):
     seen = []
     for _ in range(2):
-        with _inside(consumer, "process_batch", RECORDS):
+        with _inside(consumer, process_batch_of, RECORDS):
             seen += RECORDS
     return seen
 
 
 def process_batch_that_raises(consumer, bare):
     def body():
-        with _inside(consumer, "process_batch", {PARTITIONS[0]: RECORDS}):
+        with _inside(consumer, process_batch_of, {PARTITIONS[0]: RECORDS}):
             raise Refused("batch")
 
     return outcome(body), outcome(body)

@@ -14,8 +14,9 @@ from otelkafka.reporter import Figure, metrics_reporter
 from otelkafka.testing import MetricRecorder, SpanRecorder
 from otelkafka.totals import MOST_SETS, OVERFLOW
 from otelkafka.wait import Handover
-from tests.support.face import bare_of, engine_of, wrap_consumer, wrap_producer
+from tests.support.face import bare_of, wrap_consumer, wrap_producer
 from tests.support.fakes import FakeConsumer, FakeFuture, options_of, record, traceparent
+from tests.support.internals import engine_of
 
 pytestmark = pytest.mark.per_telemetry
 

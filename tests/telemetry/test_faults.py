@@ -10,9 +10,10 @@ from opentelemetry.propagators.textmap import TextMapPropagator
 
 from otelkafka import ConsumerOptions, HeaderCarrier, Options, ProducerOptions, extract, inject, process
 from otelkafka.testing import SpanRecorder
-from tests.support.face import engine_of, wrap_consumer, wrap_producer
+from tests.support.face import wrap_consumer, wrap_producer
 from tests.support.fakes import TRACEPARENT, FakeProducer, is_nothing_current, record
 from tests.support.faults import HANGS, KINDS, PLACES, Boom, Injection
+from tests.support.internals import engine_of
 from tests.support.operations import CONSUMING, EXPECTED, HANDLING, PRODUCING, SECRET, make_client, outcome
 
 ROOT = Path(__file__).parents[2]

@@ -17,8 +17,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from otelkafka import ConsumerOptions, ProducerOptions, process, process_batch
 from otelkafka.metrics import BUCKETS, QUEUE_BUCKETS
 from otelkafka.testing import MetricRecorder, SpanRecorder
-from tests.support.face import bare_of, engine_of, wrap_consumer, wrap_producer
+from tests.support.face import bare_of, process_of, wrap_consumer, wrap_producer
 from tests.support.fakes import FakeConsumer, FakeProducer, GroupConsumer, record, traceparent
+from tests.support.internals import engine_of
 
 OF_T = {"messaging.system": "kafka", "messaging.destination.name": "t"}
 SERVER = {"server.address": "host", "server.port": 9092}
@@ -130,7 +131,7 @@ def test_processing_is_measured_with_any_span(recorder, spans):
 def test_failed_processing_carries_its_error(recorder):
     """What the body raised is the error.type of the process duration."""
     consumer = consumer_of(recorder, process="manual")
-    with pytest.raises(ValueError), consumer.process(record(0)):
+    with pytest.raises(ValueError), process_of(consumer, record(0)):
         raise ValueError
     assert recorder.points("messaging.process.duration") == [({**PROCESS, "error.type": "ValueError"}, 1)]
 

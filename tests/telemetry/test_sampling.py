@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, ParentBase
 
 from otelkafka import ConsumerOptions, ProducerOptions, extract, process, process_batch, wrap_handler
 from otelkafka.testing import MetricRecorder, SpanRecorder
-from tests.support.face import wrap_consumer, wrap_producer
+from tests.support.face import process_batch_of, process_of, wrap_consumer, wrap_producer
 from tests.support.fakes import FakeConsumer, FakeProducer, ambient_of, kinds, record, traceparent
 from tests.support.faults import PLACES, RAISES, WRONG_TYPE, Injection
 
@@ -119,7 +119,7 @@ def test_where_a_sampler_decides_otherwise_its_word_stands(metrics, sampler, hea
     """Nothing is recorded, and what goes on says so."""
     spans, sent = SpanRecorder(sampler), FakeProducer()
     side = Side(spans, metrics, sample_waits_over=1, sample_errors=True)
-    with pytest.raises(ValueError), side.consumer(process="manual").process(late(headers=headers)):
+    with pytest.raises(ValueError), process_of(side.consumer(process="manual"), late(headers=headers)):
         side.producer(sent).send("u", b"v").acknowledge()
         raise ValueError
     assert spans.spans == []
@@ -134,7 +134,7 @@ def test_without_an_sdk_the_context_is_carried_on_as_it_is(metrics):
     for headers in ([UNSAMPLED], [UNSAMPLED, STATE]):
         sent, more = FakeProducer(), {"sample_errors": True, "sample_limit": 0}
         consumer = wrap_consumer(FakeConsumer(), ConsumerOptions(**options, **more, sample_waits_over=1))
-        with pytest.raises(ValueError), consumer.process(late(headers=headers)):
+        with pytest.raises(ValueError), process_of(consumer, late(headers=headers)):
             wrap_producer(sent, ProducerOptions(**options, **more)).send("u", b"v").fail(OSError())
             raise ValueError
         found = trace.get_current_span(extract(sent.headers[0])).get_span_context()
@@ -154,7 +154,7 @@ def test_limit_holds_for_each_client_and_reason(spans, metrics):
     assert 3 <= len(spans.spans) == sum(ticks) <= 3 * seconds
     assert side.dropped() == {"sample_limit": 50 - sum(ticks)}
     assert side.counted() == {"wait": sum(ticks)}
-    with pytest.raises(ValueError), side.consumer().process(record(0, headers=[UNSAMPLED])):
+    with pytest.raises(ValueError), process_of(side.consumer(), record(0, headers=[UNSAMPLED])):
         raise ValueError
     assert side.counted()["error"] == 1
 
@@ -162,7 +162,7 @@ def test_limit_holds_for_each_client_and_reason(spans, metrics):
 def test_no_room_at_all(spans, metrics):
     """sample_limit=0: none."""
     side = Side(spans, metrics, sample_waits_over=0, sample_errors=True, sample_limit=0)
-    with pytest.raises(ValueError), side.consumer().process(late()):
+    with pytest.raises(ValueError), process_of(side.consumer(), late()):
         raise ValueError
     assert spans.spans == []
     assert side.dropped() == {"sample_limit": 2}
@@ -174,7 +174,7 @@ def test_failed_processing_is_told_by_a_span_made_when_it_happened(spans, errors
     before = time.time_ns()
     with (
         pytest.raises(ValueError),
-        errors.consumer(process="manual").process(late(7, headers=headers, key=b"k", value=b"v")) as original,
+        process_of(errors.consumer(process="manual"), late(7, headers=headers, key=b"k", value=b"v")) as original,
     ):
         time.sleep(0.005)
         raise ValueError("poison")
@@ -216,7 +216,7 @@ def test_failure_in_a_loop_that_process_tells(spans, errors):
     """A loop cannot see it; process() on its record can."""
     with pytest.raises(ValueError):
         for each in (consumer := errors.consumer(record(0, headers=[UNSAMPLED]))):
-            with consumer.process(each):
+            with process_of(consumer, each):
                 raise ValueError
     consumer.close()
     (span,) = spans.spans
@@ -226,7 +226,7 @@ def test_failure_in_a_loop_that_process_tells(spans, errors):
 def test_failure_under_a_link(spans, errors):
     """The span stays in the trace that the body was in, and links its record."""
     consumer = errors.consumer(process="manual", relation="link")
-    with pytest.raises(ValueError), consumer.process(record(0, headers=[UNSAMPLED])) as original:
+    with pytest.raises(ValueError), process_of(consumer, record(0, headers=[UNSAMPLED])) as original:
         raise ValueError
     (span,) = spans.spans
     assert span.context.trace_id == original.get_span_context().trace_id != TRACE_ID
@@ -238,9 +238,9 @@ def test_failure_under_a_link(spans, errors):
 def test_what_succeeds_or_is_sampled_is_not_told_twice(spans, errors):
     """One span for a sampled failure, none for an unsampled success."""
     consumer = errors.consumer(process="manual")
-    with consumer.process(record(0, headers=[UNSAMPLED])):
+    with process_of(consumer, record(0, headers=[UNSAMPLED])):
         pass
-    with pytest.raises(ValueError), consumer.process(record(1, headers=[traceparent(1)])):
+    with pytest.raises(ValueError), process_of(consumer, record(1, headers=[traceparent(1)])):
         raise ValueError
     (span,) = spans.spans
     assert REASON not in span.attributes
@@ -250,7 +250,7 @@ def test_what_succeeds_or_is_sampled_is_not_told_twice(spans, errors):
 def test_wait_and_error_make_one_span(spans, metrics):
     """What was recorded for its wait records its failure itself."""
     side = Side(spans, metrics, sample_waits_over=1, sample_errors=True)
-    with pytest.raises(ValueError), side.consumer(process="manual").process(late()):
+    with pytest.raises(ValueError), process_of(side.consumer(process="manual"), late()):
         raise ValueError
     (span,) = spans.spans
     assert (span.attributes[REASON], span.attributes["error.type"]) == ("wait", "ValueError")
@@ -263,7 +263,7 @@ def test_batch_takes_the_first_unsampled_context_and_links_the_rest(spans, metri
     records = [
         late(at, headers=[traceparent(at, sampled=at == 0)] if at < 3 else [], key=b"%d" % at) for at in range(4)
     ]
-    with pytest.raises(ValueError), side.consumer(process="manual").process_batch(records) as given:
+    with pytest.raises(ValueError), process_batch_of(side.consumer(process="manual"), records) as given:
         raise ValueError
     (span,) = spans.spans
     assert ids(span) == (2, 2)
@@ -291,7 +291,7 @@ def test_batch_inside_a_recorded_span_needs_no_other(spans, waits):
 
 def test_batch_of_one_that_did_not_wait(spans, waits):
     """Nothing is recorded."""
-    with waits.consumer(process="manual").process_batch([late(seconds=0)]):
+    with process_batch_of(waits.consumer(process="manual"), [late(seconds=0)]):
         pass
     assert spans.spans == []
 
@@ -349,7 +349,7 @@ def test_acknowledged_sends_are_not_told(spans, errors):
 def test_off_nothing_is_recorded(spans, metrics):
     """The default."""
     side = Side(spans, metrics)
-    with pytest.raises(ValueError), side.consumer(process="manual").process(late()):
+    with pytest.raises(ValueError), process_of(side.consumer(process="manual"), late()):
         raise ValueError
     side.producer(FakeProducer()).send("t", b"v").fail(OSError())
     assert spans.spans == []
@@ -368,7 +368,10 @@ def test_without_metrics_it_records_all_the_same(spans):
 
 def test_exemplar_of_a_late_record_leads_to_its_trace(spans, metrics):
     """The histograms are recorded with the context of the span that stands for it."""
-    with pytest.raises(ValueError), Side(spans, metrics, sample_errors=True).consumer(process="manual").process(late()):
+    with (
+        pytest.raises(ValueError),
+        process_of(Side(spans, metrics, sample_errors=True).consumer(process="manual"), late()),
+    ):
         raise ValueError
     (point,) = metrics.metrics["messaging.process.duration"].data.data_points
     (exemplar,) = point.exemplars
@@ -380,10 +383,10 @@ def test_predecessor_that_failed_is_named_by_its_recorded_span(spans, recorder):
     """The link of the next one leads to the span that is there."""
     side = Side(spans, recorder(), sample_errors=True)
     consumer = side.consumer(process="manual")
-    with pytest.raises(ValueError), consumer.process(late(0)):
+    with pytest.raises(ValueError), process_of(consumer, late(0)):
         time.sleep(0.005)
         raise ValueError
-    with consumer.process(late(1, headers=[traceparent(5)])):
+    with process_of(consumer, late(1, headers=[traceparent(5)])):
         pass
     first, second = spans.spans
     assert [link.context.span_id for link in second.links] == [first.context.span_id]
@@ -406,7 +409,7 @@ def test_no_fault_of_telemetry_shows(place, kind, monkeypatch):
     for over in (None, 0):
         options = ConsumerOptions(**consuming, sample_waits_over=over)
         for headers in ([UNSAMPLED], [UNSAMPLED, STATE]):
-            with pytest.raises(KeyError), wrap_consumer(FakeConsumer(), options).process(late(headers=headers)):
+            with pytest.raises(KeyError), process_of(wrap_consumer(FakeConsumer(), options), late(headers=headers)):
                 raise KeyError
             with pytest.raises(KeyError), process_batch([late(headers=headers)], options):
                 raise KeyError
