@@ -8,7 +8,7 @@ import threading
 import weakref
 
 import pytest
-from kafka import ConsumerRebalanceListener
+from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import MessageSizeTooLargeError
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -22,12 +22,11 @@ from otelkafka.wait import Handover, WaitHistory, wait_of
 from tests.support.face import process_batch_of, process_of, wrap_consumer, wrap_producer
 from tests.support.fakes import (
     FakeConsumer,
-    FakeFuture,
     FakeProducer,
-    GroupConsumer,
     ambient_of,
     consumer_of,
     current,
+    failed,
     kinds,
     options_of,
     producer_of,
@@ -231,8 +230,6 @@ def test_empty_list_among_others_costs_nothing(recorder):
 
     class WithEmpty(FakeConsumer):
         def poll(self):
-            from kafka import TopicPartition
-
             return {TopicPartition("t", 1): [], **super().poll()}
 
     consumer = wrap_consumer(WithEmpty(record(0)), options_of(recorder))
@@ -444,7 +441,7 @@ def test_record_that_a_broker_refused_at_once_is_not_sent_again(recorder):
     class Refused(FakeProducer):
         def send(self, *args, **kwargs):
             super().send(*args, **kwargs)
-            self.futures[-1] = FakeFuture(MessageSizeTooLargeError())
+            self.futures[-1] = failed(MessageSizeTooLargeError())
             self.futures[-1].args = (0, None, None, -1, 1, 66)  # the first of a batch, as kafka-python has it
             return self.futures[-1]
 
@@ -473,13 +470,14 @@ def test_client_that_cannot_be_traced_raises_its_own_error_and_leaves_nothing():
 def test_send_inside_of_a_serializer_is_traced(recorder):
     """By the same producer: a span of its own, inside the other, and its context in the headers."""
 
-    class Serializing(FakeProducer):
-        def send(self, topic, value=None, **more):
-            return super().send(topic, value() if callable(value) else value, **more)
+    def serialize(value):
+        if value is None:
+            producer.send("inner", b"v")
+        return value
 
-    bare = Serializing()
+    bare = FakeProducer(value_serializer=serialize)
     producer = producer_of(recorder, bare)
-    producer.send("outer", lambda: producer.send("inner", b"v"))
+    producer.send("outer", None)
     for each in bare.futures:
         each.acknowledge()
     inner, outer = recorder.spans
@@ -497,7 +495,7 @@ def test_commit_inside_of_a_listener_is_traced(recorder):
         def on_partitions_revoked(self, revoked):
             consumer.commit()
 
-    class Revoking(GroupConsumer):
+    class Revoking(FakeConsumer):
         def poll(self):
             self.listener.on_partitions_revoked(self.assignment())
             return super().poll()

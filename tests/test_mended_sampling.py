@@ -279,7 +279,7 @@ def test_key_is_not_kept_in_flight_where_nobody_will_tell_it():
     side = Side(ALWAYS_ON, sample_errors=True)
     key = Key("k")
     dead = weakref.ref(key)
-    bare = FakeProducer()
+    bare = FakeProducer(key_serializer=str.encode)
     side.producer(bare, capture_key=False).send("t", b"v", key)  # else the span has it
     del key
     assert dead() is None

@@ -7,9 +7,17 @@ import pytest
 from kafka import KafkaConsumer
 from kafka.errors import MessageSizeTooLargeError
 
-from otelkafka import client
 from tests.support.face import bare_of
-from tests.support.fakes import FakeConsumer
+from tests.support.internals import (
+    ClientFacts,
+    assignment,
+    batch_index,
+    has_group_subscription,
+    highwater,
+    rebalance_listener,
+    replace_rebalance_listener,
+    topics,
+)
 
 RELEASE = tuple(int(part) for part in kafka.__version__.split(".")[:2])
 KNOWS_CLUSTER_ID = RELEASE >= (2, 1)
@@ -28,11 +36,11 @@ def test_client_id_and_leader_are_known_in_every_release(clients, broker, topic)
     """Producer and consumer tell their id, and the leader of a partition they have used."""
     host, port = broker.bootstrap_servers.split(":")
     for bare, name in zip(clients, ("writer", "reader"), strict=True):
-        facts = client.ClientFacts(bare)
+        facts = ClientFacts(bare)
         assert facts.client_id == name
         assert facts.group is None
         # The first bootstrap server has been taken away, so that it cannot stand in for the leader.
-        facts._bootstrap = None
+        facts.forget_bootstrap_servers()
         assert facts.server(topic, 0) == (host, int(port))
         assert facts.server(topic, None) is facts.server(None, None) is facts.server("unknown", 0) is None
 
@@ -41,16 +49,16 @@ def test_client_id_and_leader_are_known_in_every_release(clients, broker, topic)
 def test_cluster_id_is_known_since_2_1(clients, broker):
     """2.0.3 does not tell the cluster's id, and then it is left out."""
     for bare in clients:
-        assert bool(client.ClientFacts(bare).cluster_id) is KNOWS_CLUSTER_ID
+        assert bool(ClientFacts(bare).cluster_id) is KNOWS_CLUSTER_ID
 
 
 def test_highwater_topics_and_assignment_are_known_in_every_release(clients, topic):
     """What a consumer is assigned, and how far its partitions reach."""
     _, consumer = clients
-    assert client.highwater(consumer, topic, 0) == 1
-    assert client.highwater(consumer, topic, 5) is None
-    assert client.topics(consumer) == {topic}
-    assert client.assignment(consumer) == {(topic, 0)}
+    assert highwater(consumer, topic, 0) == 1
+    assert highwater(consumer, topic, 5) is None
+    assert topics(consumer) == {topic}
+    assert assignment(consumer) == {(topic, 0)}
 
 
 def test_listener_can_be_replaced_in_every_release(broker, topic):
@@ -58,27 +66,27 @@ def test_listener_can_be_replaced_in_every_release(broker, topic):
     consumer = KafkaConsumer(topic, group_id="g", **broker.client_options)
     listener = object()
     try:
-        assert client.has_group_subscription(consumer) is True
-        assert client.rebalance_listener(consumer) is None
-        assert client.replace_rebalance_listener(consumer, listener) is True
-        assert client.rebalance_listener(consumer) is listener
+        assert has_group_subscription(consumer) is True
+        assert rebalance_listener(consumer) is None
+        assert replace_rebalance_listener(consumer, listener) is True
+        assert rebalance_listener(consumer) is listener
     finally:
-        client.replace_rebalance_listener(consumer, None)
+        replace_rebalance_listener(consumer, None)
         consumer.close()
 
 
 def test_future_of_what_the_client_refused_itself_is_known_in_every_release(make_producer, topic):
     """3.0 raises; before, the future of a record that is too large lies in no batch. That of any other does."""
     bare = bare_of(make_producer({"max_request_size": 200}))
-    assert client.batch_index(bare.send(topic, b"v")) == 0
+    assert batch_index(bare.send(topic, b"v")) == 0
     with suppress(MessageSizeTooLargeError):
-        assert client.batch_index(bare.send(topic, b"v" * 300)) == -1
+        assert batch_index(bare.send(topic, b"v" * 300)) == -1
         assert RELEASE < (3, 0)
 
 
 def test_manual_assignment_is_no_group_subscription(clients):
     """A consumer that was assigned by hand has no listener to adopt."""
-    assert client.has_group_subscription(clients[1]) is False
+    assert has_group_subscription(clients[1]) is False
 
 
 class Raising:
@@ -88,15 +96,22 @@ class Raising:
         raise RuntimeError(name)
 
 
-@pytest.mark.parametrize("bare", [Raising(), object(), None, FakeConsumer()], ids=lambda bare: type(bare).__name__)
+class Reaching:
+    """A client that tells how far its partitions reach, and nothing else."""
+
+    def highwater(self, partition):
+        return 10
+
+
+@pytest.mark.parametrize("bare", [Raising(), object(), None, Reaching()], ids=lambda bare: type(bare).__name__)
 def test_what_a_client_does_not_tell_is_left_out(bare):
     """A fake, a future release: no fact raises."""
-    facts = client.ClientFacts(bare)
+    facts = ClientFacts(bare)
     assert facts.takes_headers is True
     assert facts.cluster_id is None
     facts.server("t", 0)
-    for read in (client.topics, client.assignment, client.has_group_subscription, client.rebalance_listener):
+    for read in (topics, assignment, has_group_subscription, rebalance_listener):
         read(bare)
-    assert client.batch_index(bare) is None
-    assert client.highwater(bare, "t", 0) in (None, 10)
-    assert client.replace_rebalance_listener(bare, None) is None
+    assert batch_index(bare) is None
+    assert highwater(bare, "t", 0) in (None, 10)
+    assert replace_rebalance_listener(bare, None) is None

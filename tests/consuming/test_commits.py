@@ -1,5 +1,7 @@
 """Commits: a span inside what is processed, a measure always, and the user's callback."""
 
+from types import SimpleNamespace
+
 import pytest
 from kafka import TopicPartition
 from opentelemetry import context
@@ -22,17 +24,12 @@ COMMIT = {
 OFFSETS = {TopicPartition("t", 0): 5}
 
 
-class Coordinator:
-    def __init__(self, callback=None):
-        self.config = {"default_offset_commit_callback": callback}
-
-
 class Committing(FakeConsumer):
     """Commits as kafka-python does: a callback hears of it at a later poll()."""
 
     def __init__(self, *records, error=None, callback=None):
         super().__init__(*records)
-        self._coordinator = Coordinator(callback)
+        self._coordinator = SimpleNamespace(config={"default_offset_commit_callback": callback})
         self.error = error
         self.waiting = []
 

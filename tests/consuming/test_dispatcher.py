@@ -16,7 +16,7 @@ from tests.support.fakes import (
     TRACE_ID,
     FakeConsumer,
     FakeProducer,
-    GroupConsumer,
+    RepeatingFuture,
     ambient_of,
     consumer_of,
     current,
@@ -24,6 +24,7 @@ from tests.support.fakes import (
     options_of,
     producer_of,
     record,
+    write,
 )
 
 
@@ -31,25 +32,27 @@ from tests.support.fakes import (
 def test_failed_poll_is_told_and_goes_on(recorder, style):
     """A poll() or an iteration that raises has an error span, passes the error, and works when asked again."""
     error = KafkaConnectionError("gone")
-    consumer = consumer_of(recorder, error, record(0))
+    consumer = consumer_of(recorder, record(0))
+    bare_of(consumer).error_next(error)
     with pytest.raises(KafkaConnectionError) as raised:
         next(consumer) if style == "next" else consumer.poll()
     assert raised.value is error
     (span,) = recorder.spans
-    assert (span.name, span.attributes["error.type"]) == ("poll", "KafkaConnectionError")
+    assert (span.name, span.attributes["error.type"]) == ("poll t", "KafkaConnectionError")
 
 
 def test_iterator_goes_on_after_an_error_and_after_its_end(recorder):
     """The iterator survives Kafka's errors and a StopIteration, as the client does."""
-    consumer = consumer_of(recorder, record(0), KafkaConnectionError("gone"), record(1))
+    consumer = consumer_of(recorder, record(0), record(1))
     records = iter(consumer)
     assert next(records).offset == 0
+    bare_of(consumer).error_next(KafkaConnectionError("gone"))
     with pytest.raises(KafkaConnectionError):
         next(records)
     assert next(records).offset == 1
     with pytest.raises(StopIteration):
         next(records)
-    bare_of(consumer).records.append(record(2))
+    write(consumer, record(2))
     assert next(records).offset == 2
     consumer.close()
 
@@ -149,7 +152,7 @@ def test_next_leaves_its_span_current_until_the_next_call(recorder):
     with pytest.raises(StopIteration):
         next(consumer)
     assert not current().is_valid
-    bare_of(consumer).records.append(record(1))
+    write(consumer, record(1))
     next(consumer)
     consumer.close()
     assert not current().is_valid
@@ -190,8 +193,8 @@ def test_untraced_topic_is_consumed_with_the_records_context(recorder):
 def test_hook_of_the_consumer_sees_span_and_record(recorder):
     """on_process is called with the span and the record; what it raises is contained."""
     heard = []
-    one = record(0)
-    list(consumer_of(recorder, one, on_process=lambda span, each: heard.append((span.is_recording(), each))))
+    hook = lambda span, each: heard.append((span.is_recording(), each))
+    (one,) = consumer_of(recorder, record(0), on_process=hook)
     list(consumer_of(recorder, record(1), on_process=lambda *_: 1 / 0))
     assert heard[0][0] is True
     assert heard[0][1] is one
@@ -211,7 +214,7 @@ def test_listener_of_the_user_hears_and_raises(recorder):
         def on_partitions_lost(self, lost):
             return list(lost)
 
-    consumer = wrap_consumer(GroupConsumer(), options_of(recorder))
+    consumer = wrap_consumer(FakeConsumer(), options_of(recorder))
     partitions = [TopicPartition("t", 0)]
     for subscribe in (
         lambda: consumer.subscribe(["t"], listener=Listener()),
@@ -248,7 +251,7 @@ def test_async_listener_is_awaited(recorder):
         async def on_partitions_lost(self, lost):
             heard.append(lost)
 
-    consumer = wrap_consumer(GroupConsumer(), options_of(recorder))
+    consumer = wrap_consumer(FakeConsumer(), options_of(recorder))
     consumer.subscribe(["t"], listener=Listener())
     ours, partitions = bare_of(consumer).listener, [TopicPartition("t", 0)]
 
@@ -267,7 +270,8 @@ def test_poll_span_leaves_out_topics_that_are_not_traced(recorder):
     consumer = consumer_of(recorder, record(0, topic="u"), **options)
     consumer.poll()
     assert recorder.spans == []
-    bare_of(consumer).records = [record(0, topic="u"), record(1)]
+    write(consumer, record(1, topic="u"), record(1))
+    bare_of(consumer).assign([TopicPartition("t", 0), TopicPartition("u", 0)])
     consumer.poll()
     (span,) = recorder.spans
     assert (span.name, span.attributes["messaging.batch.message_count"]) == ("poll t", 1)
@@ -308,8 +312,13 @@ def test_span_ends_once(recorder, caplog):
     del iterator
     assert len(recorder.spans) == 1
     heard = []
-    bare = FakeProducer()
-    future = producer_of(recorder, bare, on_ack=lambda *_: heard.append(1)).send("t", b"v")
+
+    class Repeating(FakeProducer):
+        def send(self, *args, **kwargs):
+            super().send(*args, **kwargs)
+            return RepeatingFuture()
+
+    future = producer_of(recorder, Repeating(), on_ack=lambda *_: heard.append(1)).send("t", b"v")
     future.acknowledge()
     future.acknowledge()
     future.fail(OSError())

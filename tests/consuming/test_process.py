@@ -8,7 +8,7 @@ from opentelemetry import baggage, context
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otelkafka import process, process_batch, wrap_handler
-from tests.support.face import process_batch_of, process_of
+from tests.support.face import bare_of, process_batch_of, process_of
 from tests.support.fakes import TRACEPARENT, ambient_of, consumer_of, current, options_of, record, traceparent
 
 
@@ -190,12 +190,14 @@ def test_batch_of_nothing_has_no_span(recorder):
 
 def test_batch_is_left_alone_where_telemetry_is_suppressed(recorder):
     """suppress_instrumentation(): no span of a batch, of a poll, or of one that failed."""
+    failing = consumer_of(recorder)
+    bare_of(failing).error_next(OSError("gone"))
     token = context.attach(context.set_value("suppress_instrumentation", True))
     try:
         with process_batch([record(0)], options_of(recorder)), process(record(0), options_of(recorder)):
             pass
         with pytest.raises(OSError):
-            next(consumer_of(recorder, OSError("gone")))
+            next(failing)
     finally:
         context.detach(token)
     assert recorder.spans == []

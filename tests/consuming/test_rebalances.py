@@ -9,7 +9,7 @@ from opentelemetry import context
 from opentelemetry.trace import SpanKind
 
 from tests.support.face import bare_of, process_of
-from tests.support.fakes import GroupConsumer, ambient_of, current, record
+from tests.support.fakes import FakeConsumer, ambient_of, current, record
 from tests.support.internals import engine_of
 
 PARTITIONS = [TopicPartition("t", 1), TopicPartition("t", 0)]
@@ -22,7 +22,7 @@ def listener_of(consumer, theirs=None):
 
 def test_each_turn_has_a_span_and_a_count(wrap, recorder, metrics):
     """assign, revoke, lose: INTERNAL roots that say which partitions, and a counter by kind."""
-    listener = listener_of(wrap(GroupConsumer()))
+    listener = listener_of(wrap(FakeConsumer()))
     with ambient_of(recorder):
         listener.on_partitions_assigned(PARTITIONS)
         listener.on_partitions_revoked(PARTITIONS)
@@ -45,7 +45,7 @@ def test_each_turn_has_a_span_and_a_count(wrap, recorder, metrics):
 
 def test_record_in_process_is_told_that_its_partition_has_gone(wrap, recorder):
     """An event on the span of what is in process, and on no other."""
-    consumer = wrap(GroupConsumer(), process="manual")
+    consumer = wrap(FakeConsumer(), process="manual")
     listener = listener_of(consumer)
     with process_of(consumer, record(0)), process_of(consumer, record(0, partition=5)):
         listener.on_partitions_revoked(PARTITIONS)
@@ -64,7 +64,7 @@ def test_record_in_process_is_told_that_its_partition_has_gone(wrap, recorder):
 
 def test_revocation_of_nothing_is_no_turn(wrap, recorder, metrics):
     """What precedes a first assignment is not told; an assignment of nothing is: that member has no work."""
-    listener = listener_of(wrap(GroupConsumer()))
+    listener = listener_of(wrap(FakeConsumer()))
     listener.on_partitions_revoked([])
     assert recorder.spans == []
     listener.on_partitions_assigned([])
@@ -87,7 +87,7 @@ def test_users_listener_runs_inside_the_span_and_its_failure_is_told(wrap, recor
 
     theirs = Listener()
     with pytest.raises(ValueError, match="mine"):
-        listener_of(wrap(GroupConsumer()), theirs).on_partitions_assigned(PARTITIONS)
+        listener_of(wrap(FakeConsumer()), theirs).on_partitions_assigned(PARTITIONS)
     (span,) = recorder.spans
     assert theirs.inside == span.context
     assert span.attributes["error.type"] == "ValueError"
@@ -111,7 +111,7 @@ def test_span_of_an_async_listener_lasts_as_long(wrap, recorder):
             pass
 
     theirs = Listener()
-    asyncio.run(listener_of(wrap(GroupConsumer()), theirs).on_partitions_assigned(PARTITIONS))
+    asyncio.run(listener_of(wrap(FakeConsumer()), theirs).on_partitions_assigned(PARTITIONS))
     (span,) = recorder.spans
     assert theirs.inside == span.context
     assert span.end_time - span.start_time >= 20_000_000
@@ -120,14 +120,14 @@ def test_span_of_an_async_listener_lasts_as_long(wrap, recorder):
 @pytest.mark.parametrize("options", [{"rebalance_spans": False}, {"trace_topic": lambda _: False}])
 def test_spans_can_be_left_out(wrap, recorder, metrics, options):
     """rebalance_spans=False, or a topic left out: no span, and the count all the same."""
-    listener_of(wrap(GroupConsumer(), **options)).on_partitions_assigned(PARTITIONS)
+    listener_of(wrap(FakeConsumer(), **options)).on_partitions_assigned(PARTITIONS)
     assert recorder.spans == []
     assert [count for _, count in metrics.points("otelkafka.consumer.rebalances")] == [1]
 
 
 def test_suppression_tells_nothing_and_calls_the_listener(wrap, recorder, metrics):
     """suppress_instrumentation(): no span, no count; what is assigned is noted all the same."""
-    consumer = wrap(GroupConsumer())
+    consumer = wrap(FakeConsumer())
     listener = listener_of(consumer)
     token = context.attach(context.set_value("suppress_instrumentation", True))
     try:
@@ -148,7 +148,7 @@ def test_wrapping_again_leaves_one_listener_with_the_new_options(wrap, recorder)
         def partitions_auto_assigned(self):
             return True
 
-    bare = GroupConsumer()
+    bare = FakeConsumer()
     bare._subscription = Subscription()
     wrap(wrap(bare, rebalance_spans=False))
     bare._subscription.rebalance_listener.on_partitions_assigned(PARTITIONS)

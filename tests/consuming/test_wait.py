@@ -16,13 +16,14 @@ from otelkafka.wait import Handover, Wait, WaitHistory
 from tests.support.face import bare_of, process_batch_of, process_of, wrap_consumer
 from tests.support.fakes import (
     TRACEPARENT,
-    GroupConsumer,
+    FakeConsumer,
     ambient_of,
     consumer_of,
     kinds,
     options_of,
     record,
     traceparent,
+    write,
 )
 from tests.support.internals import engine_of
 
@@ -44,7 +45,7 @@ def test_wait_adds_up_and_busy_names_the_predecessor(recorder, clock):
     old = clock.now // 1_000_000
     clock.advance(60)
     consumer = consumer_of(recorder)
-    bare_of(consumer).records += [record(0, timestamp=old), record(1, timestamp=old)]
+    write(consumer, record(0, timestamp=old), record(1, timestamp=old))
     for _ in consumer:
         clock.advance(0.02)
     first, second = (span.attributes for span in recorder.spans)
@@ -62,7 +63,7 @@ def test_predecessor_is_named_where_it_was_not_sampled(clock):
     """The link carries the culprit's position although nothing of it was recorded."""
     recorder = SpanRecorder(ParentBased(ALWAYS_OFF))
     consumer = consumer_of(recorder)
-    bare_of(consumer).records += [record(0, headers=[traceparent(0, sampled=False)]), record(1)]
+    write(consumer, record(0, headers=[traceparent(0, sampled=False)]), record(1))
     for _ in consumer:
         clock.advance(0.01)
     (span,) = recorder.spans
@@ -134,7 +135,7 @@ def test_predecessor_is_not_named_for_less_than_a_millisecond(recorder):
 
 def test_revoked_partition_is_forgotten(recorder):
     """What was noted of a partition goes with it, so that another turn of it starts anew."""
-    consumer = wrap_consumer(GroupConsumer(), options_of(recorder))
+    consumer = wrap_consumer(FakeConsumer(), options_of(recorder))
     consumer.subscribe(["t"])
     listener, history = bare_of(consumer).listener, engine_of(consumer).history
     for leave in (listener.on_partitions_revoked, listener.on_partitions_lost):

@@ -204,7 +204,7 @@ def sends(sampler, *, general, count=40, metrics=None, ambient=None, headers=Non
             seen.append(trace.get_current_span().get_span_context())
             return super().send(*args, **kwargs)
 
-    bare = Seeing({"client_id": "p"})
+    bare = Seeing(client_id="p")
     meters = {"meter_provider": metrics.meter_provider} if metrics else {}
     producer = wrap_producer(bare, ProducerOptions(**options, **meters, **more))
     state = random.getstate()

@@ -13,6 +13,7 @@ from benchmarks.own_cost import Case
 from benchmarks.results import Results
 from benchmarks.stubs import BATCH
 from tests.support.fakes import FakeProducer
+from tests.support.internals import forget_options_of_functions
 
 pytestmark = pytest.mark.once
 
@@ -24,7 +25,9 @@ RECORDS = 20
 def global_recorder(recorder, monkeypatch):
     """Make the recorder's provider the global one, as the benchmarks' is."""
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: recorder.tracer_provider)
-    return recorder
+    forget_options_of_functions()
+    yield recorder
+    forget_options_of_functions()
 
 
 @pytest.mark.parametrize(("action", "face"), CASES)

@@ -1,18 +1,16 @@
-"""The least that is taken for a client, with faults on cue; and what tests ask of the spans.
+"""The fakes of `otelkafka.testing` with faults on cue, and what tests ask of the spans."""
 
-Clients that behave as kafka-python's own do, without a broker, are in `otelkafka.testing`.
-"""
-
-from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka import ConsumerRebalanceListener
 from kafka.errors import MessageSizeTooLargeError
 from opentelemetry import trace
 
-from otelkafka import ConsumerOptions, ProducerOptions
-from otelkafka.testing import fake_record
-from tests.support.face import wrap_consumer, wrap_producer
+from otelkafka import ConsumerOptions, ProducerOptions, testing
+from otelkafka.testing import FakeFuture, fake_record
+from tests.support.face import bare_of, wrap_consumer, wrap_producer
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = ("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-01".encode())
+HIGHWATER = 10
 
 
 def traceparent(number, *, sampled=True):
@@ -25,84 +23,43 @@ def record(offset, **more):
     return fake_record(headers=[TRACEPARENT])._replace(offset=offset, **more)
 
 
-class FakeConsumer:
-    """Hands over the records that it was given; exceptions among them are raised."""
+class FakeConsumer(testing.FakeConsumer):
+    """A consumer of a group, assigned the partitions of its records, else the one partition of topic `t`.
 
-    config = {"group_id": "g", "bootstrap_servers": ["host:9092"], "client_id": "c"}
-
-    def __init__(self, *records):
-        self.records = list(records)
-        self.closed = 0
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        if not self.records:
-            raise StopIteration
-        found = self.records.pop(0)
-        if isinstance(found, BaseException):
-            raise found
-        return found
-
-    def poll(self):
-        polled, self.records = self.records, []
-        if polled and isinstance(polled[0], BaseException):
-            raise polled[0]
-        found = {}
-        for each in polled:
-            found.setdefault(TopicPartition(each.topic, each.partition), []).append(each)
-        return found
-
-    def highwater(self, partition):
-        return 10
-
-    def assignment(self):
-        return {TopicPartition("t", 0)}
-
-    def close(self):
-        self.closed += 1
-
-
-class Metadata:
-    """What a broker acknowledges."""
-
-    topic, partition, offset = "t", 2, 7
-
-
-class FakeFuture:
-    """A future that is resolved when the test says so."""
-
-    def __init__(self, exception=None):
-        self.exception = exception
-        self.is_done = exception is not None
-        self.callbacks, self.errbacks = [], []
-
-    def add_callback(self, function):
-        self.callbacks.append(function)
-
-    def add_errback(self, function):
-        self.errbacks.append(function)
-
-    def acknowledge(self, metadata=Metadata):
-        for each in self.callbacks:
-            each(metadata)
-
-    def fail(self, error):
-        for each in self.errbacks:
-            each(error)
-
-
-class FakeProducer:
-    """Keeps what it is asked to send.
-
-    Args:
-        config: its configuration.
-        too_large: how it refuses headers for their size: "raise" as kafka-python 3 does, "future" as 2.3.
+    Each partition reaches to offset 10, whatever was written. It commits nothing by itself.
     """
 
-    def __init__(self, config=None, too_large=None):
-        self.config = config or {}
+    def __init__(self, *records, **config):
+        of_group = {"group_id": "g", "client_id": "c", "bootstrap_servers": ["host:9092"], "enable_auto_commit": False}
+        super().__init__(records=records, **{**of_group, **config})
+        if not records:
+            self.cluster.create_topic("t")
+            self.assign(self.cluster.partitions_of("t"))
+
+    def highwater(self, partition):
+        return HIGHWATER
+
+    @property
+    def listener(self):
+        """What kafka-python would call when its group assigns and revokes partitions; the test calls it."""
+        return self._subscription.listener
+
+
+class FakeProducer(testing.FakeProducer):
+    """A producer whose sends wait until the test acknowledges them, or lets them fail.
+
+    Args:
+        too_large: how it refuses headers for their size: "raise" as kafka-python 3 does, "future" as 2.3.
+        cluster: where its records go.
+        config: as a `KafkaProducer` takes it.
+
+    Attributes:
+        calls: topic, value and the very headers of each send that it did not refuse.
+        futures: the future of each send, also of those that it refused by the future.
+    """
+
+    def __init__(self, too_large=None, cluster=None, **config):
+        super().__init__(cluster, auto_complete=False, **config)
         self.too_large = too_large
         self.calls = []
         self.futures = []
@@ -114,49 +71,50 @@ class FakeProducer:
     def send(self, topic, value=None, key=None, headers=None, partition=None, timestamp_ms=None):
         if headers and self.too_large == "raise":
             raise MessageSizeTooLargeError
-        failed = MessageSizeTooLargeError() if headers and self.too_large == "future" else None
-        self.futures.append(FakeFuture(failed))
-        if failed is None:
-            self.calls.append((topic, value, headers))
-        return self.futures[-1]
+        if headers and self.too_large == "future":
+            return self._keep(failed(MessageSizeTooLargeError()))
+        future = super().send(topic, value, key, headers, partition, timestamp_ms)
+        self.calls.append((topic, value, headers))
+        return self._keep(future)
 
-    def close(self):
-        pass
-
-
-def consumer_of(recorder, *records, **options):
-    return wrap_consumer(FakeConsumer(*records), ConsumerOptions(tracer_provider=recorder.tracer_provider, **options))
+    def _keep(self, future):
+        self.futures.append(future)
+        return future
 
 
-def producer_of(recorder, bare, **options):
-    return wrap_producer(bare, ProducerOptions(tracer_provider=recorder.tracer_provider, **options))
+def failed(error):
+    """A future that has failed before anybody listened."""
+    future = FakeFuture()
+    future.fail(error)
+    return future
 
 
-def is_nothing_current():
-    return not trace.get_current_span().get_span_context().is_valid
+class RepeatingFuture(FakeFuture):
+    """A future that calls back each time it is resolved, where kafka-python's does so once."""
 
+    def __init__(self):
+        super().__init__()
+        self._listening = []
 
-def options_of(recorder, **options):
-    return ConsumerOptions(tracer_provider=recorder.tracer_provider, **options)
+    def add_callback(self, function):
+        self._listening.append((function, True))
+        return self
 
+    def add_errback(self, function):
+        self._listening.append((function, False))
+        return self
 
-def ambient_of(recorder, name="ambient"):
-    return recorder.tracer_provider.get_tracer("test").start_as_current_span(name)
+    def success(self, value):
+        return self._call(value, succeeded=True)
 
+    def failure(self, error):
+        return self._call(error, succeeded=False)
 
-def current():
-    return trace.get_current_span().get_span_context()
-
-
-def kinds(span):
-    return [link.attributes["otelkafka.link.type"] for link in span.links]
-
-
-class GroupConsumer(FakeConsumer):
-    """Takes a listener, and calls it as its group would."""
-
-    def subscribe(self, topics=(), pattern=None, listener=None):
-        self.listener = listener
+    def _call(self, told, *, succeeded):
+        for function, of_success in self._listening:
+            if of_success is succeeded:
+                function(told)
+        return self
 
 
 class Listener(ConsumerRebalanceListener):
@@ -173,3 +131,37 @@ class Listener(ConsumerRebalanceListener):
 
     def on_partitions_lost(self, lost):
         self.heard.append(("lost", len(lost)))
+
+
+def write(consumer, *records):
+    """Write more records for a consumer, traced or not."""
+    for each in records:
+        bare_of(consumer).cluster.write(each)
+
+
+def consumer_of(recorder, *records, **options):
+    return wrap_consumer(FakeConsumer(*records), options_of(recorder, **options))
+
+
+def producer_of(recorder, bare, **options):
+    return wrap_producer(bare, ProducerOptions(tracer_provider=recorder.tracer_provider, **options))
+
+
+def options_of(recorder, **options):
+    return ConsumerOptions(tracer_provider=recorder.tracer_provider, **options)
+
+
+def ambient_of(recorder, name="ambient"):
+    return recorder.tracer_provider.get_tracer("test").start_as_current_span(name)
+
+
+def current():
+    return trace.get_current_span().get_span_context()
+
+
+def is_nothing_current():
+    return not current().is_valid
+
+
+def kinds(span):
+    return [link.attributes["otelkafka.link.type"] for link in span.links]

@@ -1,6 +1,5 @@
 """The faults of telemetry: each call of what is OpenTelemetry's, the user's or the system's, and how it goes wrong."""
 
-import sys
 from collections.abc import Callable
 from time import monotonic, sleep, time_ns
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from otelkafka import HeaderCarrier
 from otelkafka.testing import MetricRecorder
+from tests.support.internals import replace_clock
 
 RAISES, UNSPEAKABLE, HANGS = "raises", "raises what cannot be told", "hangs for a moment"
 NOTHING, WRONG_TYPE = "returns nothing", "returns the wrong type"
@@ -248,10 +248,7 @@ def _record(injection):
 
 def _clock(name, sound):
     def arrange(injection):
-        spoilt = injection.spoil(sound)
-        for module in [each for path, each in sys.modules.items() if path.startswith("otelkafka.")]:
-            if getattr(module, name, None) is sound and not module.__name__.startswith("otelkafka.testing"):
-                injection.patch(module, name, spoilt)
+        replace_clock(name, injection.spoil(sound), injection.patch)
         return {}
 
     return arrange

@@ -5,10 +5,10 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from otelkafka import HeaderCarrier, Options, extract, inject, process, process_batch
-from otelkafka.headers import are_sendable
 from otelkafka.testing import SpanRecorder
 from tests.support.face import wrap_consumer, wrap_producer
 from tests.support.fakes import TRACEPARENT, FakeConsumer, FakeProducer, is_nothing_current, options_of, record
+from tests.support.internals import are_sendable
 from tests.support.operations import without_context
 
 FIELDS = ("traceparent", "tracestate", "baggage")
@@ -53,12 +53,17 @@ def check_consumer(options, headers, key, value):
 
 
 def check_producer(options, headers, key, value):
-    bare = FakeProducer()
+    bare = FakeProducer(key_serializer=to_bytes, value_serializer=to_bytes)
     assert wrap_producer(bare, options).send("t", value, key, headers) is bare.futures[0]
     (sent,) = bare.headers
     assert are_sendable(sent)
     assert without_context(sent) == without_context(headers)
     assert len([key for key, _ in sent if key == "traceparent"]) == 1
+
+
+def to_bytes(part):
+    """Serialize what may be of any type."""
+    return part if part is None or isinstance(part, bytes) else repr(part).encode()
 
 
 def span_in(context):

@@ -13,7 +13,7 @@ from otelkafka import client as _facts
 from otelkafka import command, console, properties, reporter, sampling, semconv
 from otelkafka import inspection as finding
 from otelkafka import reading as reader
-from otelkafka.consumer_group import process_batch_with, process_with
+from otelkafka.consumer_group import _cached_processing, process_batch_with, process_with
 from otelkafka.consumption import Consumption
 from otelkafka.environment import options_from_environment
 from otelkafka.headers import LONGEST_VALUE, are_sendable
@@ -209,6 +209,11 @@ def replace_clock_of_limits(monotonic: Callable[[], float], replace: Callable[[A
 def replace_consumer_of_inspect(make: Callable[..., Any], replace: Callable[[Any, str, Any], None]) -> None:
     """Have `otelkafka inspect` read by another consumer than kafka-python's."""
     replace(reader, "KafkaConsumer", make)
+
+
+def forget_options_of_functions() -> None:
+    """Have `process()` and `process_batch()` look anew for the global providers."""
+    _cached_processing.cache_clear()
 
 
 def forget_global_reporter(replace: Callable[[Any, str, Any], None]) -> None:

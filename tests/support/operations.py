@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otelkafka import wrap_handler
 from tests.support.face import is_traced, process_batch_of, process_of
-from tests.support.fakes import TRACEPARENT, FakeConsumer, FakeFuture, FakeProducer, Metadata, record
+from tests.support.fakes import TRACEPARENT, FakeConsumer, FakeProducer, record
 
 SECRET = "s3cret"
 VALUE, HEADER, BAGGAGE = b"s3cret", ("x", b"s3cret"), ("baggage", b"who=s3cret")
@@ -38,18 +38,11 @@ class Refused(Exception):
     """What the application, or its client, raises."""
 
 
-class DoneFuture(FakeFuture):
-    """A future that was resolved before anybody listened."""
-
-    def add_callback(self, function):
-        function(Metadata)
-
-
 class Producer(FakeProducer):
     """A producer all of whose calls can fail."""
 
     refusing = False
-    future = FakeFuture
+    acknowledging = False
 
     def _answer(self, name, *args):
         self.calls.append((name, args, None))
@@ -60,10 +53,10 @@ class Producer(FakeProducer):
     def send(self, topic, value=None, key=None, headers=None, partition=None, timestamp_ms=None):
         if self.refusing:
             raise KafkaTimeoutError(topic)
-        super().send(topic, value, key, headers, partition, timestamp_ms)
-        if self.future is not FakeFuture:
-            self.futures[-1] = self.future()
-        return self.futures[-1]
+        future = super().send(topic, value, key, headers, partition, timestamp_ms)
+        if self.acknowledging:
+            future.acknowledge()
+        return future
 
     def close(self, timeout=None):
         return self._answer("close", timeout)
@@ -89,21 +82,16 @@ class Consumer(FakeConsumer):
 
     refusing = False
 
-    def __init__(self, *records):
-        super().__init__(*(records or RECORDS))
-        self.config = {**CONFIG, "group_id": "g"}
+    def __init__(self):
         self.heard = []
+        super().__init__(*RECORDS, **CONFIG)
+        self.heard.clear()
         self._coordinator = SimpleNamespace(config={"default_offset_commit_callback": self.hear_commit})
 
     def hear_commit(self, offsets, response):
         self.heard.append(("automatic", offsets, response))
         if self.refusing:
             raise Refused("automatic")
-
-    def poll(self):
-        if self.records and isinstance(self.records[0], Exception):
-            raise self.records.pop(0)
-        return super().poll()
 
     def _answer(self, name, *args):
         self.heard.append((name, args))
@@ -119,10 +107,8 @@ class Consumer(FakeConsumer):
         return self._answer("commit_async", offsets)
 
     def assign(self, partitions):
+        super().assign(partitions)
         return self._answer("assign", partitions)
-
-    def subscribe(self, topics=(), pattern=None, listener=None):
-        self.listener = listener
 
     def close(self):
         return self._answer("close")
@@ -197,7 +183,7 @@ def send_that_fails_later(producer, bare):
 
 
 def send_that_is_done(producer, bare):
-    bare.future = DoneFuture
+    bare.acknowledging = True
     return _sent(producer, bare, "t", VALUE, b"k")
 
 
@@ -259,9 +245,11 @@ def iterate_and_leave(consumer, bare):
 
 
 def iterate_through_errors(consumer, bare):
-    bare.records[1:1] = [KafkaConnectionError("away"), KafkaConnectionError("still")]
     records = iter(consumer)
-    return [outcome(next, records) for _ in range(7)]
+    seen = [outcome(next, records)]
+    for said in ("away", "still"):
+        bare.error_next(KafkaConnectionError(said))
+    return [*seen, *(outcome(next, records) for _ in range(6))]
 
 
 def iterate_and_raise(consumer, bare):
@@ -282,7 +270,7 @@ def poll(consumer, bare):
 
 
 def poll_that_raises(consumer, bare):
-    bare.records.insert(0, KafkaConnectionError("away"))
+    bare.error_next(KafkaConnectionError("away"))
     return outcome(consumer.poll), len(consumer.poll())
 
 
@@ -484,7 +472,7 @@ CONSUMING = (
 
 def make_client(operation):
     """Make the bare client that an operation is about."""
-    return Producer(CONFIG) if operation in PRODUCING else Consumer()
+    return Producer(**CONFIG) if operation in PRODUCING else Consumer()
 
 
 def is_anything_current():

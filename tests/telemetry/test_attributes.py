@@ -19,7 +19,7 @@ def processed(recorder, one, **options):
 
 def sent(recorder, config, **options):
     options = ProducerOptions(tracer_provider=recorder.tracer_provider, max_in_flight=0, **options)
-    wrap_producer(FakeProducer(config), options).send("t", b"v")
+    wrap_producer(FakeProducer(**config), options).send("t", b"v")
     return recorder.spans[-1].attributes
 
 

@@ -9,18 +9,25 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from otelkafka import ConsumerOptions, ProducerOptions, process_batch
-from otelkafka.metrics import instruments_of
-from otelkafka.reporter import Figure, metrics_reporter
+from otelkafka.reporter import metrics_reporter
 from otelkafka.testing import MetricRecorder, SpanRecorder
-from otelkafka.totals import MOST_SETS, OVERFLOW
-from otelkafka.wait import Handover
-from tests.support.face import bare_of, wrap_consumer, wrap_producer
-from tests.support.fakes import FakeConsumer, FakeFuture, options_of, record, traceparent
-from tests.support.internals import engine_of
+from tests.support.face import wrap_consumer, wrap_producer
+from tests.support.fakes import FakeConsumer, FakeProducer, options_of, record, traceparent
+from tests.support.internals import (
+    Figure,
+    Handover,
+    attended_since,
+    engine_of,
+    history_of,
+    instruments_of_provider,
+    note_lags,
+    registry_of,
+)
 
 pytestmark = pytest.mark.per_telemetry
 
 MOST = 5000
+MOST_SETS, OVERFLOW = 2000, {"otel.metric.overflow": True}  # as docs/metrics.md has it
 TOPICS = 100_000
 HERE = (ModuleType, FunctionType, type)
 
@@ -39,20 +46,6 @@ def largest_within(*roots):
     return largest
 
 
-class Forgetful:
-    """A client that keeps nothing."""
-
-    config = {}
-    last = None
-
-    def send(self, topic, value=None, key=None, headers=None, partition=None, timestamp_ms=None):
-        self.last = FakeFuture()
-        return self.last
-
-    def close(self):
-        pass
-
-
 def unsampled():
     return TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=Resource.get_empty(), shutdown_on_exit=False)
 
@@ -65,15 +58,14 @@ def observed(metrics):
 def test_a_hundred_thousand_topics_are_not_kept_by_a_producer(metrics):
     """Neither by what is remembered of topics, nor by the SDK as series of metrics: the rest is in the overflow."""
     options = ProducerOptions(tracer_provider=unsampled(), meter_provider=metrics.meter_provider)
-    producer = wrap_producer(Forgetful(), options)
+    producer = wrap_producer(FakeProducer(), options)
     for at in range(TOPICS):
-        producer.send(f"t{at}", b"v")
-        bare_of(producer).last.acknowledge()
+        producer.send(f"t{at}", b"v").acknowledge()
     assert max(observed(metrics).values()) == MOST_SETS + 1
     assert largest_within(engine_of(producer), metrics) <= MOST
     for name in ("messaging.client.operation.duration", "messaging.client.sent.messages"):
         assert sum(count for _, count in metrics.points(name)) == TOPICS
-        assert dict(OVERFLOW) in [attributes for attributes, _ in metrics.points(name)]
+        assert OVERFLOW in [attributes for attributes, _ in metrics.points(name)]
 
 
 def test_a_hundred_thousand_topics_are_not_kept_by_a_consumer(metrics):
@@ -98,17 +90,16 @@ def test_lag_of_a_hundred_thousand_partitions_is_bounded(metrics):
     """The gauge has a set for each of 2000 partitions, and the largest of the others."""
     options = ConsumerOptions(tracer_provider=unsampled(), meter_provider=metrics.meter_provider)
     consumer = wrap_consumer(FakeConsumer(), options)
-    engine_of(consumer).history.lags.update({("t", at): at for at in range(TOPICS)})
+    note_lags(consumer, {("t", at): at for at in range(TOPICS)})
     points = metrics.points("otelkafka.consumer.lag")
     assert len(points) == MOST_SETS + 1
-    assert points[-1] == (dict(OVERFLOW), TOPICS - 1)
+    assert points[-1] == (OVERFLOW, TOPICS - 1)
 
 
 def test_history_of_waits_is_bounded():
     """A consumer that polls for years remembers as much as one that does for a minute."""
     consumer = wrap_consumer(FakeConsumer(), ConsumerOptions(tracer_provider=unsampled()))
-    history = engine_of(consumer).history
-    first = history._since
+    history, first = history_of(consumer), attended_since(consumer, "t", 0)
     for at in range(100_000):
         start = first + at * 5_000_000
         history.note_fetch(start, start + 2_000_000)
@@ -121,7 +112,7 @@ def test_history_of_waits_is_bounded():
 def test_sends_that_are_never_acknowledged_are_bounded(metrics):
     """Beyond `max_in_flight` a span ends when send() returns; none is lost, none ends twice."""
     recorder, options = SpanRecorder(), {"meter_provider": metrics.meter_provider, "max_in_flight": 1000}
-    producer = wrap_producer(Forgetful(), ProducerOptions(tracer_provider=recorder.tracer_provider, **options))
+    producer = wrap_producer(FakeProducer(), ProducerOptions(tracer_provider=recorder.tracer_provider, **options))
     for _ in range(3000):
         producer.send("t", b"v")
     assert len(recorder.spans) == 2000
@@ -136,7 +127,7 @@ def test_links_of_ten_thousand_records_are_bounded(poll_spans):
     recorder = SpanRecorder()
     records = [record(at, headers=[traceparent(at)]) for at in range(10_000)]
     options = options_of(recorder, poll_spans=poll_spans)
-    polled = wrap_consumer(FakeConsumer(*records), options).poll()
+    polled = wrap_consumer(FakeConsumer(*records, max_poll_records=10_000), options).poll()
     with process_batch(polled, options):
         pass
     for span in recorder.spans:
@@ -150,19 +141,19 @@ def test_clients_that_come_and_go_leave_nothing():
     metrics = MetricRecorder()
     for at in range(MOST + 1):
         producing = {"tracer_provider": unsampled(), "meter_provider": metrics.meter_provider}
-        producer = wrap_producer(Forgetful(), ProducerOptions(**producing))
+        producer = wrap_producer(FakeProducer(), ProducerOptions(**producing))
         if not at % 100:
             producer.send("t", b"v")
             producer.close()
         del producer
     gc.collect()
-    assert largest_within(metrics, instruments_of(metrics.meter_provider, "otelkafka", "")) <= MOST
+    assert largest_within(metrics, instruments_of_provider(metrics.meter_provider)) <= MOST
     assert metrics.points("messaging.client.sent.messages")[0][1] == MOST // 100 + 1
 
 
 def test_figures_of_clients_that_come_and_go_are_bounded(metrics):
     """kafka-python gives each client an id of its own, and what only grows is kept when a client has gone."""
-    registry = metrics_reporter(metrics.meter_provider).registry
+    registry = registry_of(metrics_reporter(metrics.meter_provider))
     for at in range(3 * MOST_SETS):
         figure = Figure("kafka.x", "1", 1, "", {"messaging.client.id": f"c{at}"}, summed=True, monotonic=True)
         registry.ensure(figure)

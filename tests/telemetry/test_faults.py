@@ -126,7 +126,7 @@ def test_hooks_of_a_producer_are_contained(hook, caplog):
     """A hook that raises costs the hook's own doing only: the span is whole."""
     recorder, bare = SpanRecorder(), FakeProducer()
     wrap_producer(bare, ProducerOptions(**{hook: boom}, tracer_provider=recorder.tracer_provider)).send("t", b"v")
-    bare.futures[0].acknowledge()
+    bare.futures[0].acknowledge(7)
     (span,) = recorder.spans
     assert span.attributes["messaging.kafka.offset"] == 7
     assert [each.args for each in caplog.records] == [(hook, "Boom")]

@@ -5,10 +5,10 @@ import hashlib
 import pytest
 
 from otelkafka import Options, extract, inject, process, process_batch, wrap_handler
-from otelkafka.client import ClientFacts
 from otelkafka.reporter import metrics_reporter
 from tests.support.face import wrap_consumer, wrap_producer
 from tests.support.fakes import TRACEPARENT, FakeProducer, consumer_of, options_of, producer_of, record
+from tests.support.internals import ClientFacts
 from tests.support.operations import BAGGAGE, CONFIG, HEADER, SECRET, VALUE
 
 HEADERS = [TRACEPARENT, HEADER, BAGGAGE]
@@ -51,7 +51,7 @@ def test_error_of_ours_does_not_tell_its_argument(call):
 )
 def test_credentials_in_a_bootstrap_url_are_left_out(url):
     """Whatever a password is made of, host and port are what is told."""
-    facts = ClientFacts(FakeProducer({"bootstrap_servers": url}))
+    facts = ClientFacts(FakeProducer(bootstrap_servers=url))
     assert facts.server(None, None) == ("host", 9092)
     assert facts.bootstrap_servers == ["host:9092"]
 

@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind
 
 from otelkafka import ConsumerOptions, ProducerOptions
-from otelkafka.testing import SpanRecorder
+from otelkafka.testing import FakeCluster, SpanRecorder
 from tests.support.face import wrap_consumer, wrap_producer
 from tests.support.fakes import (
     TRACE_ID,
@@ -53,7 +53,7 @@ def test_sampler_is_told_at_the_start_what_it_may_want():
     sampler = Watching()
     recorder = SpanRecorder(sampler)
     named = {"destination_template": lambda topic: f"{topic}-*"}
-    bare = FakeProducer({"bootstrap_servers": "host:9092", "client_id": "p"})
+    bare = FakeProducer(bootstrap_servers="host:9092", client_id="p")
     producer_of(recorder, bare, **named).send("t", b"v", partition=3)
     list(consumer_of(recorder, record(5), **named))
     common = {"messaging.system": "kafka", "messaging.destination.name": "t", "messaging.destination.template": "t-*"}
@@ -99,9 +99,9 @@ def test_send_span_names_the_leader_of_the_partition_that_the_acknowledgement_te
         def broker_metadata(self, node):
             return types.SimpleNamespace(host=f"node{node}", port=9090 + node)
 
-    bare = FakeProducer({"bootstrap_servers": ["first:9092"]})
+    bare = FakeProducer(cluster=FakeCluster(partitions=3), bootstrap_servers=["first:9092"])
     bare._metadata = Cluster()
-    future = producer_of(recorder, bare).send("t", b"v")
+    future = producer_of(recorder, bare).send("t", b"v", b"k")
     future.acknowledge()
     (span,) = recorder.spans
     assert (span.attributes["server.address"], span.attributes["server.port"]) == ("node2", 9092)
@@ -152,8 +152,8 @@ OLD = {
 def test_old_names_are_told_beside_the_new_ones_where_asked_for(recorder, monkeypatch, opted_in, told):
     """OTEL_SEMCONV_STABILITY_OPT_IN=messaging/dup: what dashboards know today, on send and process; no password."""
     monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", opted_in)
-    bare = FakeProducer({"bootstrap_servers": ["host:9092", "SASL://user:secret@other:9093"]})
-    producer_of(recorder, bare).send("t", b"v", partition=0).acknowledge()
+    bare = FakeProducer(bootstrap_servers=["host:9092", "SASL://user:secret@other:9093"])
+    producer_of(recorder, bare).send("t", b"v", partition=2).acknowledge()
     consumer = consumer_of(recorder, record(0))
     list(consumer)
     sent, processed = recorder.spans
