@@ -3,12 +3,12 @@
 from types import SimpleNamespace
 
 import pytest
-from kafka import TopicPartition
+from kafka import ConsumerRebalanceListener, TopicPartition
 from opentelemetry import context
 from opentelemetry.trace import SpanKind, StatusCode
 
-from tests.support.face import bare_of
-from tests.support.fakes import FakeConsumer, ambient_of, record
+from tests.support.face import bare_of, wrap_consumer
+from tests.support.fakes import FakeConsumer, ambient_of, options_of, record
 from tests.support.internals import engine_of
 
 COMMIT = {
@@ -204,3 +204,27 @@ def test_many_commits_that_are_never_answered_do_not_grow_the_memory(wrap):
         consumer.commit_async(OFFSETS)
         bare_of(consumer).waiting.clear()
     assert len(engine_of(consumer)._commits._waiting._pending) == 10_000
+
+
+def test_commit_inside_of_a_listener_is_traced(recorder):
+    """Releases before 3.0 call the listener inside poll(), in the same thread."""
+
+    class Listener(ConsumerRebalanceListener):
+        def on_partitions_assigned(self, assigned):
+            pass
+
+        def on_partitions_revoked(self, revoked):
+            consumer.commit()
+
+    class Revoking(FakeConsumer):
+        def poll(self):
+            self.listener.on_partitions_revoked(self.assignment())
+            return super().poll()
+
+        def commit(self, offsets=None):
+            pass
+
+    consumer = wrap_consumer(Revoking(), options_of(recorder))
+    consumer.subscribe(["t"], listener=Listener())
+    consumer.poll()
+    assert [span.name for span in recorder.spans] == ["commit t", "revoke t"]

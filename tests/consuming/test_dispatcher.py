@@ -324,3 +324,15 @@ def test_span_ends_once(recorder, caplog):
     future.fail(OSError())
     assert heard == [1]
     assert caplog.records == []
+
+
+def test_empty_list_among_others_costs_nothing(recorder):
+    """poll() of a fake with an empty list: the other lists are dispatched."""
+
+    class WithEmpty(FakeConsumer):
+        def poll(self):
+            return {TopicPartition("t", 1): [], **super().poll()}
+
+    consumer = wrap_consumer(WithEmpty(record(0)), options_of(recorder))
+    assert [each.offset for records in consumer.poll().values() for each in records] == [0]
+    assert len(recorder.spans) == 1

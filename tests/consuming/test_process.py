@@ -234,3 +234,48 @@ def test_generator_that_is_closed_inside_a_span_is_no_failure(recorder):
     (span,) = recorder.spans
     assert span.status.status_code is StatusCode.UNSET
     assert span.events == ()
+
+
+def test_handler_gets_whatever_it_is_called_with(recorder):
+    """A tuple with a record among other things, an argument that raises when it is looked at: no concern of ours."""
+
+    class Lazy:
+        def __getattr__(self, name):
+            raise RuntimeError("outside of a request")
+
+    handler = wrap_handler(lambda argument: argument, options_of(recorder))
+    for argument in ((record(0), 3), [record(0), None], Lazy()):
+        assert handler(argument) is argument
+    assert recorder.spans == []
+
+
+def test_generator_is_refused_before_it_is_emptied(recorder):
+    """process_batch() of what can be walked through once only is a clear error."""
+    records = (each for each in [record(0)])
+    with pytest.raises(TypeError, match="give a list of records"):
+        process_batch(records, options_of(recorder))
+    assert len(list(records)) == 1
+
+
+def test_decorated_method_that_is_wrapped_again_is_one_layer(recorder):
+    """A bound handler is recognized."""
+    options = options_of(recorder)
+
+    class Service:
+        @wrap_handler(options=options)
+        def handle(self, records):
+            return len(records)
+
+    assert wrap_handler(Service().handle, options)([record(0), record(1)]) == 2
+    assert len(recorder.spans) == 1
+
+
+def test_handler_of_the_batch_that_is_open_adds_no_span(recorder):
+    """A list handler inside process_batch() of the same list records its exception on the open span."""
+    options, records = options_of(recorder), [record(0), record(1)]
+    handler = wrap_handler(lambda _: 1 / 0, options)
+    with pytest.raises(ZeroDivisionError), process_batch(records, options):
+        handler(records)
+    (span,) = recorder.spans
+    assert span.attributes["error.type"] == "ZeroDivisionError"
+    assert len(span.events) == 1

@@ -8,9 +8,9 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 from opentelemetry import context
 from opentelemetry.trace import SpanKind
 
-from tests.support.face import bare_of, process_of
-from tests.support.fakes import FakeConsumer, ambient_of, current, record
-from tests.support.internals import engine_of
+from otelkafka import ConsumerOptions
+from tests.support.face import bare_of, process_of, wrap_consumer
+from tests.support.fakes import FakeConsumer, ambient_of, attended_since, current, is_nothing_current, record
 
 PARTITIONS = [TopicPartition("t", 1), TopicPartition("t", 0)]
 
@@ -125,10 +125,11 @@ def test_spans_can_be_left_out(wrap, recorder, metrics, options):
     assert [count for _, count in metrics.points("otelkafka.consumer.rebalances")] == [1]
 
 
-def test_suppression_tells_nothing_and_calls_the_listener(wrap, recorder, metrics):
+def test_suppression_tells_nothing_and_calls_the_listener(wrap, recorder, metrics, clock):
     """suppress_instrumentation(): no span, no count; what is assigned is noted all the same."""
     consumer = wrap(FakeConsumer())
     listener = listener_of(consumer)
+    clock.advance(10)
     token = context.attach(context.set_value("suppress_instrumentation", True))
     try:
         listener.on_partitions_assigned(PARTITIONS)
@@ -136,21 +137,37 @@ def test_suppression_tells_nothing_and_calls_the_listener(wrap, recorder, metric
         context.detach(token)
     assert recorder.spans == []
     assert metrics.points("otelkafka.consumer.rebalances") == []
-    assert set(engine_of(consumer).history._assigned) == {("t", 0), ("t", 1)}
+    assigned = clock.now
+    clock.advance(10)
+    assert [attended_since(recorder, consumer, partition) for partition in (0, 1)] == [assigned, assigned]
 
 
-def test_wrapping_again_leaves_one_listener_with_the_new_options(wrap, recorder):
+def test_wrapping_again_leaves_one_listener_with_the_new_options(wrap, recorder, metrics):
     """A consumer that is wrapped again tells of each turn once."""
 
-    class Subscription:
-        rebalance_listener = None
-
-        def partitions_auto_assigned(self):
-            return True
-
     bare = FakeConsumer()
-    bare._subscription = Subscription()
+    bare.subscribe(["t"])
     wrap(wrap(bare, rebalance_spans=False))
-    bare._subscription.rebalance_listener.on_partitions_assigned(PARTITIONS)
+    bare.listener.on_partitions_assigned(PARTITIONS)
     assert [span.name for span in recorder.spans] == ["assign t"]
-    assert bare._subscription.rebalance_listener.listener is None
+    assert [count for _, count in metrics.points("otelkafka.consumer.rebalances")] == [1]
+
+
+def test_assignments_are_not_compared_where_a_listener_tells(recorder):
+    """A consumer that subscribes after it was wrapped has our listener."""
+
+    class Counting(FakeConsumer):
+        asked = 0
+
+        def assignment(self):
+            self.asked += 1
+            return super().assignment()
+
+    bare = Counting(record(0), record(1))
+    consumer = wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider))
+    consumer.subscribe(["t"])
+    bare.asked = 0
+    assert len(list(consumer)) == 2
+    assert isinstance(bare.listener, ConsumerRebalanceListener)
+    assert bare.asked == 0
+    assert is_nothing_current()

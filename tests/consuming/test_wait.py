@@ -1,23 +1,19 @@
 """Where a record's wait went."""
 
+import sys
+import threading
 import time
 
 import pytest
 from kafka import TopicPartition
-from opentelemetry import trace
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 
-from otelkafka import extract, process_batch
-from otelkafka.destination import Destination
-from otelkafka.in_process import Work
-from otelkafka.links import link_predecessor
+from otelkafka import process_batch
 from otelkafka.testing import SpanRecorder
-from otelkafka.wait import Handover, Wait, WaitHistory
 from tests.support.face import bare_of, process_batch_of, process_of, wrap_consumer
 from tests.support.fakes import (
-    TRACEPARENT,
     FakeConsumer,
-    ambient_of,
+    attended_since,
     consumer_of,
     kinds,
     options_of,
@@ -25,7 +21,9 @@ from tests.support.fakes import (
     traceparent,
     write,
 )
-from tests.support.internals import engine_of
+from tests.support.internals import Handover, WaitHistory
+from tests.support.memory import largest_within
+from tests.support.sides import Side, late
 
 
 def test_clock_skew_and_headers_and_hashed_keys(recorder):
@@ -79,7 +77,7 @@ def test_history_is_bounded_and_answers_coarsely_what_is_long_past():
         history.note_fetch(at * step, at * step + step // 2)
         history.note_handover("t", 0, at, at, Handover(at * step, None))
     end = 10_001 * step
-    assert len(history._marks[0]) <= 4097
+    assert largest_within(history) <= 4097
     assert history.fetched(0, end) == 10_000 * step // 2
     assert history.fetched(end - 100 * step, end) == pytest.approx(50 * step, rel=0.05)
     assert history.fetched(0, end // 2) == pytest.approx(end // 4, rel=0.01)
@@ -109,6 +107,18 @@ def test_batch_tells_the_longest_wait_and_each_link_its_own(recorder):
     assert span.attributes["otelkafka.queue.duration"] == max(waits) == waits[1]
 
 
+class SlowConsumer(FakeConsumer):
+    """Fetches for so many seconds whenever it polls."""
+
+    def __init__(self, clock, seconds):
+        super().__init__()
+        self._clock, self._seconds = clock, seconds
+
+    def poll(self):
+        self._clock.advance(self._seconds)
+        return super().poll()
+
+
 @pytest.mark.parametrize(("room", "expected"), [(0, []), (1, ["predecessor"]), (2, ["predecessor", "creation"])])
 def test_predecessor_counts_among_the_links(recorder, clock, room, expected):
     """One predecessor link, within max_links, in a batch."""
@@ -120,29 +130,35 @@ def test_predecessor_counts_among_the_links(recorder, clock, room, expected):
     assert kinds(recorder.spans[1]) == expected
 
 
-def test_predecessor_is_not_named_for_less_than_a_millisecond(recorder):
+@pytest.mark.parametrize(("nanoseconds", "named"), [(1_000_000, False), (1_000_001, True)])
+def test_predecessor_is_named_for_more_than_a_millisecond(recorder, clock, nanoseconds, named):
     """A consumer that was busy for a moment is not worth a link."""
-    wait = Wait(queue=5, busy=1_000_000, fetch=0, timestamp_type=None, clock_skew=False)
-    before = Work()
-    before.destination, before.partition, before.offset = Destination("t", None), 0, 3
-    before.start, before.ended_at, before.span = 0, 1_500_000, trace.get_current_span(extract([TRACEPARENT]))
-    with ambient_of(recorder) as span:
-        assert link_predecessor(span, before, wait) is False
-        assert link_predecessor(span, before, wait._replace(busy=1_000_001)) is True
-    assert kinds(span) == ["predecessor"]
-    assert span.links[0].attributes["otelkafka.process.duration"] == 0.0015
+    consumer = consumer_of(recorder, process="manual")
+    with process_of(consumer, record(3)):
+        clock.now += nanoseconds
+    with process_of(consumer, record(4, timestamp=0)):
+        pass
+    _, second = recorder.spans
+    assert second.attributes["otelkafka.queue.busy_duration"] == nanoseconds / 1e9
+    assert kinds(second) == ["predecessor"] * named
+    for link in second.links:
+        assert link.attributes["messaging.kafka.offset"] == 3
+        assert link.attributes["otelkafka.process.duration"] == nanoseconds / 1e9
 
 
-def test_revoked_partition_is_forgotten(recorder):
+def test_revoked_partition_is_forgotten(recorder, clock):
     """What was noted of a partition goes with it, so that another turn of it starts anew."""
-    consumer = wrap_consumer(FakeConsumer(), options_of(recorder))
+    consumer, wrapped = wrap_consumer(FakeConsumer(), options_of(recorder)), clock.now
     consumer.subscribe(["t"])
-    listener, history = bare_of(consumer).listener, engine_of(consumer).history
+    listener = bare_of(consumer).listener
     for leave in (listener.on_partitions_revoked, listener.on_partitions_lost):
+        clock.advance(10)
         listener.on_partitions_assigned([TopicPartition("t", 0)])
-        assert set(history._assigned) == {("t", 0)}
+        assigned = clock.now
+        clock.advance(10)
+        assert attended_since(recorder, consumer) == assigned
         leave([TopicPartition("t", 0)])
-        assert history._assigned == {}
+        assert attended_since(recorder, consumer) == wrapped
 
 
 def test_time_between_hand_over_and_start_is_busy(recorder, clock):
@@ -155,3 +171,71 @@ def test_time_between_hand_over_and_start_is_busy(recorder, clock):
         pass
     told = recorder.spans[0].attributes
     assert (told["otelkafka.queue.busy_duration"], told["otelkafka.queue.fetch_duration"]) == (0.02, 0)
+
+
+def test_hand_overs_are_noted_while_others_look_them_up():
+    """Records are processed in threads while their consumer polls."""
+    history, failures = WaitHistory(0), []
+    done = threading.Event()
+
+    def look():
+        while not done.is_set():
+            try:
+                history.handover_of(record(10**9))
+            except RuntimeError as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for at in range(60_000):
+            history.note_handover("t", 0, at, at, Handover(at * 2_000_000, None))
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(interval)
+    assert failures == []
+
+
+def test_wait_adds_up_after_the_clock_was_set_back(recorder, clock):
+    """Handed over at a time that is yet to come: what lies beyond the start is no part of the wait."""
+    bare = SlowConsumer(clock, 20)
+    consumer = wrap_consumer(bare, options_of(recorder, process="manual"))
+    clock.advance(80)
+    one = record(0, timestamp=clock.now // 1_000_000 + 8000)
+    write(consumer, one)
+    consumer.poll()
+    clock.advance(-10)
+    with process_of(consumer, one):
+        pass
+    told = recorder.spans[0].attributes
+    parts = "otelkafka.queue.duration", "otelkafka.queue.busy_duration", "otelkafka.queue.fetch_duration"
+    assert [told[part] for part in parts] == [2, 0, 2]
+
+
+def test_lag_of_a_record_that_was_put_aside_is_its_own_or_none():
+    """What is known of the one handed over last is not true of those before it."""
+    side = Side(SpanRecorder(ALWAYS_ON))
+    consumer = side.consumer(*[late(at, headers=[traceparent(at)]) for at in range(6)])
+    first, *_ = list(consumer)
+    side.spans.clear()
+    with process_of(consumer, first):
+        pass
+    (span,) = side.spans.spans
+    assert span.attributes.get("otelkafka.consumer.lag") in {None, 9}
+
+
+def test_lag_of_a_record_from_elsewhere_is_its_own_or_none():
+    """An offset that was handed over long ago, or beyond what the client knows."""
+    side = Side(SpanRecorder(ALWAYS_ON))
+    consumer = side.consumer(late(5, headers=[traceparent(5)]))
+    list(consumer)
+    side.spans.clear()
+    with process_of(consumer, late(700, headers=[traceparent(7)])):
+        pass
+    (span,) = side.spans.spans
+    assert span.attributes.get("otelkafka.consumer.lag") in {None, 0}

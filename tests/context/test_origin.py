@@ -8,13 +8,14 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, ParentBasedTraceIdRatio
 
 from otelkafka import ConsumerOptions, ProducerOptions, extract, inject, process_batch
-from otelkafka.metrics import QUEUE_BUCKETS
 from otelkafka.testing import SpanRecorder
 from tests.support.face import process_batch_of, process_of, wrap_consumer, wrap_producer
 from tests.support.fakes import TRACEPARENT, FakeConsumer, FakeProducer, record, traceparent
+from tests.support.sides import UNSAMPLED, Side
 
 ORIGIN = "otelkafka.origin"
 PIPELINE = "otelkafka.pipeline.duration"
+QUEUE_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14400)
 DAY = 24 * 3600 * 1000
 SAMPLERS = {
     "no SDK": None,
@@ -266,3 +267,52 @@ def test_context_is_left_as_it_was(pipeline):
     for _ in pipeline.consume(carrying(now_ms())):
         pass
     assert context.get_current() == Context()
+
+
+def test_baggage_of_the_headers_is_not_lost_where_an_impossible_origin_was_removed():
+    """The emptied baggage of the context hides the one in the headers."""
+    side, sent = Side(pipeline_time=True), FakeProducer()
+    for _ in side.consumer(record(0, headers=[UNSAMPLED, ("baggage", b"otelkafka.origin=5")])):
+        side.producer(sent).send("u", b"v", headers=[("baggage", b"tenant=a")])
+    assert baggage.get_baggage("tenant", extract(sent.headers[0])) == "a"
+
+
+def test_pipelines_of_a_batch_are_counted_by_topic():
+    """As records of one topic each would be; trace_topic's too."""
+    side = Side(pipeline_time=True, trace_topic=lambda topic: topic != "quiet")
+    with process_batch_of(
+        side.consumer(process="manual"),
+        [record(0, headers=carrying(now_ms() - 10)), record(1, topic="quiet", headers=carrying(now_ms() - 10))],
+    ):
+        pass
+    assert side.points(PIPELINE) == {"t": 1, "quiet": 1}
+
+
+def test_pipelines_of_a_batch_of_several_topics_are_counted_by_topic():
+    side = Side(pipeline_time=True)
+    with process_batch_of(
+        side.consumer(process="manual"),
+        [record(0, headers=carrying(now_ms() - 10)), record(1, topic="u", headers=carrying(now_ms() - 10))],
+    ):
+        pass
+    assert side.points(PIPELINE) == {"t": 1, "u": 1}
+
+
+def test_pipeline_duration_of_span_and_metric_are_one_where_the_clock_was_set_back(clock):
+    side = Side(SpanRecorder(ALWAYS_ON), pipeline_time=True)
+    consumer = side.consumer(process="manual")
+    with process_of(consumer, record(0, headers=carrying(clock.now // 1_000_000 - 2000, traceparent(0)))):
+        clock.advance(-1)
+    (span,) = side.spans.spans
+    (metric,) = side.metrics.metrics[PIPELINE].data.data_points
+    assert span.attributes[PIPELINE] == pytest.approx(metric.sum)
+
+
+def test_the_last_baggage_counts_in_a_batch_too():
+    """As HeaderCarrier reads it, and as a record by itself is read."""
+    headers = [*carrying(now_ms() - 100), ("baggage", b"tenant=a")]
+    side = Side(pipeline_time=True)
+    consumer, one = side.consumer(process="manual"), record(0, headers=headers)
+    for make, argument in ((process_of, one), (process_batch_of, [one])):
+        with make(consumer, argument):
+            assert baggage.get_baggage("otelkafka.origin") is None, make

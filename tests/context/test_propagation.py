@@ -1,12 +1,15 @@
 """Contexts in headers, through any carrier and propagator."""
 
+import pytest
 from opentelemetry import baggage, context, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.trace import get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otelkafka import HeaderCarrier, Options, extract, inject
+from tests.support.face import process_batch_of, process_of
 from tests.support.fakes import TRACE_ID, TRACEPARENT, FakeProducer, ambient_of, consumer_of, producer_of, record
+from tests.support.sides import UNSAMPLED, Side, late
 
 
 def test_tracestate_and_baggage_travel(recorder):
@@ -131,3 +134,37 @@ def test_inject_replaces_a_stale_context():
     stale = [("traceparent", b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01"), ("tracestate", b"a=b"), ("x", b"y")]
     assert inject(stale, fresh) == [("x", b"y"), TRACEPARENT]
     assert get_current_span(extract(None)).get_span_context().is_valid is False
+
+
+def test_carrier_with_headers_that_cannot_be_sent_is_contained(recorder, caplog):
+    """What send() would refuse is not given to it: the record goes out as the caller gave it."""
+
+    class Tuples(HeaderCarrier):
+        headers = property(lambda self: tuple(super().headers))
+
+    bare = FakeProducer()
+    producer_of(recorder, bare, carrier=Tuples).send("t", b"v", headers=[("x", b"y")])
+    assert bare.headers == [[("x", b"y")]]
+    assert "must be a list" in caplog.text
+
+
+@pytest.mark.parametrize("options", [{}, {"pipeline_time": True}, {"sample_errors": True}, {"sample_waits_over": 1}])
+def test_a_header_that_is_left_out_is_counted_once(options):
+    """However often it is read."""
+    side = Side(**options)
+    with (
+        pytest.raises(ValueError),
+        process_batch_of(side.consumer(process="manual"), [late(headers=[UNSAMPLED, ("baggage", b"\xff")])]),
+    ):
+        raise ValueError
+    assert side.dropped()["header"] == 1
+
+
+def test_a_header_that_is_left_out_of_a_failed_record_is_counted_once():
+    side = Side(sample_errors=True)
+    with (
+        pytest.raises(ValueError),
+        process_of(side.consumer(process="manual"), late(headers=[UNSAMPLED, ("baggage", b"\xff")])),
+    ):
+        raise ValueError
+    assert side.dropped()["header"] == 1

@@ -1,19 +1,22 @@
 """The send span."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from kafka.errors import UnknownTopicOrPartitionError
+from kafka.errors import MessageSizeTooLargeError, UnknownTopicOrPartitionError
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.b3 import B3MultiFormat
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import StatusCode, get_current_span
 
 from otelkafka import Message, ProducerOptions, extract
 from otelkafka.testing import FakeCluster, SpanRecorder, span_tree
 from tests.support.face import wrap_producer
-from tests.support.fakes import SPAN_ID, TRACEPARENT, FakeProducer, ambient_of, current, producer_of
+from tests.support.fakes import SPAN_ID, TRACEPARENT, FakeProducer, ambient_of, current, failed, producer_of
+from tests.support.sides import Side
 
 
 def test_record_too_large_by_our_header_is_sent_as_given(recorder):
@@ -188,3 +191,94 @@ def test_untraced_topic_still_propagates():
     carried = get_current_span(extract(bare.headers[0])).get_span_context()
     assert carried.span_id == ambient.get_span_context().span_id
     assert isinstance(extract([]), Context)
+
+
+def test_subclass_of_a_list_goes_through_untouched(recorder):
+    """What one release refuses as headers is not made acceptable by us."""
+
+    class Own(list):
+        pass
+
+    bare, own = FakeProducer(), Own([("x", b"y")])
+    producer_of(recorder, bare).send("t", b"v", headers=own)
+    assert bare.headers[0] is own
+
+
+def test_record_that_is_too_large_by_itself_was_not_sent_without_context(recorder):
+    """Refused with and without our header: the span says that it failed, and no more."""
+
+    class TooLarge(FakeProducer):
+        def send(self, *args, **kwargs):
+            from kafka.errors import MessageSizeTooLargeError
+
+            raise MessageSizeTooLargeError
+
+    from kafka.errors import MessageSizeTooLargeError
+
+    with pytest.raises(MessageSizeTooLargeError):
+        producer_of(recorder, TooLarge()).send("t", b"v")
+    assert "otelkafka.send.without_context" not in recorder.spans[0].attributes
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process forks here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_childs_close_ends_nothing_of_its_parents(recorder):
+    """What was in flight before a fork is the parent's."""
+    bare = FakeProducer()
+    producer = producer_of(recorder, bare)
+    producer.send("t", b"v")
+    child = os.fork()
+    if child == 0:
+        producer.close()
+        os._exit(len(recorder.spans))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    bare.futures[0].acknowledge()
+    assert len(recorder.spans) == 1
+
+
+def test_record_that_a_broker_refused_at_once_is_not_sent_again(recorder):
+    """A broker may answer before send() returns: what lay in a batch was not refused by the client for our header."""
+
+    class Refused(FakeProducer):
+        def send(self, *args, **kwargs):
+            super().send(*args, **kwargs)
+            self.futures[-1] = failed(MessageSizeTooLargeError())
+            self.futures[-1].args = (0, None, None, -1, 1, 66)  # the first of a batch, as kafka-python has it
+            return self.futures[-1]
+
+    bare = Refused()
+    assert producer_of(recorder, bare).send("t", b"v") is bare.futures[0]
+    assert len(bare.calls) == 1
+
+
+def test_send_inside_of_a_serializer_is_traced(recorder):
+    """By the same producer: a span of its own, inside the other, and its context in the headers."""
+
+    def serialize(value):
+        if value is None:
+            producer.send("inner", b"v")
+        return value
+
+    bare = FakeProducer(value_serializer=serialize)
+    producer = producer_of(recorder, bare)
+    producer.send("outer", None)
+    for each in bare.futures:
+        each.acknowledge()
+    inner, outer = recorder.spans
+    assert (inner.name, outer.name, inner.parent.span_id) == ("send inner", "send outer", outer.context.span_id)
+    assert [len(headers) for headers in bare.headers] == [1, 1]
+
+
+def test_key_is_not_kept_in_flight_where_nobody_will_tell_it():
+    import weakref
+
+    class Key(str):
+        __slots__ = ("__weakref__",)
+
+    side = Side(ALWAYS_ON, sample_errors=True)
+    key = Key("k")
+    dead = weakref.ref(key)
+    bare = FakeProducer(key_serializer=str.encode)
+    side.producer(bare, capture_key=False).send("t", b"v", key)  # else the span has it
+    del key
+    assert dead() is None

@@ -6,7 +6,7 @@ from opentelemetry import trace
 
 from otelkafka import ConsumerOptions, ProducerOptions, testing
 from otelkafka.testing import FakeFuture, fake_record
-from tests.support.face import bare_of, wrap_consumer, wrap_producer
+from tests.support.face import bare_of, process_of, wrap_consumer, wrap_producer
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = ("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-01".encode())
@@ -137,6 +137,18 @@ def write(consumer, *records):
     """Write more records for a consumer, traced or not."""
     for each in records:
         bare_of(consumer).cluster.write(each)
+
+
+def attended_since(recorder, consumer, partition=0):
+    """Since when a record of topic `t` could have been fetched, Unix time in nanoseconds; to be used with a clock.
+
+    It is what the wait of a very old record says: busy and fetch are counted from then on.
+    """
+    with process_of(consumer, record(0, partition=partition, timestamp=0)):
+        pass
+    told = recorder.spans[-1].attributes
+    parts = told["otelkafka.queue.busy_duration"] + told["otelkafka.queue.fetch_duration"]
+    return recorder.spans[-1].start_time - round(parts * 1e9)
 
 
 def consumer_of(recorder, *records, **options):

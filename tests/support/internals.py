@@ -115,12 +115,6 @@ def note_lags(consumer: Any, lags: dict[tuple[str, int], int]) -> None:
     engine_of(consumer).history.lags.update(lags)
 
 
-def history_of(consumer: Any) -> WaitHistory:
-    """Return where the consumer's time went."""
-    history: WaitHistory = engine_of(consumer).history
-    return history
-
-
 def records_in_process(consumer: Any) -> int:
     """Return how many records of the consumer count as in process."""
     return len(engine_of(consumer).processing.in_process.works)

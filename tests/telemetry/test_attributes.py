@@ -8,7 +8,7 @@ from opentelemetry.trace import StatusCode
 
 from otelkafka import ConsumerOptions, ProducerOptions, process
 from tests.support.face import wrap_producer
-from tests.support.fakes import FakeProducer, record
+from tests.support.fakes import FakeProducer, consumer_of, record
 
 
 def processed(recorder, one, **options):
@@ -127,3 +127,10 @@ def test_error_is_told_by_kafkas_name_or_its_class(recorder, error, kind):
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, str(error))
     (event,) = span.events
     assert event.name == "exception"
+
+
+def test_malformed_header_costs_only_the_headers(recorder):
+    """capture_headers of what is no header: everything else is told."""
+    list(consumer_of(recorder, record(0, headers=["junk"]), capture_headers=["x"]))
+    assert recorder.spans[0].attributes["messaging.kafka.offset"] == 0
+    assert "otelkafka.queue.duration" in recorder.spans[0].attributes

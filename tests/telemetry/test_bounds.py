@@ -1,7 +1,6 @@
 """Bounds: whatever comes, and however long, what is kept of it has an end."""
 
 import gc
-from types import FunctionType, ModuleType
 
 import pytest
 from opentelemetry.sdk.resources import Resource
@@ -16,34 +15,19 @@ from tests.support.fakes import FakeConsumer, FakeProducer, options_of, record, 
 from tests.support.internals import (
     Figure,
     Handover,
-    attended_since,
+    WaitHistory,
     engine_of,
-    history_of,
     instruments_of_provider,
     note_lags,
     registry_of,
 )
+from tests.support.memory import largest_within
 
 pytestmark = pytest.mark.per_telemetry
 
 MOST = 5000
 MOST_SETS, OVERFLOW = 2000, {"otel.metric.overflow": True}  # as docs/metrics.md has it
 TOPICS = 100_000
-HERE = (ModuleType, FunctionType, type)
-
-
-def largest_within(*roots):
-    """The size of the largest container that can be reached from these objects, OpenTelemetry's among them."""
-    seen, waiting, largest = set(), list(roots), 0
-    while waiting:
-        each = waiting.pop()
-        if id(each) in seen or isinstance(each, HERE):
-            continue
-        seen.add(id(each))
-        if isinstance(each, dict | list | set | tuple | frozenset):
-            largest = max(largest, len(each))
-        waiting += gc.get_referents(each)
-    return largest
 
 
 def unsampled():
@@ -98,8 +82,7 @@ def test_lag_of_a_hundred_thousand_partitions_is_bounded(metrics):
 
 def test_history_of_waits_is_bounded():
     """A consumer that polls for years remembers as much as one that does for a minute."""
-    consumer = wrap_consumer(FakeConsumer(), ConsumerOptions(tracer_provider=unsampled()))
-    history, first = history_of(consumer), attended_since(consumer, "t", 0)
+    history, first = WaitHistory(0), 0
     for at in range(100_000):
         start = first + at * 5_000_000
         history.note_fetch(start, start + 2_000_000)

@@ -5,16 +5,29 @@ import re
 from pathlib import Path
 
 import pytest
+from opentelemetry import context
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry.sdk.metrics import MeterProvider
 
-from otelkafka import ConsumerOptions, HeaderCarrier, Options, ProducerOptions, extract, inject, process
+from otelkafka import ConsumerOptions, HeaderCarrier, Options, ProducerOptions, extract, inject, process, process_batch
 from otelkafka.testing import SpanRecorder
-from tests.support.face import wrap_consumer, wrap_producer
-from tests.support.fakes import TRACEPARENT, FakeProducer, is_nothing_current, record
+from tests.support.face import process_batch_of, process_of, wrap_consumer, wrap_producer
+from tests.support.fakes import (
+    TRACEPARENT,
+    FakeProducer,
+    consumer_of,
+    current,
+    is_nothing_current,
+    options_of,
+    producer_of,
+    record,
+)
 from tests.support.faults import HANGS, KINDS, PLACES, Boom, Injection
 from tests.support.internals import engine_of
+from tests.support.memory import largest_within
 from tests.support.operations import CONSUMING, EXPECTED, HANDLING, PRODUCING, SECRET, make_client, outcome
+from tests.support.sides import Side, late
 
 ROOT = Path(__file__).parents[2]
 PRODUCERS_ALONE, CONSUMERS_ALONE = {"on_send", "on_ack"}, {"on_process"}
@@ -173,12 +186,13 @@ def test_many_kinds_of_failure_do_not_flood_the_log(caplog):
 
 def test_many_topics_do_not_grow_the_memory():
     """What is remembered of topics is bounded."""
-    producer = wrap_producer(FakeProducer(), ProducerOptions(tracer_provider=SpanRecorder().tracer_provider))
-    for at in range(2500):
+    asked = []
+    options = ProducerOptions(trace_topic=lambda topic: asked.append(topic) or True, max_in_flight=0)
+    producer = wrap_producer(FakeProducer(), options)
+    for at in [*range(2500), 2499]:
         producer.send(f"t{at}", b"v")
-    telemetry = engine_of(producer)._telemetry
-    assert len(telemetry.destinations) <= 1000
-    assert len(telemetry._names) <= 1000
+    assert len(asked) == 2500
+    assert largest_within(engine_of(producer)) <= 1000
 
 
 class NoCallbacks(FakeProducer):
@@ -231,14 +245,15 @@ def test_arguments_that_send_refuses_raise_its_own_error(arguments):
         producer.send(*args, **kwargs)
 
 
-def test_meter_provider_that_fails_is_asked_once(metrics):
+def test_meter_provider_that_fails_is_asked_once(clock):
     """Asked again and again, as long as the process lives, what it has made so far would pile up."""
     injection = Injection(KINDS[0], None)
     options = PLACES["Meter.create_observable_gauge"].arrange(injection)
     for _ in range(3):
-        telemetry = engine_of(wrap_producer(FakeProducer(), ProducerOptions(**options)))._telemetry
-        for now in range(0, 10**9, 10**8):
-            telemetry.look(now)
+        producer = wrap_producer(FakeProducer(), ProducerOptions(**options))
+        for _ in range(10):
+            clock.advance(0.1)
+            producer.send("t", b"v")
     assert injection.struck == 1
 
 
@@ -282,3 +297,49 @@ def test_promises_name_tests_that_exist():
         assert named, row
         for path, test in named:
             assert re.search(rf"^(async )?def {test}\(", (ROOT / path).read_text(), re.MULTILINE), (path, test)
+
+
+class BrokenHistograms(MeterProvider):
+    """Histograms that raise when they are used."""
+
+    def get_meter(self, *args, **kwargs):
+        meter = super().get_meter(*args, **kwargs)
+        create = meter.create_histogram
+
+        def broken(*args, **kwargs):
+            histogram = create(*args, **kwargs)
+            histogram.record = lambda *_, **__: 1 / 0
+            return histogram
+
+        meter.create_histogram = broken
+        return meter
+
+
+def test_histogram_that_raises_costs_no_span(recorder, caplog):
+    """The process span is current, ends and has its context, and so does the send's."""
+    broken = {"meter_provider": BrokenHistograms(shutdown_on_exit=False)}
+    for _ in consumer_of(recorder, record(0), **broken):
+        assert current().is_valid
+    with process_batch([record(0)], options_of(recorder, **broken)) as span:
+        assert current() == span.get_span_context()
+    producer_of(recorder, FakeProducer(), **broken).send("t", b"v").acknowledge()
+    assert [span.name for span in recorder.spans] == ["process t", "process t", "send t"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_base_exceptions_leave_nothing_open(error):
+    side = Side(sample_errors=True, pipeline_time=True)
+
+    class Interrupted(FakeProducer):
+        def send(self, *args, **kwargs):
+            raise error
+
+    with pytest.raises(error):
+        side.producer(Interrupted()).send("t", b"v")
+    with pytest.raises(error), process_of(side.consumer(process="manual", sample_waits_over=1), late()):
+        raise error
+    with pytest.raises(error), process_batch_of(side.consumer(process="manual"), [late()]):
+        raise error
+    assert context.get_current() == Context()
+    assert all(each.end_time for each in side.spans.spans)

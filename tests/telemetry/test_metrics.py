@@ -12,15 +12,17 @@ from opentelemetry import context, metrics
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 
 from otelkafka import ConsumerOptions, ProducerOptions, process, process_batch
-from otelkafka.metrics import BUCKETS, QUEUE_BUCKETS
 from otelkafka.testing import MetricRecorder, SpanRecorder
-from tests.support.face import bare_of, process_of, wrap_consumer, wrap_producer
+from tests.support.face import bare_of, process_batch_of, process_of, wrap_consumer, wrap_producer
 from tests.support.fakes import FakeConsumer, FakeProducer, record, traceparent, write
-from tests.support.internals import engine_of
+from tests.support.internals import consumer_time_of, consumers_whose_time_counts, has_instruments
+from tests.support.sides import NEVER, Side, late
 
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)  # the conventions'
+QUEUE_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14400)
 OF_T = {"messaging.system": "kafka", "messaging.destination.name": "t"}
 SERVER = {"server.address": "host", "server.port": 9092}
 SEND = {**OF_T, **SERVER, "messaging.operation.name": "send"}
@@ -248,16 +250,16 @@ def test_consumer_that_is_collected_while_totals_are_busy_waits_for_nothing(reco
     consumers = [consumer_of(recorder, record(0)) for _ in range(2)]
     for consumer in consumers:
         consumer.poll()
-    instruments = engine_of(consumers[0]).processing.telemetry.instruments
+    totals, counting = consumer_time_of(consumers[0]), consumers_whose_time_counts(consumers[0])
     del consumer
-    with instruments._time._lock:
+    with totals._lock:
         collecting = threading.Thread(target=lambda: (consumers.clear(), gc.collect()), daemon=True)
         collecting.start()
         collecting.join(10)
         assert not collecting.is_alive()
-        assert instruments._time.of({"reentered": True}).value == 0
+        assert totals.of({"reentered": True}).value == 0
     assert len(recorder.points("otelkafka.consumer.time")) >= 2
-    assert instruments._spent == {}
+    assert counting() == 0
 
 
 def test_spans_in_flight_are_those_that_wait(recorder):
@@ -383,10 +385,10 @@ def test_nothing_is_counted_where_nobody_listens(monkeypatch):
     """No SDK, or one that is disabled: no instruments at all."""
     for provider in (None, NoOpMeterProvider()):
         producer = wrap_producer(FakeProducer(), ProducerOptions(meter_provider=provider))
-        assert engine_of(producer)._telemetry.instruments is None
+        assert not has_instruments(producer)
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     disabled = ProducerOptions(meter_provider=MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False))
-    assert engine_of(wrap_producer(FakeProducer(), disabled))._telemetry.instruments is None
+    assert not has_instruments(wrap_producer(FakeProducer(), disabled))
 
 
 def test_global_provider_that_comes_later_is_used(recorder, monkeypatch):
@@ -491,3 +493,13 @@ def test_failed_send_is_measured_with_the_partition_that_it_was_given(metrics):
         for told, count in metrics.points("messaging.client.sent.messages")
     ]
     assert counted == [("3", 2)]
+
+
+def test_without_context_is_the_same_whether_sampled_or_not():
+    found = []
+    for sampler in (NEVER, ALWAYS_ON):
+        side = Side(SpanRecorder(sampler), trace_topic=lambda topic: topic != "quiet")
+        with process_batch_of(side.consumer(process="manual"), [late(0), late(1, topic="quiet", headers=[])]):
+            pass
+        found.append(sum(side.points("otelkafka.records.without_context").values()))
+    assert found[0] == found[1]

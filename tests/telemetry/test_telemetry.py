@@ -8,8 +8,8 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind
 
 from otelkafka import ConsumerOptions, ProducerOptions
-from otelkafka.testing import FakeCluster, SpanRecorder
-from tests.support.face import wrap_consumer, wrap_producer
+from otelkafka.testing import FakeCluster, MetricRecorder, SpanRecorder
+from tests.support.face import process_of, wrap_consumer, wrap_producer
 from tests.support.fakes import (
     TRACE_ID,
     TRACEPARENT,
@@ -18,6 +18,7 @@ from tests.support.fakes import (
     consumer_of,
     current,
     is_nothing_current,
+    kinds,
     producer_of,
     record,
 )
@@ -162,3 +163,51 @@ def test_old_names_are_told_beside_the_new_ones_where_asked_for(recorder, monkey
     expected = {**OLD, "messaging.url": '["host:9092"]'} if told else {}
     assert {name: value for name, value in processed.attributes.items() if name in OLD} == expected
     assert ("messaging.destination.name", "t") in sent.attributes.items()
+
+
+def test_function_of_a_topic_that_failed_is_asked_again(recorder):
+    """A failure is not what the options say of the topic."""
+    answers = [OSError(), False]
+
+    def trace_topic(_):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    producer = producer_of(recorder, FakeProducer(), trace_topic=trace_topic, max_in_flight=0)
+    for _ in range(3):
+        producer.send("t", b"v")
+    assert len(recorder.spans) == 1
+
+
+def test_link_that_max_links_leaves_out_is_told(recorder):
+    """max_links=0: the span says how many were left out, and they are counted."""
+    metrics = MetricRecorder()
+    options = {"max_links": 0, "relation": "link", "meter_provider": metrics.meter_provider}
+    list(consumer_of(recorder, record(0), **options))
+    (span,) = recorder.spans
+    assert kinds(span) == []
+    assert span.attributes["otelkafka.links.dropped"] == 1
+    assert metrics.points("otelkafka.telemetry.dropped") == [({"otelkafka.drop.reason": "links"}, 1)]
+
+
+@pytest.mark.parametrize("style", ["iterate", "process"])
+def test_clock_that_is_set_back_makes_no_negative_duration(recorder, metrics, clock, caplog, style):
+    """A span does not end before it starts; its duration counts, as nothing."""
+    providers = {"meter_provider": metrics.meter_provider}
+    bare = FakeProducer()
+    producer_of(recorder, bare, **providers).send("t", b"v")
+    clock.advance(-10)
+    bare.futures[0].acknowledge()
+    consumer = consumer_of(recorder, record(0), **providers)
+    if style == "iterate":
+        for _ in consumer:
+            clock.advance(-10)
+    else:
+        with process_of(consumer, record(0)):
+            clock.advance(-10)
+    assert [span.end_time - span.start_time for span in recorder.spans] == [0, 0]
+    assert metrics.points("messaging.client.operation.duration")
+    assert metrics.points("messaging.process.duration")
+    assert not caplog.text
