@@ -20,6 +20,7 @@ import otelkafka
 from otelkafka.instrumentor import KafkaInstrumentor
 from otelkafka.testing import MetricRecorder
 from tests.support.fakes import ambient_of, current
+from tests.support.internals import options_from_environment
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 30
@@ -220,8 +221,6 @@ def test_wrong_variable_is_a_warning_that_names_it(instrument, monkeypatch, capl
 
 def test_right_variables_are_taken(monkeypatch):
     """Each type of option: a truth, a number, a name, a list."""
-    from otelkafka.environment import options_from_environment
-
     for name, value in (
         ("POLL_SPANS", "Yes"),
         ("CAPTURE_KEY", "0"),

@@ -11,19 +11,21 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kafka import errors
+from kafka import KafkaConsumer, errors
 from rich import console as rich_console
 
-from otelkafka import command, console, inspection, properties, reading
-from otelkafka.inspection import Summary, finding_of, prefix_of
+from tests.support import internals
 from tests.support.fakes import SPAN_ID, TRACE_ID, TRACEPARENT, record
+
+cli = internals.cli()
+command, console, finding, properties, reader = cli.command, cli.console, cli.finding, cli.properties, cli.reader
 
 pytestmark = pytest.mark.per_client
 UNSAMPLED = ("traceparent", TRACEPARENT[1][:-2] + b"02")
 
 
 def found(*headers, wanted=(), **fields):
-    return finding_of(record(0, headers=list(headers), **fields), time.time(), wanted)
+    return finding.finding_of(record(0, headers=list(headers), **fields), time.time(), wanted)
 
 
 def test_context_is_taken_apart():
@@ -39,14 +41,14 @@ def test_context_is_taken_apart():
 @pytest.mark.parametrize(
     ("headers", "problem"),
     [
-        ([], inspection.NO_CONTEXT),
-        ([("x", b"y"), "junk"], inspection.NO_CONTEXT),
-        ([("traceparent", b"00-junk")], inspection.BROKEN),
-        ([("traceparent", None)], inspection.BROKEN),
-        ([("traceparent", b"\xff")], inspection.BROKEN),
-        ([("b3", b"0")], inspection.OTHER_FORMAT),
-        ([("X-B3-TraceId", b"0")], inspection.OTHER_FORMAT),
-        ([UNSAMPLED, TRACEPARENT], inspection.DUPLICATES),
+        ([], finding.NO_CONTEXT),
+        ([("x", b"y"), "junk"], finding.NO_CONTEXT),
+        ([("traceparent", b"00-junk")], finding.BROKEN),
+        ([("traceparent", None)], finding.BROKEN),
+        ([("traceparent", b"\xff")], finding.BROKEN),
+        ([("b3", b"0")], finding.OTHER_FORMAT),
+        ([("X-B3-TraceId", b"0")], finding.OTHER_FORMAT),
+        ([UNSAMPLED, TRACEPARENT], finding.DUPLICATES),
     ],
 )
 def test_problems_are_named(headers, problem):
@@ -69,8 +71,8 @@ def test_whatever_is_in_the_headers_is_told(headers):
 
 def test_age_is_that_of_the_timestamp():
     now = time.time()
-    assert finding_of(record(0, timestamp=int(now * 1000) - 5000), now).age == pytest.approx(5, abs=0.01)
-    assert finding_of(record(0, timestamp=-1), now).age is None
+    assert finding.finding_of(record(0, timestamp=int(now * 1000) - 5000), now).age == pytest.approx(5, abs=0.01)
+    assert finding.finding_of(record(0, timestamp=-1), now).age is None
     assert [console.age_of(each) for each in (None, 3, 90, 7200, 200_000)] == ["", "3 s", "2 min", "2 h", "2 d"]
 
 
@@ -86,25 +88,25 @@ def test_age_is_that_of_the_timestamp():
     ],
 )
 def test_keys_are_told_apart_by_their_first_word(key, prefix):
-    assert prefix_of(key) == prefix
+    assert finding.prefix_of(key) == prefix
 
 
 def test_summary_shares():
-    summary = Summary()
+    summary = finding.Summary()
     for headers, key in (([TRACEPARENT], b"a-1"), ([UNSAMPLED], b"a-2"), ([], b"b-1")):
         summary.add(found(*headers), key)
     told = summary.told()
     assert (told["records"], told["with_context"], told["sampled"]) == (3, 2, 1)
     assert told["key_prefixes"]["b"] == {"records": 1, "with_context": 0, "sampled": 0}
-    assert told["problems"] == {inspection.NO_CONTEXT: 1}
+    assert told["problems"] == {finding.NO_CONTEXT: 1}
 
 
 def test_start_is_a_word_a_number_or_a_time():
-    assert [reading.start_of(each) for each in ("beginning", "end", "-7", "7")] == ["beginning", "end", 7, 7]
-    assert reading.start_of("2026-11-25T10:00").isoformat() == "2026-11-25T10:00:00+00:00"
-    assert reading.start_of("2026-11-25T10:00:00Z") == reading.start_of("2026-11-25T11:00:00+01:00")
+    assert [reader.start_of(each) for each in ("beginning", "end", "-7", "7")] == ["beginning", "end", 7, 7]
+    assert reader.start_of("2026-11-25T10:00").isoformat() == "2026-11-25T10:00:00+00:00"
+    assert reader.start_of("2026-11-25T10:00:00Z") == reader.start_of("2026-11-25T11:00:00+01:00")
     with pytest.raises(ValueError, match="junk"):
-        reading.start_of("junk")
+        reader.start_of("junk")
 
 
 def test_properties_of_java_and_of_librdkafka(tmp_path):
@@ -154,7 +156,7 @@ def test_a_pipe_gets_a_line_of_json_for_each_record(broker, filled, capsys):
     assert [each["sampled"] for each in lines] == [True, False, None, True]
     assert [each["offset"] for each in lines] == [0, 1, 2, 3]
     assert last["summary"]["partitions"] == {"0": {"records": 4, "with_context": 3, "sampled": 2}}
-    assert last["summary"]["problems"] == {inspection.NO_CONTEXT: 1, inspection.DUPLICATES: 1}
+    assert last["summary"]["problems"] == {finding.NO_CONTEXT: 1, finding.DUPLICATES: 1}
 
 
 @pytest.mark.parametrize(
@@ -199,8 +201,8 @@ def rich_console_of(screen):
 
 def test_it_joins_no_group_and_commits_nothing(broker, filled, capsys, monkeypatch):
     made = []
-    consumer = reading.KafkaConsumer
-    monkeypatch.setattr(reading, "KafkaConsumer", lambda **config: made.append(config) or consumer(**config))
+    make = lambda **config: made.append(config) or KafkaConsumer(**config)
+    monkeypatch.setattr(reader, "KafkaConsumer", make)
     inspect(broker, filled)
     assert made[0]["group_id"] is None
     assert made[0]["enable_auto_commit"] is False
@@ -223,7 +225,7 @@ def test_errors_say_what_to_do(monkeypatch, capsys, error, advice):
     def refuse(**_):
         raise error
 
-    monkeypatch.setattr(reading, "KafkaConsumer", refuse)
+    monkeypatch.setattr(reader, "KafkaConsumer", refuse)
     assert command.main(["inspect", "t"]) == 1
     assert advice in capsys.readouterr().err
 
@@ -236,7 +238,7 @@ def test_arguments_that_are_wrong_end_with_2(capsys):
 
 def test_without_rich_there_is_json(broker, filled, capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    monkeypatch.setitem(sys.modules, "otelkafka.console", None)
+    monkeypatch.setitem(sys.modules, console.__name__, None)
     assert inspect(broker, filled) == 0
     told = capsys.readouterr()
     assert json.loads(told.out.splitlines()[-1])["summary"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from opentelemetry import context, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
-from opentelemetry.propagate import set_global_textmap
+from opentelemetry.propagate import get_global_textmap, set_global_textmap
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -24,14 +24,20 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otelkafka import ConsumerOptions, HeaderCarrier, Options, ProducerOptions, extract
-from otelkafka.headers import are_sendable
-from otelkafka.rules import UNCERTAIN, Rules, WithSdk
-from otelkafka.shortcuts import rules_of
-from otelkafka.telemetry import Telemetry
 from otelkafka.testing import MetricRecorder, SpanRecorder
-from otelkafka.w3c import SPAN_KEY, UnparsedSpan
 from tests.support.face import wrap_consumer, wrap_producer
 from tests.support.fakes import FakeConsumer, FakeProducer, record
+from tests.support.internals import (
+    SPAN_KEY,
+    UNCERTAIN,
+    Rules,
+    UnparsedSpan,
+    WithSdk,
+    are_sendable,
+    rules,
+    rules_of_client,
+    takes_w3c,
+)
 
 pytestmark = pytest.mark.per_telemetry
 
@@ -46,10 +52,6 @@ class OwnPropagator(TraceContextTextMapPropagator):
 
 class OwnSampler(TraceIdRatioBased):
     """Somebody's own, with the same description."""
-
-
-def rules(**options):
-    return rules_of(Options(**options), "test", "1", "")
 
 
 def provider_of(sampler, **more):
@@ -130,16 +132,14 @@ def test_samplers_of_ones_own_decide_themselves():
 
 def test_propagator_that_is_set_later_counts_at_once():
     """The global propagator may change at any moment: the very next send goes by it."""
-    telemetry = Telemetry(Options(tracer_provider=provider_of(ParentBased(ALWAYS_OFF))))
-    from opentelemetry import propagate
-
-    before = propagate.get_global_textmap()
-    assert telemetry.is_w3c
+    options = Options(tracer_provider=provider_of(ParentBased(ALWAYS_OFF)))
+    before, is_known = get_global_textmap(), takes_w3c(options)
+    assert is_known()
     set_global_textmap(OwnPropagator())
     try:
-        assert not telemetry.is_w3c
+        assert not is_known()
         sent = FakeProducer()
-        wrap_producer(sent, telemetry.options).send("t", b"v")
+        wrap_producer(sent, options).send("t", b"v")
         assert sent.headers != [None]
     finally:
         set_global_textmap(before)
@@ -345,7 +345,7 @@ def test_short_cuts_are_taken_where_an_origin_is_all_the_baggage():
     """The time of a pipeline makes no object of the SDK's either."""
     now = time.time_ns()
     for provider in (provider_of(ParentBased(ALWAYS_OFF)), trace.NoOpTracerProvider()):
-        found = Telemetry(Options(tracer_provider=provider, pipeline_time=True)).rules
+        found = rules_of_client(tracer_provider=provider, pipeline_time=True)
         span, ambient, origin, _ = found.continue_trace([UNSAMPLED, ("baggage", ORIGIN)], {}, now)
         assert (type(span), origin) == (UnparsedSpan, STARTED - 1000)
         span, _, headers, _ = found.start(ambient, now)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otelkafka import extract, inject
-from otelkafka.headers import LONGEST_VALUE
 from tests.support import hostile
 from tests.support.fakes import TRACEPARENT, consumer_of, record
+from tests.support.internals import LONGEST_VALUE
 
 pytestmark = pytest.mark.per_telemetry
 

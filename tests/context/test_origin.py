@@ -289,6 +289,7 @@ def test_pipelines_of_a_batch_are_counted_by_topic():
 
 
 def test_pipelines_of_a_batch_of_several_topics_are_counted_by_topic():
+    """Each under its own, where the batch has no topic."""
     side = Side(pipeline_time=True)
     with process_batch_of(
         side.consumer(process="manual"),
@@ -299,6 +300,7 @@ def test_pipelines_of_a_batch_of_several_topics_are_counted_by_topic():
 
 
 def test_pipeline_duration_of_span_and_metric_are_one_where_the_clock_was_set_back(clock):
+    """Neither says more or less than the other."""
     side = Side(SpanRecorder(ALWAYS_ON), pipeline_time=True)
     consumer = side.consumer(process="manual")
     with process_of(consumer, record(0, headers=carrying(clock.now // 1_000_000 - 2000, traceparent(0)))):

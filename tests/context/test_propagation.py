@@ -161,6 +161,7 @@ def test_a_header_that_is_left_out_is_counted_once(options):
 
 
 def test_a_header_that_is_left_out_of_a_failed_record_is_counted_once():
+    """Though it is read again for the span that its failure gets."""
     side = Side(sample_errors=True)
     with (
         pytest.raises(ValueError),

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -147,20 +148,15 @@ def test_failed_send_tells_how_long_it_was_blocked(recorder, clock):
     """The time inside send() is told whether it returns or raises."""
 
     class Blocking(FakeProducer):
-        refusing = False
-
         def send(self, *args, **kwargs):
             clock.advance(0.01)
-            if self.refusing:
-                raise OSError
             return super().send(*args, **kwargs)
 
-    waiting, refusing = Blocking(), Blocking()
-    refusing.refusing = True
+    waiting = Blocking()
     producer_of(recorder, waiting).send("t", b"v")
     producer_of(recorder, Blocking(), max_in_flight=0).send("t", b"v")
     with pytest.raises(OSError):
-        producer_of(recorder, refusing).send("t", b"v")
+        producer_of(recorder, Blocking(error=OSError())).send("t", b"v")
     for future in waiting.futures:
         future.acknowledge()
     assert [(span.end_time - span.start_time) / 1e9 for span in recorder.spans] == [0.01, 0.01, 0.03]
@@ -206,17 +202,8 @@ def test_subclass_of_a_list_goes_through_untouched(recorder):
 
 def test_record_that_is_too_large_by_itself_was_not_sent_without_context(recorder):
     """Refused with and without our header: the span says that it failed, and no more."""
-
-    class TooLarge(FakeProducer):
-        def send(self, *args, **kwargs):
-            from kafka.errors import MessageSizeTooLargeError
-
-            raise MessageSizeTooLargeError
-
-    from kafka.errors import MessageSizeTooLargeError
-
     with pytest.raises(MessageSizeTooLargeError):
-        producer_of(recorder, TooLarge()).send("t", b"v")
+        producer_of(recorder, FakeProducer(error=MessageSizeTooLargeError())).send("t", b"v")
     assert "otelkafka.send.without_context" not in recorder.spans[0].attributes
 
 
@@ -269,13 +256,13 @@ def test_send_inside_of_a_serializer_is_traced(recorder):
     assert [len(headers) for headers in bare.headers] == [1, 1]
 
 
-def test_key_is_not_kept_in_flight_where_nobody_will_tell_it():
-    import weakref
+def test_key_is_not_kept_in_flight_where_it_is_not_recorded():
+    """A sampled send needs nothing more to record its failure."""
 
     class Key(str):
         __slots__ = ("__weakref__",)
 
-    side = Side(ALWAYS_ON, sample_errors=True)
+    side = Side(SpanRecorder(ALWAYS_ON), sample_errors=True)
     key = Key("k")
     dead = weakref.ref(key)
     bare = FakeProducer(key_serializer=str.encode)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import otelkafka
-from otelkafka import ConsumerOptions, Options, ProducerOptions, semconv, testing
+from otelkafka import ConsumerOptions, Options, ProducerOptions, testing
+from tests.support.internals import semconv
 
 pytestmark = pytest.mark.once
 

@@ -50,6 +50,7 @@ class FakeProducer(testing.FakeProducer):
 
     Args:
         too_large: how it refuses headers for their size: "raise" as kafka-python 3 does, "future" as 2.3.
+        error: what `send()` raises, once it has kept the call; None to return.
         cluster: where its records go.
         config: as a `KafkaProducer` takes it.
 
@@ -58,9 +59,10 @@ class FakeProducer(testing.FakeProducer):
         futures: the future of each send, also of those that it refused by the future.
     """
 
-    def __init__(self, too_large=None, cluster=None, **config):
+    def __init__(self, too_large=None, error=None, cluster=None, **config):
         super().__init__(cluster, auto_complete=False, **config)
         self.too_large = too_large
+        self.error = error
         self.calls = []
         self.futures = []
 
@@ -75,6 +77,8 @@ class FakeProducer(testing.FakeProducer):
             return self._keep(failed(MessageSizeTooLargeError()))
         future = super().send(topic, value, key, headers, partition, timestamp_ms)
         self.calls.append((topic, value, headers))
+        if self.error is not None:
+            raise self.error
         return self._keep(future)
 
     def _keep(self, future):

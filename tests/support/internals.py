@@ -7,12 +7,11 @@ of this module, and of no test.
 import sys
 from collections.abc import Callable
 from time import monotonic, time_ns
+from types import SimpleNamespace
 from typing import Any
 
 from otelkafka import client as _facts
-from otelkafka import command, console, properties, reporter, sampling, semconv
-from otelkafka import inspection as finding
-from otelkafka import reading as reader
+from otelkafka import reporter, sampling, semconv
 from otelkafka.consumer_group import _cached_processing, process_batch_with, process_with
 from otelkafka.consumption import Consumption
 from otelkafka.environment import options_from_environment
@@ -26,7 +25,6 @@ from otelkafka.sampling import Limit
 from otelkafka.sending import Sending
 from otelkafka.shortcuts import rules_of
 from otelkafka.telemetry import Telemetry
-from otelkafka.totals import Totals
 from otelkafka.w3c import SPAN_KEY, UnparsedSpan
 from otelkafka.wait import Handover, WaitHistory
 
@@ -43,14 +41,19 @@ __all__ = [
     "WaitHistory",
     "WithSdk",
     "are_sendable",
-    "command",
-    "console",
-    "finding",
     "options_from_environment",
-    "properties",
-    "reader",
     "semconv",
 ]
+
+
+# The command line.
+
+
+def cli() -> SimpleNamespace:
+    """Return the modules of the command line by their names; they need rich, which not every test run has."""
+    from otelkafka import command, console, inspection, properties, reading
+
+    return SimpleNamespace(command=command, console=console, finding=inspection, properties=properties, reader=reading)
 
 
 # What traces a client.
@@ -133,16 +136,25 @@ def has_instruments(producer: Any) -> bool:
     return engine_of(producer)._telemetry.instruments is not None
 
 
-def consumer_time_of(consumer: Any) -> Totals:
-    """Return the totals of busy and fetch time."""
-    totals: Totals = engine_of(consumer).processing.telemetry.instruments._time
-    return totals
+class ConsumerTime:
+    """The totals of busy and fetch time that a consumer adds to; it keeps no consumer alive.
 
+    Attributes:
+        lock: held while they are changed.
+    """
 
-def consumers_whose_time_counts(consumer: Any) -> Callable[[], int]:
-    """Return what counts the consumers whose time is still asked for; it keeps no consumer alive."""
-    instruments = engine_of(consumer).processing.telemetry.instruments
-    return lambda: len(instruments._spent)
+    def __init__(self, consumer: Any) -> None:
+        self._instruments = engine_of(consumer).processing.telemetry.instruments
+        self.lock = self._instruments._time._lock
+
+    def total_of(self, attributes: dict[str, Any]) -> float:
+        """Return the total of a set of attributes, which takes the lock."""
+        value: float = self._instruments._time.of(attributes).value
+        return value
+
+    def count_consumers(self) -> int:
+        """Return how many consumers are still asked for their time."""
+        return len(self._instruments._spent)
 
 
 # The fast path.
@@ -198,11 +210,6 @@ def replace_clock(name: str, spoilt: Callable[[], Any], replace: Callable[[Any, 
 def replace_clock_of_limits(monotonic: Callable[[], float], replace: Callable[[Any, str, Any], None]) -> None:
     """Put another clock in the place of the one by which spans a second are limited."""
     replace(sampling, "monotonic", monotonic)
-
-
-def replace_consumer_of_inspect(make: Callable[..., Any], replace: Callable[[Any, str, Any], None]) -> None:
-    """Have `otelkafka inspect` read by another consumer than kafka-python's."""
-    replace(reader, "KafkaConsumer", make)
 
 
 def forget_options_of_functions() -> None:

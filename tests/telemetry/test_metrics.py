@@ -18,7 +18,7 @@ from otelkafka import ConsumerOptions, ProducerOptions, process, process_batch
 from otelkafka.testing import MetricRecorder, SpanRecorder
 from tests.support.face import bare_of, process_batch_of, process_of, wrap_consumer, wrap_producer
 from tests.support.fakes import FakeConsumer, FakeProducer, record, traceparent, write
-from tests.support.internals import consumer_time_of, consumers_whose_time_counts, has_instruments
+from tests.support.internals import ConsumerTime, has_instruments
 from tests.support.sides import NEVER, Side, late
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)  # the conventions'
@@ -73,16 +73,11 @@ def test_send_is_counted_and_measured_with_any_span(recorder, spans):
 
 def test_failed_sends_carry_their_error(recorder, spans):
     """Raised, reported by the future, never resolved: each is counted once, with its error.type."""
-
-    class Refusing(FakeProducer):
-        def send(self, topic, *args, **kwargs):
-            if topic == "bad":
-                raise OSError
-            return super().send(topic, *args, **kwargs)
-
-    producer = producer_of(recorder, Refusing(bootstrap_servers="host:9092"), **spans)
+    bare = FakeProducer(error=OSError(), bootstrap_servers="host:9092")
+    producer = producer_of(recorder, bare, **spans)
     with pytest.raises(OSError):
         producer.send("bad", b"v")
+    bare.error = None
     producer.send("t", b"v").fail(ValueError())
     producer.send("t", b"v")
     producer.close()
@@ -250,16 +245,16 @@ def test_consumer_that_is_collected_while_totals_are_busy_waits_for_nothing(reco
     consumers = [consumer_of(recorder, record(0)) for _ in range(2)]
     for consumer in consumers:
         consumer.poll()
-    totals, counting = consumer_time_of(consumers[0]), consumers_whose_time_counts(consumers[0])
+    time_spent = ConsumerTime(consumers[0])
     del consumer
-    with totals._lock:
+    with time_spent.lock:
         collecting = threading.Thread(target=lambda: (consumers.clear(), gc.collect()), daemon=True)
         collecting.start()
         collecting.join(10)
         assert not collecting.is_alive()
-        assert totals.of({"reentered": True}).value == 0
+        assert time_spent.total_of({"reentered": True}) == 0
     assert len(recorder.points("otelkafka.consumer.time")) >= 2
-    assert counting() == 0
+    assert time_spent.count_consumers() == 0
 
 
 def test_spans_in_flight_are_those_that_wait(recorder):
@@ -496,6 +491,7 @@ def test_failed_send_is_measured_with_the_partition_that_it_was_given(metrics):
 
 
 def test_without_context_is_the_same_whether_sampled_or_not():
+    """Records of a batch that carried none are counted alike."""
     found = []
     for sampler in (NEVER, ALWAYS_ON):
         side = Side(SpanRecorder(sampler), trace_topic=lambda topic: topic != "quiet")

@@ -284,13 +284,7 @@ def test_batch_of_one_that_did_not_wait(spans, waits):
 @pytest.mark.parametrize("around", [[], [UNSAMPLED], [UNSAMPLED, STATE]], ids=["root", "inside", "with a tracestate"])
 def test_failed_send_is_told_by_a_span_made_when_it_happened(spans, errors, how, around, clock):
     """In its own trace, with its true start, its error and its key."""
-
-    class Refusing(FakeProducer):
-        def send(self, *args, **kwargs):
-            super().send(*args, **kwargs)
-            raise OSError("gone")
-
-    bare = Refusing() if how == "raised" else FakeProducer()
+    bare = FakeProducer(error=OSError("gone") if how == "raised" else None)
     producer, before = errors.producer(bare), clock.now
     token = context.attach(extract(around))
     try:

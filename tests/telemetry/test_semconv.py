@@ -7,10 +7,11 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from otelkafka import ConsumerOptions, ProducerOptions, process_batch, semconv
+from otelkafka import ConsumerOptions, ProducerOptions, process_batch
 from otelkafka.testing import FakeConsumer, FakeProducer, MetricRecorder
 from tests.support.face import wrap_consumer, wrap_producer
 from tests.support.fakes import record, traceparent
+from tests.support.internals import semconv
 
 CONVENTIONS = importlib.metadata.version("opentelemetry-semantic-conventions")
 KNOWS_METRICS = int(re.match(r"0\.(\d+)b", CONVENTIONS).group(1)) >= 51

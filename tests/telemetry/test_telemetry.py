@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind
 
 from otelkafka import ConsumerOptions, ProducerOptions
-from otelkafka.testing import FakeCluster, MetricRecorder, SpanRecorder
+from otelkafka.testing import FakeCluster, SpanRecorder
 from tests.support.face import process_of, wrap_consumer, wrap_producer
 from tests.support.fakes import (
     TRACE_ID,
@@ -181,9 +181,8 @@ def test_function_of_a_topic_that_failed_is_asked_again(recorder):
     assert len(recorder.spans) == 1
 
 
-def test_link_that_max_links_leaves_out_is_told(recorder):
-    """max_links=0: the span says how many were left out, and they are counted."""
-    metrics = MetricRecorder()
+def test_link_that_max_links_leaves_out_is_counted(recorder, metrics):
+    """max_links=0: the span says how many were left out, and so does the counter."""
     options = {"max_links": 0, "relation": "link", "meter_provider": metrics.meter_provider}
     list(consumer_of(recorder, record(0), **options))
     (span,) = recorder.spans
