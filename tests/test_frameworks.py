@@ -11,8 +11,7 @@ from opentelemetry.instrumentation.flask import FlaskInstrumentor
 
 from otelkafka.instrumentor import KafkaInstrumentor
 from tests.support.fakes import current
-
-PATIENCE = 30
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture

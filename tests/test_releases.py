@@ -1,6 +1,5 @@
 """The library on other releases of Apache Kafka than the one of all tests, and on a cluster that loses a node."""
 
-import time
 import uuid
 
 import pytest
@@ -10,8 +9,8 @@ from kafka.errors import UnknownError, UnsupportedForMessageFormatError
 from brokers import start_broker
 from otelkafka import ConsumerOptions, ProducerOptions
 from tests.support.face import bare_of, wrap_consumer, wrap_producer
+from tests.support.waiting import PATIENCE, wait_until, wait_until_known
 
-PATIENCE = 60
 TENANT = ("tenant", b"a")
 
 pytestmark = [pytest.mark.real_kafka, pytest.mark.per_client]
@@ -37,10 +36,7 @@ class Stage:
         bare = KafkaConsumer(
             self.topic, group_id=f"{group} {self.topic}", **settings, **config, **self.broker.client_options
         )
-        until = time.monotonic() + PATIENCE
-        while not bare.partitions_for_topic(self.topic):  # a leader assigns nothing of what it does not know
-            assert time.monotonic() < until, "the topic is not known"
-            time.sleep(0.01)
+        wait_until_known(self.topic, bare)
         return self._keep(wrap_consumer(bare, self._told(ConsumerOptions)))
 
     def close(self):
@@ -94,13 +90,16 @@ def release(request):
 
 def consume(consumer, count):
     """Process so many records in their spans, committing each."""
-    found, until = [], time.monotonic() + PATIENCE
-    while len(found) < count:
-        assert time.monotonic() < until, f"{len(found)} of {count} records came"
+    found = []
+
+    def poll():
         for records in consumer.poll(timeout_ms=200).values():
             for record in records:
                 found.append(record)
                 consumer.commit()
+        return len(found) >= count
+
+    wait_until(poll, f"{count} records", lambda: found)
     return found
 
 

@@ -15,8 +15,7 @@ from tests.support import internals
 from tests.support.face import INSTRUMENTED, wrap_consumer
 from tests.support.fakes import FakeConsumer, Listener, attended_since, record
 from tests.support.internals import noted_partitions
-
-PATIENCE = 120  # a group on a busy machine may need some of it
+from tests.support.waiting import PATIENCE, wait_until, wait_until_known
 
 
 @pytest.fixture
@@ -34,8 +33,7 @@ def member(broker, recorder, topic):
         # One that joins before it knows a topic that is new looks again soon, and hears soon of who else joins.
         config = {"auto_offset_reset": "earliest", "metadata_max_age_ms": 500, "heartbeat_interval_ms": 300}
         bare = KafkaConsumer(*topics, group_id=f"of {topic}", **config, **broker.client_options)
-        # A leader of a group that does not know the topic yet assigns nothing of it, and may never look again.
-        wait_until(lambda: bare.partitions_for_topic(topic), "the topic is not known")
+        wait_until_known(topic, bare)
         made.append(wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider, **options)))
         if subscribe:
             made[-1].subscribe([topic], listener=listener)
@@ -77,17 +75,10 @@ class Member(threading.Thread):
         self.join(PATIENCE)
 
 
-def wait_until(condition, what):
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < until, what
-        time.sleep(0.01)
-
-
 def poll_until(consumer, count):
     """Poll until so many records have come."""
     member = Member(consumer)
-    wait_until(lambda: len(member.got) >= count, f"{count} records did not come")
+    wait_until(lambda: len(member.got) >= count, f"{count} records", lambda: member.got)
     member.stop()
     return member.got
 
@@ -100,26 +91,28 @@ def test_two_members_share_the_partitions_and_every_record_is_processed_once(
     """A second member joins: both are assigned anew, and no record is lost or processed twice by our doing."""
     arguments, how = ([topic], {}) if subscribed_in == "constructor" else ([], {"subscribe": True})
     members = [Member(member(*arguments, **how))]
-    wait_until(lambda: members[0].partitions == 4, "the first member was not assigned all partitions")
+    partitions = lambda: [each.partitions for each in members]
+    wait_until(lambda: partitions() == [4], "the first member to be assigned all 4 partitions", partitions)
     assert noted_partitions(members[0].consumer) == {(topic, partition) for partition in range(4)}
     fill(make_producer, topic, 8)
-    wait_until(lambda: len(members[0].got) == 8, "the first member did not get all records")
+    wait_until(lambda: len(members[0].got) == 8, "8 records at the first member", lambda: members[0].got)
     members.append(Member(member(*arguments, **how)))
-    wait_until(lambda: [each.partitions for each in members] == [2, 2], "the group did not share its partitions")
+    wait_until(lambda: partitions() == [2, 2], "2 partitions at each of two members", partitions)
     fill(make_producer, topic, 8)
-    wait_until(lambda: sum(len(each.got) for each in members) >= 16, "records are missing")
+    got = lambda: [len(each.got) for each in members]
+    wait_until(lambda: sum(got()) >= 16, "16 records at both members together", got)
     for each in members:
         each.stop()
         noted = {(partition.topic, partition.partition) for partition in each.consumer.assignment()}
         assert noted_partitions(each.consumer) == noted
-    got = [(record.partition, record.offset) for each in members for record in each.got]
+    places_got = [(record.partition, record.offset) for each in members for record in each.got]
     processed = recorder.named(f"process {topic}")
     places = [
         (int(span.attributes["messaging.destination.partition.id"]), span.attributes["messaging.kafka.offset"])
         for span in processed
     ]
-    assert sorted(got) == sorted(places)
-    assert set(got) == {(partition, offset) for partition in range(4) for offset in range(4)}
+    assert sorted(places_got) == sorted(places)
+    assert set(places_got) == {(partition, offset) for partition in range(4) for offset in range(4)}
     assert {span.attributes["messaging.consumer.group.name"] for span in processed} == {f"of {topic}"}
 
 
@@ -187,7 +180,7 @@ def test_automatic_commits_are_counted_by_result(broker, make_producer, topic):
     fill(make_producer, topic, 4)
     # Before it has its partitions the client may commit nothing, and on a busy machine it may fail: it tells of both.
     done = lambda: len([offsets for offsets, response in heard if offsets and not isinstance(response, Exception)])
-    wait_until(lambda: consumer.poll(timeout_ms=100) is not None and done() > 2, "no automatic commit was told")
+    wait_until(lambda: consumer.poll(timeout_ms=100) is not None and done() > 2, "3 automatic commits", lambda: heard)
     consumer.close()
     points = metrics.points("otelkafka.consumer.auto_commits")
     assert sum(count for _, count in points) == len(heard)

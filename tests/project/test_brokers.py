@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from contextlib import closing, contextmanager, nullcontext, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,11 +21,11 @@ from kafka.errors import MessageSizeTooLargeError
 import brokers
 from brokers import BrokerUnavailable, start_broker
 from brokers.jars import KafkaNotInstallable
+from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.once
 
 ROOT = Path(brokers.__file__).parents[1]
-PATIENCE = 30.0
 
 STARTER = """
 import json, os, sys
@@ -163,13 +162,14 @@ def answer_as_a_web_server(server):
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
 
 
-def eventually(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+def wait_until_closed(port):
+    wait_until(lambda: not is_open(port), f"port {port} to be closed", lambda: "it is open")
+
+
+def wait_until_gone(process, directory):
+    """Wait until nothing is left of the broker that a process started."""
+    there = lambda: traces_of(process, directory)
+    wait_until(lambda: not any(there()), "no JVM, no supervisor and no file", there)
 
 
 def processes_with(text):
@@ -326,8 +326,8 @@ def test_the_broker_ends_with_the_process_that_started_it(kind, end, tmp_path):
             process.kill()
         process.stdin.close()
         process.wait()
-        assert eventually(lambda: not is_open(port))
-        assert eventually(lambda: not any(traces_of(process, tmp_path)))
+        wait_until_closed(port)
+        wait_until_gone(process, tmp_path)
 
 
 @pytest.mark.real_kafka
@@ -342,8 +342,8 @@ def test_all_that_belongs_to_kafka_ends_with_the_process_that_started_it(own_kaf
         assert len(processes_with(f"supervisor.py {process.pid} ")) == len(list(tmp_path.iterdir())) == parts
         process.kill()
         process.wait()
-        assert eventually(lambda: not is_open(port))
-        assert eventually(lambda: not any(traces_of(process, tmp_path)))
+        wait_until_closed(port)
+        wait_until_gone(process, tmp_path)
 
 
 @pytest.mark.real_kafka
@@ -366,7 +366,8 @@ def test_a_cluster_goes_on_without_one_of_its_nodes(own_kafka):
         produce(broker, topic, b"before")
         killed = broker.leader_of(topic)
         broker.kill(killed)
-        assert eventually(lambda: broker.leader_of(topic) not in {-1, killed})
+        leader = lambda: broker.leader_of(topic)
+        wait_until(lambda: leader() not in {-1, killed}, f"a leader other than node {killed}", leader)
         assert records(broker, topic, 1) == [b"before"]
         broker.restart(killed)
         assert records(broker, topic, 1) == [b"before"]
@@ -380,8 +381,8 @@ def test_kafka_ends_with_its_starter_also_when_a_forked_child_lives_on(own_kafka
         assert is_open(port)
         process.kill()
         process.wait()
-        assert eventually(lambda: not is_open(port))
-        assert eventually(lambda: not any(traces_of(process, tmp_path)))
+        wait_until_closed(port)
+        wait_until_gone(process, tmp_path)
         process.stdin.close()
         assert process.stdout.read() == "outlived it\n"
 
