@@ -158,7 +158,7 @@ def test_headers_that_a_release_without_them_refuses_are_refused_as_ever(without
     assert span.attributes["error.type"] == type(bare.value).__name__
 
 
-def test_nothing_breaks_for_a_client_told_to_speak_to_an_old_broker(last_with_zookeeper, stage_on, recorder, metrics):
+def test_nothing_breaks_for_a_client_set_to_speak_to_an_old_broker(last_with_zookeeper, stage_on, recorder, metrics):
     """A producer with `api_version` below 0.11 writes records without headers to a broker that knows them."""
     stage = stage_on(last_with_zookeeper)
     stage.producer(api_version=(0, 10, 2)).send(stage.topic, b"v").get(PATIENCE)
@@ -195,7 +195,7 @@ def lose_the_leader(cluster, stage):
     return killed, places
 
 
-def test_clients_go_on_when_a_node_of_three_is_gone_and_spans_tell(stage_on, recorder):
+def test_clients_go_on_when_a_node_of_three_is_gone_and_spans_show_it(stage_on, recorder):
     """The leader is killed under sends that nobody waits for: all is sent and processed, in the trace that it began in."""
     with start_broker("kafka", nodes=3) as cluster:
         stage = stage_on(cluster)

@@ -80,7 +80,7 @@ def test_parent_relation_links_the_ambient_span(make_producer, make_consumer, re
 
 
 @pytest.mark.parametrize("style", ["iterate", "poll"])
-def test_wait_is_told_apart_and_names_the_predecessor(make_producer, make_consumer, recorder, topic, style):
+def test_wait_is_split_and_names_the_predecessor(make_producer, make_consumer, recorder, topic, style):
     """A record that waited for another is told busy, with a link to the process span that kept its consumer so."""
     import time
 

@@ -65,7 +65,7 @@ def test_asked_headers_are_shown():
 
 
 @given(st.lists(st.tuples(st.sampled_from(["traceparent", "tracestate", "baggage", "x"]), st.binary() | st.none())))
-def test_whatever_is_in_the_headers_is_told(headers):
+def test_whatever_is_in_the_headers_is_shown(headers):
     assert json.dumps(command.asdict(found(*headers)))
 
 
@@ -87,7 +87,7 @@ def test_age_is_that_of_the_timestamp():
         (b"\xff\xfe", "(other)"),
     ],
 )
-def test_keys_are_told_apart_by_their_first_word(key, prefix):
+def test_keys_are_distinguished_by_their_first_word(key, prefix):
     assert finding.prefix_of(key) == prefix
 
 
@@ -208,7 +208,7 @@ def test_it_joins_no_group_and_commits_nothing(broker, filled, capsys, monkeypat
     assert made[0]["enable_auto_commit"] is False
 
 
-def test_a_topic_that_is_not_there_is_told_with_those_alike(broker, filled, capsys):
+def test_a_topic_that_is_not_there_is_reported_with_those_alike(broker, filled, capsys):
     assert inspect(broker, filled[:-1]) == 1
     assert f"did you mean {filled}" in capsys.readouterr().err
 

@@ -104,7 +104,7 @@ class Reaching:
 
 
 @pytest.mark.parametrize("bare", [Raising(), object(), None, Reaching()], ids=lambda bare: type(bare).__name__)
-def test_what_a_client_does_not_tell_is_left_out(bare):
+def test_what_a_client_does_not_have_is_left_out(bare):
     """A fake, a future release: no fact raises."""
     facts = ClientFacts(bare)
     assert facts.takes_headers is True

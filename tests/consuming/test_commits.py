@@ -75,7 +75,7 @@ def test_commit_without_a_span_around_it_has_its_metric_only(wrap, recorder, met
     assert commit_points(metrics) == [(COMMIT, 1), ({**COMMIT, "error.type": "OSError"}, 1)]
 
 
-def test_failed_commit_is_told_and_raises(wrap, recorder):
+def test_failed_commit_is_recorded_and_raises(wrap, recorder):
     """The exception passes, and its span has it."""
     error = OSError("gone")
     consumer = wrap(Committing(error=error))
@@ -111,7 +111,7 @@ def test_asynchronous_commit_ends_in_its_callback(wrap, recorder, metrics, form)
     assert commit_points(metrics) == [(COMMIT, 1)]
 
 
-def test_asynchronous_commit_that_fails_is_told(wrap, recorder, metrics):
+def test_asynchronous_commit_that_fails_is_recorded(wrap, recorder, metrics):
     """What the broker answers is the span's error."""
     bare = Committing(error=OSError())
     with ambient_of(recorder):

@@ -29,7 +29,7 @@ from tests.support.fakes import (
 
 
 @pytest.mark.parametrize("style", ["next", "poll"])
-def test_failed_poll_is_told_and_goes_on(recorder, style):
+def test_failed_poll_is_recorded_and_goes_on(recorder, style):
     """A poll() or an iteration that raises has an error span, passes the error, and works when asked again."""
     error = KafkaConnectionError("gone")
     consumer = consumer_of(recorder, record(0))
@@ -201,7 +201,7 @@ def test_hook_of_the_consumer_sees_span_and_record(recorder):
     assert len(recorder.spans) == 2
 
 
-def test_listener_of_the_user_hears_and_raises(recorder):
+def test_listener_of_the_user_is_called_and_may_raise(recorder):
     """Ours tells the user's listener, and lets its exceptions through; without one ours stands alone."""
 
     class Listener(ConsumerRebalanceListener):

@@ -131,16 +131,16 @@ def test_record_that_waited_for_its_assignment_was_not_waited_for(make_producer,
 
 
 @pytest.mark.real_kafka
-def test_listener_of_the_user_hears_the_rebalance(make_producer, member, topic):
+def test_listener_of_the_user_is_called_by_the_rebalance(make_producer, member, topic):
     """A listener given to subscribe() hears what it would hear without us."""
     listener = Listener()
     consumer = member(subscribe=True, listener=listener)
     fill(make_producer, topic, 1)
     poll_until(consumer, 1)
-    assert ("assigned", 4) in listener.heard
+    assert ("assigned", 4) in listener.calls
     consumer.close()
     if int(kafka.__version__.split(".")[0]) >= 3:
-        assert listener.heard[-1] == ("revoked", 4)
+        assert listener.calls[-1] == ("revoked", 4)
 
 
 @pytest.mark.real_kafka
@@ -191,7 +191,7 @@ def test_automatic_commits_are_counted_by_result(broker, make_producer, topic):
 
 @pytest.mark.real_kafka
 @pytest.mark.skipif(kafka.__version__ < "2.2", reason="kafka-python before 2.2 has no transactions")
-def test_group_of_three_that_join_and_leave_is_told_whole(broker, recorder):
+def test_group_of_three_that_join_and_leave_is_recorded_whole(broker, recorder):
     """Three join, one leaves, with transactions and a poisoned record: nothing is processed twice by our doing."""
     metrics = MetricRecorder()
     broker.create_topic(group_of_three.TOPIC, partitions=group_of_three.PARTITIONS)
@@ -236,7 +236,7 @@ class NoListener(FakeConsumer):
         return {TopicPartition("t", partition) for partition in self.assigned}
 
 
-def test_assignments_are_compared_where_no_listener_tells(recorder, clock):
+def test_assignments_are_compared_where_there_is_no_listener(recorder, clock):
     """Without a listener, assignments are learned by comparing assignment() after poll()."""
     bare, wrapped = NoListener(record(0)), clock.now
     consumer = wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider))

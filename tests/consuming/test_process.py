@@ -24,7 +24,7 @@ def test_poll_span_links_every_record_and_an_empty_poll_has_none(recorder):
 
 
 @pytest.mark.parametrize("record_exceptions", [True, False])
-def test_error_of_a_body_is_told_as_the_options_want(recorder, record_exceptions):
+def test_error_of_a_body_is_recorded_as_the_options_say(recorder, record_exceptions):
     """record_exceptions=False: error.type and status only, no message, no stack trace."""
     consumer = consumer_of(recorder, process="manual", record_exceptions=record_exceptions)
     with pytest.raises(ValueError), process_of(consumer, record(0)):

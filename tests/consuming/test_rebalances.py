@@ -43,7 +43,7 @@ def test_each_turn_has_a_span_and_a_count(wrap, recorder, metrics):
     assert counted == {"assign": 1, "revoke": 1, "lose": 1}
 
 
-def test_record_in_process_is_told_that_its_partition_has_gone(wrap, recorder):
+def test_record_in_process_has_an_event_when_its_partition_has_gone(wrap, recorder):
     """An event on the span of what is in process, and on no other."""
     consumer = wrap(FakeConsumer(), process="manual")
     listener = listener_of(consumer)
@@ -74,7 +74,7 @@ def test_revocation_of_nothing_is_no_turn(wrap, recorder, metrics):
     ]
 
 
-def test_users_listener_runs_inside_the_span_and_its_failure_is_told(wrap, recorder, metrics):
+def test_users_listener_runs_inside_the_span_which_records_its_failure(wrap, recorder, metrics):
     """What the listener raises passes, and the span and the count have it."""
 
     class Listener(ConsumerRebalanceListener):
@@ -126,7 +126,7 @@ def test_spans_can_be_left_out(wrap, recorder, metrics, options):
     assert [count for _, count in metrics.points("otelkafka.consumer.rebalances")] == [1]
 
 
-def test_suppression_tells_nothing_and_calls_the_listener(wrap, recorder, metrics, clock):
+def test_suppression_records_nothing_and_calls_the_listener(wrap, recorder, metrics, clock):
     """suppress_instrumentation(): no span, no count; what is assigned is noted all the same."""
     consumer = wrap(FakeConsumer())
     listener = listener_of(consumer)
@@ -154,7 +154,7 @@ def test_wrapping_again_leaves_one_listener_with_the_new_options(wrap, recorder,
     assert [count for _, count in metrics.points("otelkafka.consumer.rebalances")] == [1]
 
 
-def test_assignments_are_not_compared_where_a_listener_tells(recorder):
+def test_assignments_are_not_compared_where_there_is_a_listener(recorder):
     """A consumer that subscribes after it was wrapped has our listener."""
 
     class Counting(FakeConsumer):

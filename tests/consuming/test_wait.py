@@ -95,7 +95,7 @@ def test_history_counts_the_fetch_that_lasts():
     assert history.handover_of(record(2)) == history.handover_of(record(1))
 
 
-def test_batch_tells_the_longest_wait_and_each_link_its_own(recorder, clock):
+def test_batch_has_the_longest_wait_and_each_link_its_own(recorder, clock):
     """What differs from record to record is on its link; the longest wait is on the span."""
     now = clock.now // 1_000_000
     records = [record(at, headers=[traceparent(at)], timestamp=now - age) for at, age in enumerate((2000, 9000, 1000))]

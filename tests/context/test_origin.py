@@ -206,7 +206,7 @@ def test_a_topic_without_spans_keeps_it_and_begins_none(provider, metrics):
     assert [count for count, _ in pipeline.measured()] == [1]
 
 
-def test_span_tells_it(recorder, metrics):
+def test_span_has_it(recorder, metrics):
     """The attribute is what the histogram has."""
     pipeline = Pipeline(recorder.tracer_provider, metrics, pipeline_time=True)
     for _ in pipeline.consume(carrying(NOW - 2000, TRACEPARENT)):

@@ -55,7 +55,7 @@ def test_headers_of_another_trace_are_linked_and_b3_works(recorder):
     assert "  send t" in span_tree([sent, ambient])
 
 
-def test_send_hears_its_acknowledgement_and_returns_the_very_future(recorder):
+def test_send_ends_at_its_acknowledgement_and_returns_the_very_future(recorder):
     """The span ends at the ack, with what the ack says; hooks see the span, the message and the metadata."""
     bare, heard = FakeProducer(cluster=FakeCluster(partitions=3)), []
     options = {
@@ -144,7 +144,7 @@ def test_serializers_run_inside_the_send_span(recorder):
     assert serialize.parent.span_id == send.context.span_id
 
 
-def test_failed_send_tells_how_long_it_was_blocked(recorder, clock):
+def test_failed_send_records_how_long_it_was_blocked(recorder, clock):
     """The time inside send() is told whether it returns or raises."""
 
     class Blocking(FakeProducer):

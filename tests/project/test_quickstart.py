@@ -19,7 +19,7 @@ def shape(text):
     return re.sub(r"[ \d.]+(?= ms)", " 0", re.sub(r"offset \d+|[\d.]+ s", "0", text)).strip()
 
 
-def test_page_shows_what_a_run_tells(broker, monkeypatch, capsys):
+def test_page_shows_what_a_run_prints(broker, monkeypatch, capsys):
     """All but the numbers; a second run, whose group has been there before, tells the same."""
     (shown,) = re.findall(r"```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
     topic = f"q-{uuid.uuid4().hex}"

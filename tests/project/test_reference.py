@@ -28,13 +28,13 @@ OURS = re.compile(r"`(otelkafka\.[\w.]+)[`(]")
 
 
 @pytest.mark.parametrize("name", sorted(EMITTED))
-def test_name_that_is_emitted_is_told(name):
+def test_name_that_is_emitted_is_documented(name):
     """Attributes, metrics, events, types of links and reasons stand in a page as code."""
     assert f"`{name}`" in TEXT, f"tell of {name} in docs/spans.md, docs/metrics.md or docs/waiting.md"
 
 
 @pytest.mark.parametrize("name", sorted(set(OURS.findall(TEXT))))
-def test_name_of_ours_that_is_told_is_there(name):
+def test_name_of_ours_that_is_documented_is_there(name):
     """It is emitted, or it is Python's."""
     assert name in EMITTED or is_python(name), f"the documentation tells of {name}, which is not there"
 

@@ -87,7 +87,7 @@ class FakeProducer(testing.FakeProducer):
 
 
 def failed(error):
-    """A future that has failed before anybody listened."""
+    """A future that has failed before anybody added a callback."""
     future = FakeFuture()
     future.fail(error)
     return future
@@ -98,14 +98,14 @@ class RepeatingFuture(FakeFuture):
 
     def __init__(self):
         super().__init__()
-        self._listening = []
+        self._added = []
 
     def add_callback(self, function):
-        self._listening.append((function, True))
+        self._added.append((function, True))
         return self
 
     def add_errback(self, function):
-        self._listening.append((function, False))
+        self._added.append((function, False))
         return self
 
     def success(self, value):
@@ -114,27 +114,27 @@ class RepeatingFuture(FakeFuture):
     def failure(self, error):
         return self._call(error, succeeded=False)
 
-    def _call(self, told, *, succeeded):
-        for function, of_success in self._listening:
+    def _call(self, result, *, succeeded):
+        for function, of_success in self._added:
             if of_success is succeeded:
-                function(told)
+                function(result)
         return self
 
 
 class Listener(ConsumerRebalanceListener):
-    """Hears what becomes of partitions."""
+    """Keeps what becomes of partitions."""
 
     def __init__(self):
-        self.heard = []
+        self.calls = []
 
     def on_partitions_assigned(self, assigned):
-        self.heard.append(("assigned", len(assigned)))
+        self.calls.append(("assigned", len(assigned)))
 
     def on_partitions_revoked(self, revoked):
-        self.heard.append(("revoked", len(revoked)))
+        self.calls.append(("revoked", len(revoked)))
 
     def on_partitions_lost(self, lost):
-        self.heard.append(("lost", len(lost)))
+        self.calls.append(("lost", len(lost)))
 
 
 def write(consumer, *records):
@@ -150,8 +150,8 @@ def attended_since(recorder, consumer, partition=0):
     """
     with process_of(consumer, record(0, partition=partition, timestamp=0)):
         pass
-    told = recorder.spans[-1].attributes
-    parts = told["otelkafka.queue.busy_duration"] + told["otelkafka.queue.fetch_duration"]
+    attributes = recorder.spans[-1].attributes
+    parts = attributes["otelkafka.queue.busy_duration"] + attributes["otelkafka.queue.fetch_duration"]
     return recorder.spans[-1].start_time - round(parts * 1e9)
 
 

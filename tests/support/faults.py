@@ -19,7 +19,7 @@ from otelkafka import HeaderCarrier
 from otelkafka.testing import MetricRecorder
 from tests.support.internals import replace_clock
 
-RAISES, UNSPEAKABLE, HANGS = "raises", "raises what cannot be told", "hangs for a moment"
+RAISES, UNSPEAKABLE, HANGS = "raises", "raises what has no text", "hangs for a moment"
 NOTHING, WRONG_TYPE = "returns nothing", "returns the wrong type"
 KINDS = (RAISES, UNSPEAKABLE, HANGS, NOTHING, WRONG_TYPE)
 ERRORS = frozenset((RAISES, UNSPEAKABLE))
@@ -32,7 +32,7 @@ class Boom(Exception):
 
 
 class Unspeakable(Exception):
-    """An error that cannot even be told."""
+    """An error that has no text: str() of it fails."""
 
     def __str__(self):
         raise Boom
@@ -259,11 +259,11 @@ class Place(NamedTuple):
 
     Args:
         arrange: from an injection to the options, which lead to it.
-        told: how it has to go wrong to be counted and logged; a hook may return what it likes.
+        counted: how it has to go wrong to be counted and logged; a hook may return what it likes.
     """
 
     arrange: Callable
-    told: frozenset[str] = ERRORS
+    counted: frozenset[str] = ERRORS
 
 
 PLACES = {

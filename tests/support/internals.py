@@ -81,7 +81,7 @@ def _patched(client: Any, names: Any, make_engine: Callable[[Any], Any]) -> Any:
 
 
 def is_patched(client: Any) -> bool:
-    """Tell whether a client is traced by the patch of a class of its own."""
+    """Return whether a client is traced by the patch of a class of its own."""
     return hasattr(type(client), "patch")
 
 
@@ -132,7 +132,7 @@ def instruments_of_provider(meter_provider: Any) -> Any:
 
 
 def has_instruments(producer: Any) -> bool:
-    """Tell whether anything is measured of a producer."""
+    """Return whether anything is measured of a producer."""
     return engine_of(producer)._telemetry.instruments is not None
 
 
@@ -171,7 +171,7 @@ def rules_of_client(**options: Any) -> Any:
 
 
 def takes_w3c(options: Options) -> Callable[[], bool]:
-    """Return what tells whether headers have, at this moment, the format that the short cuts know."""
+    """Return what says whether headers have, at this moment, the format that the short cuts know."""
     telemetry = Telemetry(options)
     return lambda: telemetry.is_w3c
 

@@ -1,4 +1,4 @@
-"""What an application asks of its clients, each as a function of a client that tells what the application saw.
+"""What an application asks of its clients, each as a function of a client that returns what the application saw.
 
 The same function runs with a bare client: then `OPERATIONS` says what has to come out with a traced one.
 """
@@ -83,18 +83,18 @@ class Consumer(FakeConsumer):
     refusing = False
 
     def __init__(self):
-        self.heard = []
+        self.seen = []
         super().__init__(*RECORDS, **CONFIG)
-        self.heard.clear()
-        self._coordinator = SimpleNamespace(config={"default_offset_commit_callback": self.hear_commit})
+        self.seen.clear()
+        self._coordinator = SimpleNamespace(config={"default_offset_commit_callback": self.note_commit})
 
-    def hear_commit(self, offsets, response):
-        self.heard.append(("automatic", offsets, response))
+    def note_commit(self, offsets, response):
+        self.seen.append(("automatic", offsets, response))
         if self.refusing:
             raise Refused("automatic")
 
     def _answer(self, name, *args):
-        self.heard.append((name, args))
+        self.seen.append((name, args))
         if self.refusing:
             raise Refused(name)
         return f"{name} answered"
@@ -117,22 +117,22 @@ class Consumer(FakeConsumer):
 class Listener(ConsumerRebalanceListener):
     """The application's."""
 
-    def __init__(self, heard, refusing):
-        self.heard, self.refusing = heard, refusing
+    def __init__(self, seen, refusing):
+        self.seen, self.refusing = seen, refusing
 
-    def _hear(self, name, partitions):
-        self.heard.append((name, partitions))
+    def _note(self, name, partitions):
+        self.seen.append((name, partitions))
         if self.refusing:
             raise Refused(name)
 
     def on_partitions_assigned(self, assigned):
-        self._hear("assigned", assigned)
+        self._note("assigned", assigned)
 
     def on_partitions_revoked(self, revoked):
-        self._hear("revoked", revoked)
+        self._note("revoked", revoked)
 
     def on_partitions_lost(self, lost):
-        self._hear("lost", lost)
+        self._note("lost", lost)
 
 
 def outcome(call, *args, **kwargs):
@@ -355,22 +355,22 @@ def handle_batch(consumer, bare, options=None):
 
 def commit(consumer, bare):
     with _AMBIENT.start_as_current_span("ambient"):
-        return outcome(consumer.commit), outcome(consumer.commit, OFFSETS), bare.heard
+        return outcome(consumer.commit), outcome(consumer.commit, OFFSETS), bare.seen
 
 
 def commit_that_raises(consumer, bare):
     bare.refusing = True
     with _AMBIENT.start_as_current_span("ambient"):
-        return outcome(consumer.commit), outcome(consumer.commit, OFFSETS), bare.heard
+        return outcome(consumer.commit), outcome(consumer.commit, OFFSETS), bare.seen
 
 
 def commit_async(consumer, bare):
-    heard, answers = [], (["committed"], AWAY)
+    seen, answers = [], (["committed"], AWAY)
     with _AMBIENT.start_as_current_span("ambient"):
         for answer in answers:
-            heard.append(outcome(consumer.commit_async, OFFSETS, lambda *args: heard.append(args)))
-            heard.append(outcome(bare.callback, OFFSETS, answer))
-    return heard
+            seen.append(outcome(consumer.commit_async, OFFSETS, lambda *args: seen.append(args)))
+            seen.append(outcome(bare.callback, OFFSETS, answer))
+    return seen
 
 
 def commit_async_that_raises(consumer, bare):
@@ -381,10 +381,10 @@ def commit_async_that_raises(consumer, bare):
 
 def commit_automatically(consumer, bare):
     consumer.commit(OFFSETS)
-    hear = bare._coordinator.config["default_offset_commit_callback"]
-    heard = [outcome(hear, OFFSETS, answer) for answer in (None, KafkaConnectionError("away"))]
+    callback = bare._coordinator.config["default_offset_commit_callback"]
+    seen = [outcome(callback, OFFSETS, answer) for answer in (None, KafkaConnectionError("away"))]
     bare.refusing = True
-    return heard, outcome(hear, OFFSETS, None), len(bare.heard)
+    return seen, outcome(callback, OFFSETS, None), len(bare.seen)
 
 
 def assign(consumer, bare):
@@ -392,14 +392,14 @@ def assign(consumer, bare):
 
 
 def rebalance(consumer, bare, refusing=False):
-    heard = []
-    consumer.subscribe(["t"], listener=Listener(heard, refusing))
+    seen = []
+    consumer.subscribe(["t"], listener=Listener(seen, refusing))
     turns = (
         bare.listener.on_partitions_assigned,
         bare.listener.on_partitions_revoked,
         bare.listener.on_partitions_lost,
     )
-    return [outcome(turn, PARTITIONS) for turn in turns * 2], heard
+    return [outcome(turn, PARTITIONS) for turn in turns * 2], seen
 
 
 def rebalance_that_raises(consumer, bare):
@@ -407,12 +407,12 @@ def rebalance_that_raises(consumer, bare):
 
 
 def rebalance_while_a_record_is_processed(consumer, bare):
-    consumer.subscribe(["t"], listener=Listener(bare.heard, refusing=False))
+    consumer.subscribe(["t"], listener=Listener(bare.seen, refusing=False))
     seen = []
     for each in consumer:
         bare.listener.on_partitions_revoked(PARTITIONS)
         seen.append(each.offset)
-    return seen, bare.heard
+    return seen, bare.seen
 
 
 def close(consumer, bare):

@@ -38,7 +38,7 @@ class Side:
         return wrap_producer(bare, ProducerOptions(**options, **more))
 
     def points(self, name, by="messaging.destination.name"):
-        return {told.get(by): n for told, n in self.metrics.points(name)}
+        return {attributes.get(by): n for attributes, n in self.metrics.points(name)}
 
     def counted(self):
         """How many were recorded although they were not sampled, by the reason."""

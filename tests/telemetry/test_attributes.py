@@ -40,7 +40,7 @@ def sent(recorder, config, **options):
     ],
     ids=repr,
 )
-def test_key_is_told_as_its_canonical_string(recorder, key, told):
+def test_key_is_recorded_as_its_canonical_string(recorder, key, told):
     """A key is told where it has a canonical string, and left out where it has none."""
     assert processed(recorder, record(0, key=key)).get("messaging.kafka.message.key") == told
 
@@ -69,7 +69,7 @@ def test_wrong_key_format_is_contained(recorder, caplog):
         ({"serialized_value_size": None, "value": None}, True),
     ],
 )
-def test_tombstone_is_told_only_where_it_is_one(recorder, more, told):
+def test_tombstone_is_recorded_only_where_it_is_one(recorder, more, told):
     """What the broker holds counts, not what a deserializer made of it."""
     assert processed(recorder, record(0, **more)).get("messaging.kafka.message.tombstone") is told
 
@@ -118,7 +118,7 @@ def test_record_without_a_timestamp_has_no_wait(recorder):
         (ValueError("no"), "ValueError"),
     ],
 )
-def test_error_is_told_by_kafkas_name_or_its_class(recorder, error, kind):
+def test_error_type_is_kafkas_name_or_the_class(recorder, error, kind):
     """A broker's error is told by the name of its code, any other by its class; the status has its message."""
     with pytest.raises(type(error)), process(record(0), ConsumerOptions(tracer_provider=recorder.tracer_provider)):
         raise error

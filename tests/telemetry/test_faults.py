@@ -120,7 +120,7 @@ def check_told(injection, place, logged, operation):
     assert len(ours) == len(set(ours)), (operation.__name__, ours)
     assert all(each.traced for each in logged if each.name == "otelkafka")
     assert not any("ended span" in each.getMessage() for each in logged if each.name != "otelkafka")
-    if injection.struck and injection.kind in PLACES[place].told:
+    if injection.struck and injection.kind in PLACES[place].counted:
         assert failures and ours, operation.__name__
     if injection.kind is HANGS:
         assert not failures and not ours, (operation.__name__, ours)
@@ -268,7 +268,7 @@ def test_carrier_that_loses_headers_is_not_used(wrong, caplog):
     assert "inject failed" in caplog.text
 
 
-def test_page_tells_what_is_injected():
+def test_page_shows_what_is_injected():
     """The page on faults has the figures of this module, and names each call."""
     page = (ROOT / "docs" / "faults.md").read_text()
     runs = len(KINDS) * sum(len(operations_of(place)) for place in PLACES)

@@ -180,7 +180,7 @@ def test_lag_is_of_the_last_record_and_goes_with_its_partition(recorder):
     assert recorder.points("otelkafka.consumer.lag") == []
 
 
-def test_age_tells_of_a_handler_that_hangs(recorder, clock):
+def test_age_shows_a_handler_that_hangs(recorder, clock):
     """How long the record in process has been so; the longest where several are, none where none is."""
     consumer = consumer_of(recorder, record(0))
     for _ in consumer:

@@ -153,7 +153,7 @@ def test_no_room_at_all(spans, metrics):
 
 
 @pytest.mark.parametrize("headers", [[UNSAMPLED], [UNSAMPLED, STATE]], ids=["plain", "with a tracestate"])
-def test_failed_processing_is_told_by_a_span_made_when_it_happened(spans, errors, headers, clock):
+def test_failed_processing_has_a_span_made_when_it_happened(spans, errors, headers, clock):
     """In the record's trace, with its true start and end, its exception, and the id that logs and headers carry."""
     before = clock.now
     with (
@@ -196,7 +196,7 @@ def test_failure_of_a_handler_and_of_a_record_without_context(spans, errors):
     assert ids(second) == (TRACE_ID, PARENT_ID)
 
 
-def test_failure_in_a_loop_that_process_tells(spans, errors):
+def test_failure_in_a_loop_that_process_records(spans, errors):
     """A loop cannot see it; process() on its record can."""
     with pytest.raises(ValueError):
         for each in (consumer := errors.consumer(record(0, headers=[UNSAMPLED]))):
@@ -219,7 +219,7 @@ def test_failure_under_a_link(spans, errors):
     ]
 
 
-def test_what_succeeds_or_is_sampled_is_not_told_twice(spans, errors):
+def test_what_succeeds_or_is_sampled_is_not_recorded_twice(spans, errors):
     """One span for a sampled failure, none for an unsampled success."""
     consumer = errors.consumer(process="manual")
     with process_of(consumer, record(0, headers=[UNSAMPLED])):
@@ -282,7 +282,7 @@ def test_batch_of_one_that_did_not_wait(spans, waits):
 
 @pytest.mark.parametrize("how", ["raised", "reported", "never resolved"])
 @pytest.mark.parametrize("around", [[], [UNSAMPLED], [UNSAMPLED, STATE]], ids=["root", "inside", "with a tracestate"])
-def test_failed_send_is_told_by_a_span_made_when_it_happened(spans, errors, how, around, clock):
+def test_failed_send_has_a_span_made_when_it_happened(spans, errors, how, around, clock):
     """In its own trace, with its true start, its error and its key."""
     bare = FakeProducer(error=OSError("gone") if how == "raised" else None)
     producer, before = errors.producer(bare), clock.now
@@ -315,7 +315,7 @@ def test_failed_send_is_told_by_a_span_made_when_it_happened(spans, errors, how,
     assert errors.counted() == {"error": 1}
 
 
-def test_acknowledged_sends_are_not_told(spans, errors):
+def test_acknowledged_sends_are_not_recorded(spans, errors):
     """Nothing is recorded of what went well; nothing waits any more."""
     producer = errors.producer(FakeProducer())
     for _ in range(3):

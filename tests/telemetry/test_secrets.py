@@ -31,7 +31,7 @@ HEADERS = [TRACEPARENT, HEADER, BAGGAGE]
         lambda: Options(capture_headers=HEADERS),
     ],
 )
-def test_error_of_ours_does_not_tell_its_argument(call):
+def test_error_of_ours_does_not_show_its_argument(call):
     """What was given in the wrong place is named by its type."""
     with pytest.raises(TypeError, match="give") as raised:
         call()
@@ -56,7 +56,7 @@ def test_credentials_in_a_bootstrap_url_are_left_out(url):
     assert facts.bootstrap_servers == ["host:9092"]
 
 
-def test_only_headers_that_were_asked_for_are_told(recorder):
+def test_only_headers_that_were_asked_for_are_recorded(recorder):
     """And of those with a like name none."""
     headers = [*HEADERS, ("y", b"asked")]
     producer_of(recorder, FakeProducer(), capture_headers=("y",), max_in_flight=0).send("t", VALUE, headers=headers)

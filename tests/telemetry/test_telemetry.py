@@ -49,7 +49,7 @@ def test_suppression_leaves_everything_alone(recorder):
     assert (bare.headers, recorder.spans) == ([None], [])
 
 
-def test_sampler_is_told_at_the_start_what_it_may_want():
+def test_sampler_gets_at_the_start_what_it_may_want():
     """System, operation, destination, template, partition, server, client and group are there at span start."""
     sampler = Watching()
     recorder = SpanRecorder(sampler)
@@ -88,7 +88,7 @@ def test_sampler_is_told_at_the_start_what_it_may_want():
     ]
 
 
-def test_send_span_names_the_leader_of_the_partition_that_the_acknowledgement_tells(recorder):
+def test_send_span_names_the_leader_of_the_partition_in_the_acknowledgement(recorder):
     """Before the ack the partition is not known, and the first bootstrap server stands for its leader."""
 
     class Cluster:
@@ -150,7 +150,7 @@ OLD = {
 
 
 @pytest.mark.parametrize(("opted_in", "told"), [("http, messaging/dup", True), ("messaging", False), ("", False)])
-def test_old_names_are_told_beside_the_new_ones_where_asked_for(recorder, monkeypatch, opted_in, told):
+def test_old_names_stand_beside_the_new_ones_where_asked_for(recorder, monkeypatch, opted_in, told):
     """OTEL_SEMCONV_STABILITY_OPT_IN=messaging/dup: what dashboards know today, on send and process; no password."""
     monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", opted_in)
     bare = FakeProducer(bootstrap_servers=["host:9092", "SASL://user:secret@other:9093"])
