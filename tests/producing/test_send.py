@@ -16,7 +16,16 @@ from opentelemetry.trace import StatusCode, get_current_span
 from otelkafka import Message, ProducerOptions, extract
 from otelkafka.testing import FakeCluster, SpanRecorder, span_tree
 from tests.support.face import wrap_producer
-from tests.support.fakes import SPAN_ID, TRACEPARENT, FakeProducer, ambient_of, current, failed, producer_of
+from tests.support.fakes import (
+    SPAN_ID,
+    TRACEPARENT,
+    FakeProducer,
+    RepeatingFuture,
+    ambient_of,
+    current,
+    failed,
+    producer_of,
+)
 from tests.support.sides import Side
 
 
@@ -70,8 +79,26 @@ def test_send_ends_at_its_acknowledgement_and_returns_the_very_future(recorder):
     assert heard == [(True, Message("t", b"v", b"k")), (True, future.value)]
     assert span.attributes["messaging.destination.partition.id"] == "2"
     assert span.attributes["messaging.kafka.offset"] == 7
+
+
+def test_send_span_ends_once_however_often_its_future_calls_back(recorder, caplog):
+    """With the first call, and so does its hook."""
+
+    class Repeating(FakeProducer):
+        def send(self, *args, **kwargs):
+            super().send(*args, **kwargs)
+            return RepeatingFuture()
+
+    acknowledged = []
+    future = producer_of(recorder, Repeating(), on_ack=lambda *_: acknowledged.append(1)).send("t", b"v")
     future.acknowledge()
     assert len(recorder.spans) == 1
+    future.acknowledge()
+    future.fail(OSError())
+    assert len(recorder.spans) == 1
+    assert acknowledged == [1]
+    assert "error.type" not in recorder.spans[0].attributes
+    assert caplog.records == []
 
 
 def test_send_without_acks_has_no_offset(recorder):

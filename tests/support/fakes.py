@@ -81,6 +81,12 @@ class FakeProducer(testing.FakeProducer):
             raise self.error
         return self._keep(future)
 
+    def acknowledge_all(self):
+        """Acknowledge what is neither acknowledged nor failed."""
+        for future in self.futures:
+            if not future.is_done:
+                future.acknowledge()
+
     def _keep(self, future):
         self.futures.append(future)
         return future

@@ -149,8 +149,7 @@ def without_context(headers):
 
 def _sent(producer, bare, *args, **kwargs):
     seen = [outcome(producer.send, *args, **kwargs) for _ in range(2)]
-    for future in bare.futures:
-        future.acknowledge()
+    bare.acknowledge_all()
     calls = [(topic, value, without_context(headers)) for topic, value, headers in bare.calls]
     return [returned if kind == "raised" else returned in bare.futures for kind, returned, *_ in seen], calls
 
@@ -220,8 +219,7 @@ def transaction(producer, bare):
         producer.send("t", VALUE)
         seen += [outcome(producer.send_offsets_to_transaction, OFFSETS, "g"), outcome(end)]
         seen.append(outcome(producer.send_offsets_to_transaction, **group))
-    for future in bare.futures:
-        future.acknowledge()
+    bare.acknowledge_all()
     return seen
 
 
