@@ -1,4 +1,8 @@
-"""Clients that do nothing, so that what is timed is the instrumentation."""
+"""Clients that do nothing, so that what is timed is the instrumentation.
+
+They are not the fakes of `otelkafka.testing`, which apply serializers, choose partitions and keep what is sent: that
+work would be timed as well, and grow with each record.
+"""
 
 import time
 from collections.abc import Callable

@@ -8,7 +8,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from otelkafka import ConsumerOptions, ProducerOptions
 from otelkafka.testing import FakeClock, MetricRecorder, SpanRecorder
 from testbroker import start_broker
-from tests.face import wrap_consumer, wrap_producer
+from tests.support.face import wrap_consumer, wrap_producer
 
 
 @pytest.fixture(scope="session")

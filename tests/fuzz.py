@@ -13,7 +13,7 @@ def fuzz_by_coverage(seconds):
     import atheris
 
     with atheris.instrument_imports(include=["otelkafka", "opentelemetry"]):
-        from tests import hostile
+        from tests.support import hostile
 
     def run(data):
         hostile.check(hostile.headers_from(data), key=data[:8], value=data[8:])
@@ -28,7 +28,7 @@ def fuzz_at_random(seconds):
     from hypothesis import given, settings
     from hypothesis import strategies as st
 
-    from tests import hostile
+    from tests.support import hostile
 
     runs, until = 0, monotonic() + seconds
 

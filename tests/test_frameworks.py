@@ -10,9 +10,8 @@ from kafka import KafkaConsumer, KafkaProducer
 from opentelemetry.instrumentation.flask import FlaskInstrumentor
 
 from otelkafka.instrumentor import KafkaInstrumentor
-from tests.fakes import current
-
-PATIENCE = 30
+from tests.support.fakes import current
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture

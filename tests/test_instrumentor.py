@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -19,10 +18,11 @@ from opentelemetry import trace
 import otelkafka
 from otelkafka.instrumentor import KafkaInstrumentor
 from otelkafka.testing import MetricRecorder
-from tests.fakes import ambient_of, current
+from tests.support.fakes import ambient_of, current
+from tests.support.internals import options_from_environment
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 30
 
 
 @pytest.fixture
@@ -109,7 +109,8 @@ def test_clients_and_subclasses_that_were_there_before_are_traced(instrument, cl
     for producer in (alive, own):
         producer.send(topic, b"v").get(PATIENCE)
     assert len(recorder.wait_for(f"send {topic}", 2)) == 2
-    time.sleep(0.05)
+    for producer in (alive, own):
+        producer.close()  # after which no callback is called any more
     assert len(recorder.named(f"send {topic}")) == 2
 
 
@@ -220,8 +221,6 @@ def test_wrong_variable_is_a_warning_that_names_it(instrument, monkeypatch, capl
 
 def test_right_variables_are_taken(monkeypatch):
     """Each type of option: a truth, a number, a name, a list."""
-    from otelkafka.instrumentor import options_from_environment
-
     for name, value in (
         ("POLL_SPANS", "Yes"),
         ("CAPTURE_KEY", "0"),

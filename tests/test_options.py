@@ -15,8 +15,8 @@ from otelkafka import (
     process_batch,
     wrap_handler,
 )
-from tests.face import wrap_consumer, wrap_producer
-from tests.fakes import FakeConsumer, FakeProducer
+from tests.support.face import wrap_consumer, wrap_producer
+from tests.support.fakes import FakeConsumer, FakeProducer
 
 
 def test_options_are_frozen_and_keyword_only():

@@ -1,6 +1,5 @@
 """The library on other releases of Apache Kafka than the one of all tests, and on a cluster that loses a node."""
 
-import time
 import uuid
 
 import pytest
@@ -9,9 +8,9 @@ from kafka.errors import UnknownError, UnsupportedForMessageFormatError
 
 from otelkafka import ConsumerOptions, ProducerOptions
 from testbroker import start_broker
-from tests.face import bare_of, wrap_consumer, wrap_producer
+from tests.support.face import bare_of, wrap_consumer, wrap_producer
+from tests.support.waiting import PATIENCE, wait_until, wait_until_known
 
-PATIENCE = 60
 TENANT = ("tenant", b"a")
 
 pytestmark = [pytest.mark.real_kafka, pytest.mark.per_client]
@@ -37,10 +36,7 @@ class Stage:
         bare = KafkaConsumer(
             self.topic, group_id=f"{group} {self.topic}", **settings, **config, **self.broker.client_options
         )
-        until = time.monotonic() + PATIENCE
-        while not bare.partitions_for_topic(self.topic):  # a leader assigns nothing of what it does not know
-            assert time.monotonic() < until, "the topic is not known"
-            time.sleep(0.01)
+        wait_until_known(self.topic, bare)
         return self._keep(wrap_consumer(bare, self._told(ConsumerOptions)))
 
     def close(self):
@@ -94,13 +90,16 @@ def release(request):
 
 def consume(consumer, count):
     """Process so many records in their spans, committing each."""
-    found, until = [], time.monotonic() + PATIENCE
-    while len(found) < count:
-        assert time.monotonic() < until, f"{len(found)} of {count} records came"
+    found = []
+
+    def poll():
         for records in consumer.poll(timeout_ms=200).values():
             for record in records:
                 found.append(record)
                 consumer.commit()
+        return len(found) >= count
+
+    wait_until(poll, f"{count} records", lambda: found)
     return found
 
 
@@ -159,7 +158,7 @@ def test_headers_that_a_release_without_them_refuses_are_refused_as_ever(without
     assert span.attributes["error.type"] == type(bare.value).__name__
 
 
-def test_nothing_breaks_for_a_client_told_to_speak_to_an_old_broker(last_with_zookeeper, stage_on, recorder, metrics):
+def test_nothing_breaks_for_a_client_set_to_speak_to_an_old_broker(last_with_zookeeper, stage_on, recorder, metrics):
     """A producer with `api_version` below 0.11 writes records without headers to a broker that knows them."""
     stage = stage_on(last_with_zookeeper)
     stage.producer(api_version=(0, 10, 2)).send(stage.topic, b"v").get(PATIENCE)
@@ -196,7 +195,7 @@ def lose_the_leader(cluster, stage):
     return killed, places
 
 
-def test_clients_go_on_when_a_node_of_three_is_gone_and_spans_tell(stage_on, recorder):
+def test_clients_go_on_when_a_node_of_three_is_gone_and_spans_show_it(stage_on, recorder):
     """The leader is killed under sends that nobody waits for: all is sent and processed, in the trace that it began in."""
     with start_broker("kafka", nodes=3) as cluster:
         stage = stage_on(cluster)

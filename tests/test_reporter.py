@@ -16,9 +16,9 @@ from kafka.metrics.stats.total import Total
 from opentelemetry import metrics as api
 from opentelemetry.sdk.metrics import MeterProvider
 
-from otelkafka import reporter as module
 from otelkafka.reporter import metrics_reporter
 from otelkafka.testing import MetricRecorder
+from tests.support.internals import forget_global_reporter
 
 PAGE = Path(__file__).parents[1] / "docs" / "client-metrics.md"
 
@@ -162,7 +162,7 @@ def test_one_provider_has_one_set_of_instruments(recorder, monkeypatch, caplog):
     assert metrics_reporter() is metrics_reporter(recorder.meter_provider)
     late = MetricRecorder()
     monkeypatch.setattr(api, "get_meter_provider", lambda: late.meter_provider)
-    monkeypatch.setattr(module, "_global", module._GlobalProvider())
+    forget_global_reporter(monkeypatch.setattr)
     assert metrics_reporter() is metrics_reporter(late.meter_provider)
     assert caplog.records == []
 

@@ -6,7 +6,7 @@ from opentelemetry import baggage, context, trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otelkafka import extract, wrap_handler
-from tests.face import wrap_consumer
+from tests.support.face import process_batch_of, process_of, wrap_consumer
 
 
 def send(producer, topic, *values, **kwargs):
@@ -80,7 +80,7 @@ def test_parent_relation_links_the_ambient_span(make_producer, make_consumer, re
 
 
 @pytest.mark.parametrize("style", ["iterate", "poll"])
-def test_wait_is_told_apart_and_names_the_predecessor(make_producer, make_consumer, recorder, topic, style):
+def test_wait_is_split_and_names_the_predecessor(make_producer, make_consumer, recorder, topic, style):
     """A record that waited for another is told busy, with a link to the process span that kept its consumer so."""
     import time
 
@@ -117,7 +117,7 @@ def test_process_records_the_exception_on_the_open_span(make_producer, make_cons
     send(make_producer(), topic, b"v")
     consumer = make_consumer()
     for record in consumer:
-        with pytest.raises(ValueError, match="boom"), consumer.process(record):
+        with pytest.raises(ValueError, match="boom"), process_of(consumer, record):
             raise ValueError("boom")
         break
     (processed,) = recorder.wait_for(f"process {topic}")
@@ -135,7 +135,7 @@ def test_batch_links_every_record(make_producer, make_consumer, recorder, topic)
     while count < 3:
         polled = consumer.poll(timeout_ms=500)
         if polled:
-            with consumer.process_batch(polled):
+            with process_batch_of(consumer, polled):
                 count += sum(1 for records in polled.values() for _ in records)
     batches = recorder.wait_for(f"process {topic}")
     assert sum(span.attributes["messaging.batch.message_count"] for span in batches) == 3

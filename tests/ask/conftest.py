@@ -8,7 +8,7 @@ from examples.ask.system import System
 from examples.ask.zipkin import PROGRAM
 from testbroker.jars import KafkaNotInstallable, jars_of, kafka_jars
 from tests.ask.user import fetch
-from tests.needs import forget_settings, without
+from tests.support.needs import forget_settings, without
 
 KAFKA = "4.1.1"
 

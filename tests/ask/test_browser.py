@@ -9,7 +9,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from examples.ask.__main__ import NOT_SAMPLED
 from examples.ask.browser import CHROMEDRIVER, CHROMIUM, browser
 from examples.ask.system import Question
-from tests.needs import need
+from tests.support.needs import need
 
 PATIENCE = 30
 

@@ -9,7 +9,7 @@ from examples.ask.__main__ import NOT_SAMPLED, QUESTIONS
 from examples.ask.system import Question
 from examples.ask.waterfall import Waterfall
 from tests.ask.user import fetch, until
-from tests.needs import need
+from tests.support.needs import need
 
 NAMES = [question.question for question in QUESTIONS]
 

@@ -10,11 +10,11 @@ from opentelemetry import context as context_api
 from opentelemetry.context import Context
 
 from otelkafka import ConsumerOptions
-from tests.face import wrap_consumer
 from tests.interop.contexts import CONTEXT
 from tests.interop.peers import PEERS
 from tests.interop.running import Missing
 from tests.interop.table import Table, write
+from tests.support.face import wrap_consumer
 
 DEMANDED = "OTELKAFKA_INTEROP_TOOLS"
 TABLE = pytest.StashKey[Table]()

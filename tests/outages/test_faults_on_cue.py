@@ -7,7 +7,7 @@ from opentelemetry.trace import StatusCode
 from benchmarks.soak.sides import error_type
 from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
 from otelkafka.testing import SpanRecorder
-from tests.fakes import FakeConsumer, FakeFuture, FakeProducer, ambient_of, record
+from tests.support.fakes import FakeConsumer, FakeProducer, RepeatingFuture, ambient_of, failed, record
 
 REFUSED = [
     errors.KafkaTimeoutError("the buffer is full"),
@@ -61,12 +61,8 @@ def test_future_that_fails(error, when, recorder):
     class Failing(FakeProducer):
         def send(self, *args, **kwargs):
             super().send(*args, **kwargs)
-            self.futures[-1] = Failed(error) if when == "at once" else FakeFuture()
+            self.futures[-1] = failed(error) if when == "at once" else RepeatingFuture()
             return self.futures[-1]
-
-    class Failed(FakeFuture):
-        def add_errback(self, function):
-            function(self.exception)
 
     bare = Failing()
     producer = wrap_producer(bare, ProducerOptions(tracer_provider=recorder.tracer_provider))
@@ -100,15 +96,15 @@ def test_commit_that_raises_while_a_record_is_processed(error, call, recorder):
 @pytest.mark.parametrize("error", SETTLING, ids=error_type)
 def test_iteration_and_poll_that_raise_go_on(error, recorder):
     """Both hand over what comes after the error."""
-    consumer = wrap_consumer(
-        FakeConsumer(record(0), error, record(1)), ConsumerOptions(tracer_provider=recorder.tracer_provider)
-    )
+    bare = FakeConsumer(record(0), record(1))
+    consumer = wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider))
     records = iter(consumer)
     assert next(records).offset == 0
+    bare.error_next(error)
     with pytest.raises(type(error)) as raised:
         next(records)
     assert raised.value is error
     assert next(records).offset == 1
     consumer.close()
-    check(recorder.named("poll")[0], error)
+    check(recorder.named("poll t")[0], error)
     assert len(recorder.named("process t")) == 2

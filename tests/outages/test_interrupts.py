@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from kafka import TopicPartition
 from opentelemetry import context, trace
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -17,14 +18,16 @@ from otelkafka import (
     ProducerOptions,
     process,
     process_batch,
+    testing,
     wrap_consumer,
     wrap_handler,
     wrap_producer,
 )
 from otelkafka.testing import MetricRecorder
-from tests.fakes import FakeConsumer, FakeProducer, record
+from tests.support.fakes import FakeConsumer, FakeProducer, record
 
 SOURCES = str(Path(otelkafka.__file__).parent)
+FAKES = str(Path(testing.__file__).parent)
 RESTORES = "attach(begun.outside)"
 """A line that a signal cannot precede: CPython looks for signals at calls and jumps, a tracer also before this line."""
 
@@ -43,7 +46,10 @@ class Traced:
         return wrap_producer(bare or FakeProducer(), ProducerOptions(**self.providers))
 
     def consumer(self, *records):
-        return wrap_consumer(FakeConsumer(*records), self.options)
+        return self.consumer_of(FakeConsumer(*records))
+
+    def consumer_of(self, bare):
+        return wrap_consumer(bare, self.options)
 
 
 @pytest.fixture
@@ -71,12 +77,15 @@ def in_the_clients_transaction(traced):
 
 
 def in_the_clients_iteration(traced):
-    for _ in traced.consumer(record(0), KeyboardInterrupt()):
-        pass
+    bare = FakeConsumer(record(0))
+    for _ in traced.consumer_of(bare):
+        bare.error_next(KeyboardInterrupt())
 
 
 def in_the_clients_poll(traced):
-    traced.consumer(KeyboardInterrupt()).poll()
+    bare = FakeConsumer()
+    bare.error_next(KeyboardInterrupt())
+    traced.consumer_of(bare).poll()
 
 
 def in_the_body_of_a_loop(traced):
@@ -137,6 +146,9 @@ def test_interrupt_outside_of_otelkafka(place, traced):
     assert not trace.get_current_span().get_span_context().is_valid
 
 
+PARTITION = TopicPartition("t", 0)
+
+
 class Sends:
     """Sends, and is used again."""
 
@@ -159,8 +171,7 @@ class Iterates:
 
     def __init__(self, traced):
         self.bare = FakeConsumer(*map(record, range(4)))
-        self.client = traced.consumer()
-        self.client = wrap_consumer(self.bare, traced.options)
+        self.client = traced.consumer_of(self.bare)
         self.records = iter(self.client)
         next(self.records)
 
@@ -168,7 +179,7 @@ class Iterates:
         next(self.records)
 
     def go_on(self):
-        left = [each.offset for each in self.bare.records]
+        left = list(range(self.bare.position(PARTITION), 4))
         assert [each.offset for each in self.records] == left
         self.records = None
 
@@ -197,7 +208,8 @@ def interrupted_at(number, act):
 
     def trace_call(frame, *_):
         # A finalizer swallows what is raised in it, and pytest tells of that.
-        ours = frame.f_code.co_filename.startswith(SOURCES)
+        file = frame.f_code.co_filename
+        ours = file.startswith(SOURCES) and not file.startswith(FAKES)
         return trace_line if ours and frame.f_code.co_name != "__del__" else None
 
     before = sys.gettrace()

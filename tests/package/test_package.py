@@ -18,7 +18,12 @@ SOURCES = ("src", "tests", "testbroker", "docs", "examples", "benchmarks")
 PAPERS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md", "LICENSE", "tox.ini")
 HIDDEN = (".ci", ".github", ".gitignore")
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-QUICK = ("tests/test_headers.py", "tests/test_layers.py", "tests/test_options.py", "tests/test_testing.py")
+QUICK = (
+    "tests/test_headers.py",
+    "tests/project/test_layers.py",
+    "tests/test_options.py",
+    "tests/testing/test_fakes.py",
+)
 
 
 def run(*command, **options):

@@ -8,8 +8,8 @@ from examples.ask.producer import client_config
 from examples.ask.system import System
 from examples.prometheus.burst import burst
 from examples.prometheus.server import PROMETHEUS, Prometheus
-from tests.needs import forget_settings, need
 from tests.prometheus.watched import Watched
+from tests.support.needs import forget_settings, need
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -9,7 +9,7 @@ from docs.generate import alerts
 from examples.prometheus import dashboard, quick
 from examples.prometheus.server import PROMTOOL
 from otelkafka._telemetry import semconv
-from tests.needs import need
+from tests.support.needs import need
 
 PROMETHEUS_OWN = {"job", "instance", "le", "alertname", "alertstate"}
 OURS = {str(value).replace(".", "_") for name, value in vars(semconv).items() if name.isupper()}

@@ -1,0 +1,241 @@
+"""Where a record's wait went."""
+
+import sys
+import threading
+
+import pytest
+from kafka import TopicPartition
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+
+from otelkafka import process_batch
+from otelkafka.testing import SpanRecorder
+from tests.support.face import bare_of, process_batch_of, process_of, wrap_consumer
+from tests.support.fakes import (
+    FakeConsumer,
+    attended_since,
+    consumer_of,
+    kinds,
+    options_of,
+    record,
+    traceparent,
+    write,
+)
+from tests.support.internals import Handover, WaitHistory
+from tests.support.memory import largest_within
+from tests.support.sides import Side, late
+
+
+def test_clock_skew_and_headers_and_hashed_keys(recorder, clock):
+    """A timestamp in the future is clamped and said; headers and keys are told as the options want."""
+    future = record(0, timestamp=clock.now // 1_000_000 + 60_000, key=b"k", headers=[("x-a", b"1"), ("y", b"2")])
+    list(consumer_of(recorder, future, capture_headers=["x-*"], capture_key=lambda key: f"#{key.decode()}"))
+    told = recorder.spans[0].attributes
+    assert told["otelkafka.queue.clock_skew"] is True
+    assert told["otelkafka.queue.duration"] == 0
+    assert told["messaging.kafka.message.key"] == "#k"
+    assert told["messaging.header.x-a"] == ("1",)
+    assert "messaging.header.y" not in told
+
+
+def test_wait_adds_up_and_busy_names_the_predecessor(recorder, clock):
+    """before + busy + fetch = queue.duration; a record older than its consumer has the rest before."""
+    old = clock.now // 1_000_000
+    clock.advance(60)
+    consumer = consumer_of(recorder)
+    write(consumer, record(0, timestamp=old), record(1, timestamp=old))
+    for _ in consumer:
+        clock.advance(0.02)
+    first, second = (span.attributes for span in recorder.spans)
+    assert (first["otelkafka.queue.duration"], first["otelkafka.queue.busy_duration"]) == (60, 0)
+    assert (second["otelkafka.queue.duration"], second["otelkafka.queue.busy_duration"]) == (60.02, 0.02)
+    assert first["otelkafka.queue.fetch_duration"] == second["otelkafka.queue.fetch_duration"] == 0
+    assert [kinds(span) for span in recorder.spans] == [[], ["predecessor"]]
+    told = recorder.spans[1].links[0].attributes
+    assert (told["messaging.destination.name"], told["messaging.kafka.offset"]) == ("t", 0)
+    assert told["otelkafka.process.duration"] == 0.02
+    assert second["otelkafka.consumer.lag"] == 8
+
+
+def test_predecessor_is_named_where_it_was_not_sampled(clock):
+    """The link carries the culprit's position although nothing of it was recorded."""
+    recorder = SpanRecorder(ParentBased(ALWAYS_OFF))
+    consumer = consumer_of(recorder)
+    write(consumer, record(0, headers=[traceparent(0, sampled=False)]), record(1))
+    for _ in consumer:
+        clock.advance(0.01)
+    (span,) = recorder.spans
+    (link,) = span.links
+    assert link.attributes["messaging.kafka.offset"] == 0
+
+
+def test_history_is_bounded_and_answers_coarsely_what_is_long_past():
+    """Marks are thinned out and hand-overs forgotten; the total never is."""
+    history = WaitHistory(0)
+    step = 2_000_000
+    for at in range(1, 10_001):
+        history.note_fetch(at * step, at * step + step // 2)
+        history.note_handover("t", 0, at, at, Handover(at * step, None))
+    end = 10_001 * step
+    assert largest_within(history) <= 4097
+    assert history.fetched(0, end) == 10_000 * step // 2
+    assert history.fetched(end - 100 * step, end) == pytest.approx(50 * step, rel=0.05)
+    assert history.fetched(0, end // 2) == pytest.approx(end // 4, rel=0.01)
+    assert history.fetched(-5, 0) == history.fetched(5, 5) == 0
+    assert history.handover_of(record(10_000)).time == 10_000 * step
+    assert history.handover_of(record(1)) is None
+
+
+def test_history_counts_the_fetch_that_lasts():
+    """A clock that went back counts nothing, and hand-overs close together are one."""
+    history = WaitHistory(0)
+    history.note_fetch(6_000_000, 5_000_000)
+    assert history.fetched(0, 5_000_000) == 0
+    history.note_handover("t", 0, 1, 1, Handover(10, None))
+    history.note_handover("t", 0, 2, 2, Handover(20, None))
+    assert history.handover_of(record(2)) == history.handover_of(record(1))
+
+
+def test_batch_has_the_longest_wait_and_each_link_its_own(recorder, clock):
+    """What differs from record to record is on its link; the longest wait is on the span."""
+    now = clock.now // 1_000_000
+    records = [record(at, headers=[traceparent(at)], timestamp=now - age) for at, age in enumerate((2000, 9000, 1000))]
+    with process_batch(records, options_of(recorder)):
+        pass
+    (span,) = recorder.spans
+    waits = [link.attributes["otelkafka.queue.duration"] for link in span.links]
+    assert waits == [2, 9, 1]
+    assert span.attributes["otelkafka.queue.duration"] == 9
+
+
+class SlowConsumer(FakeConsumer):
+    """Fetches for so many seconds whenever it polls."""
+
+    def __init__(self, clock, seconds):
+        super().__init__()
+        self._clock, self._seconds = clock, seconds
+
+    def poll(self):
+        self._clock.advance(self._seconds)
+        return super().poll()
+
+
+@pytest.mark.parametrize(("room", "expected"), [(0, []), (1, ["predecessor"]), (2, ["predecessor", "creation"])])
+def test_predecessor_counts_among_the_links(recorder, clock, room, expected):
+    """One predecessor link, within max_links, in a batch."""
+    consumer = consumer_of(recorder, record(0), record(1), max_links=room, process="manual")
+    with process_of(consumer, next(consumer)):
+        clock.advance(0.005)
+    with process_batch_of(consumer, [next(consumer), record(2)]):
+        pass
+    assert kinds(recorder.spans[1]) == expected
+
+
+@pytest.mark.parametrize(("nanoseconds", "named"), [(1_000_000, False), (1_000_001, True)])
+def test_predecessor_is_named_for_more_than_a_millisecond(recorder, clock, nanoseconds, named):
+    """A consumer that was busy for a moment is not worth a link."""
+    consumer = consumer_of(recorder, process="manual")
+    with process_of(consumer, record(3)):
+        clock.now += nanoseconds
+    with process_of(consumer, record(4, timestamp=0)):
+        pass
+    _, second = recorder.spans
+    assert second.attributes["otelkafka.queue.busy_duration"] == nanoseconds / 1e9
+    assert kinds(second) == ["predecessor"] * named
+    for link in second.links:
+        assert link.attributes["messaging.kafka.offset"] == 3
+        assert link.attributes["otelkafka.process.duration"] == nanoseconds / 1e9
+
+
+def test_revoked_partition_is_forgotten(recorder, clock):
+    """What was noted of a partition goes with it, so that another turn of it starts anew."""
+    consumer, wrapped = wrap_consumer(FakeConsumer(), options_of(recorder)), clock.now
+    consumer.subscribe(["t"])
+    listener = bare_of(consumer).listener
+    for leave in (listener.on_partitions_revoked, listener.on_partitions_lost):
+        clock.advance(10)
+        listener.on_partitions_assigned([TopicPartition("t", 0)])
+        assigned = clock.now
+        clock.advance(10)
+        assert attended_since(recorder, consumer) == assigned
+        leave([TopicPartition("t", 0)])
+        assert attended_since(recorder, consumer) == wrapped
+
+
+def test_time_between_hand_over_and_start_is_busy(recorder, clock):
+    """From its hand-over to the start of its span a record waits for its consumer's code, also while that polls."""
+    consumer = consumer_of(recorder, record(0), process="manual")
+    one = next(consumer)
+    bare_of(consumer).poll = lambda: clock.advance(0.02)
+    consumer.poll()
+    with process_of(consumer, one):
+        pass
+    told = recorder.spans[0].attributes
+    assert (told["otelkafka.queue.busy_duration"], told["otelkafka.queue.fetch_duration"]) == (0.02, 0)
+
+
+def test_hand_overs_are_noted_while_others_look_them_up():
+    """Records are processed in threads while their consumer polls."""
+    history, failures = WaitHistory(0), []
+    done = threading.Event()
+
+    def look():
+        while not done.is_set():
+            try:
+                history.handover_of(record(10**9))
+            except RuntimeError as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for at in range(60_000):
+            history.note_handover("t", 0, at, at, Handover(at * 2_000_000, None))
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(interval)
+    assert failures == []
+
+
+def test_wait_adds_up_after_the_clock_was_set_back(recorder, clock):
+    """Handed over at a time that is yet to come: what lies beyond the start is no part of the wait."""
+    bare = SlowConsumer(clock, 20)
+    consumer = wrap_consumer(bare, options_of(recorder, process="manual"))
+    clock.advance(80)
+    one = record(0, timestamp=clock.now // 1_000_000 + 8000)
+    write(consumer, one)
+    consumer.poll()
+    clock.advance(-10)
+    with process_of(consumer, one):
+        pass
+    told = recorder.spans[0].attributes
+    parts = "otelkafka.queue.duration", "otelkafka.queue.busy_duration", "otelkafka.queue.fetch_duration"
+    assert [told[part] for part in parts] == [2, 0, 2]
+
+
+def test_lag_of_a_record_that_was_put_aside_is_its_own_or_none():
+    """What is known of the one handed over last is not true of those before it."""
+    side = Side(SpanRecorder(ALWAYS_ON))
+    consumer = side.consumer(*[late(at, headers=[traceparent(at)]) for at in range(6)])
+    first, *_ = list(consumer)
+    side.spans.clear()
+    with process_of(consumer, first):
+        pass
+    (span,) = side.spans.spans
+    assert span.attributes.get("otelkafka.consumer.lag") in {None, 9}
+
+
+def test_lag_of_a_record_from_elsewhere_is_its_own_or_none():
+    """An offset that was handed over long ago, or beyond what the client knows."""
+    side = Side(SpanRecorder(ALWAYS_ON))
+    consumer = side.consumer(late(5, headers=[traceparent(5)]))
+    list(consumer)
+    side.spans.clear()
+    with process_of(consumer, late(700, headers=[traceparent(7)])):
+        pass
+    (span,) = side.spans.spans
+    assert span.attributes.get("otelkafka.consumer.lag") in {None, 0}

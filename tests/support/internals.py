@@ -1,0 +1,227 @@
+"""The one module of the tests that knows how otelkafka is made inside; `tests/project/test_internals.py` sees to that.
+
+Tests drive public names. What no public name shows is read here, so that a change inside of the package is a change
+of this module, and of no test.
+"""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from otelkafka import reporter
+from otelkafka._clients.kafka_python import facts
+from otelkafka._clients.kafka_python.consumer import ConsumerFace
+from otelkafka._clients.kafka_python.producer import ProducerFace
+from otelkafka._clients.patch import Patch
+from otelkafka._consuming.consumer_group import _cached_operation, process_batch_block, process_block
+from otelkafka._consuming.wait import Handover, WaitHistory
+from otelkafka._context.current import UnparsedSpan
+from otelkafka._context.fastpath import FastPath, WithSdk, fast_path_of
+from otelkafka._context.origin import header_of, with_baggage
+from otelkafka._context.propagation import Contexts
+from otelkafka._context.sdk import sampler_of
+from otelkafka._context.traceparent import SPAN_KEY, header
+from otelkafka._telemetry import clock, semconv
+from otelkafka._telemetry.metrics import instruments_of
+from otelkafka._telemetry.sampling import Limit
+from otelkafka._telemetry.telemetry import Telemetry
+from otelkafka.headers import LONGEST_VALUE, are_sendable
+from otelkafka.instrumentor import options_from_environment
+from otelkafka.options import Options, for_consumer, for_producer
+from otelkafka.reporter import Figure
+
+__all__ = [
+    "LONGEST_VALUE",
+    "SPAN_KEY",
+    "FastPath",
+    "Figure",
+    "Handover",
+    "Limit",
+    "Patch",
+    "ProducerFace",
+    "UnparsedSpan",
+    "WaitHistory",
+    "WithSdk",
+    "are_sendable",
+    "header",
+    "header_of",
+    "options_from_environment",
+    "sampler_of",
+    "semconv",
+    "with_baggage",
+]
+
+
+# The command line.
+
+
+def cli() -> SimpleNamespace:
+    """Return the modules of the command line by their names; they need rich, which not every test run has."""
+    from otelkafka._cli import command, console, finding, properties, reader
+
+    return SimpleNamespace(command=command, console=console, finding=finding, properties=properties, reader=reader)
+
+
+# What traces a client.
+
+
+def patched_producer(producer: Any, options: Options | None) -> Any:
+    """Trace a producer as `KafkaInstrumentor` does, by patching a class of its own."""
+    checked = for_producer(options)
+    return _patched(producer, ProducerFace, lambda bare: ProducerFace(bare, checked))
+
+
+def patched_consumer(consumer: Any, options: Options | None) -> Any:
+    """Trace a consumer as `KafkaInstrumentor` does, by patching a class of its own."""
+    checked = for_consumer(options)
+    return _patched(consumer, ConsumerFace, lambda bare: ConsumerFace(bare, checked))
+
+
+def _patched(client: Any, face: type, make_face: Callable[[Any], Any]) -> Any:
+    client.__class__ = type(client).__class__(type(client).__name__, (type(client),), {})
+    patch = Patch(type(client), face, make_face)
+    patch.apply()
+    type(client).patch = patch
+    patch.face_of(client)  # wrapping adopts a subscription at once
+    return client
+
+
+def is_patched(client: Any) -> bool:
+    """Return whether a client is traced by the patch of a class of its own."""
+    return hasattr(type(client), "patch")
+
+
+def face_of(client: Any) -> Any:
+    """Return what traces a client, wrapped or patched; opaque, to measure what it keeps."""
+    return client._self_face if hasattr(client, "_self_face") else type(client).patch.face_of(client)
+
+
+def process_by_engine(consumer: Any, record: Any) -> Any:
+    """Return what `process()` returns, by what traces this consumer."""
+    return process_block(face_of(consumer).process, record)
+
+
+def process_batch_by_engine(consumer: Any, records: Any) -> Any:
+    """Return what `process_batch()` returns, by what traces this consumer."""
+    return process_batch_block(face_of(consumer).process, records)
+
+
+# What is known of a consumer.
+
+
+def noted_partitions(consumer: Any) -> set[tuple[str, int]]:
+    """Return the partitions that the consumer was seen to be assigned."""
+    return set(face_of(consumer).history._assigned)
+
+
+def attended_since(consumer: Any, topic: str, partition: int) -> int:
+    """Return since when the consumer attends a partition, Unix time in nanoseconds."""
+    return int(face_of(consumer).history.attended_since(topic, partition))
+
+
+def note_lags(consumer: Any, lags: dict[tuple[str, int], int]) -> None:
+    """Note how far the consumer lags behind in its partitions."""
+    face_of(consumer).history.lags.update(lags)
+
+
+def records_in_process(consumer: Any) -> int:
+    """Return how many records of the consumer count as in process."""
+    return len(face_of(consumer).process.in_process)
+
+
+# Metrics.
+
+
+def instruments_of_provider(meter_provider: Any) -> Any:
+    """Return the instruments that a provider's clients share; opaque, to measure what it keeps."""
+    return instruments_of(meter_provider)
+
+
+def has_instruments(producer: Any) -> bool:
+    """Return whether anything is measured of a producer."""
+    return face_of(producer)._telemetry.instruments is not None
+
+
+class ConsumerTime:
+    """The totals of busy and fetch time that a consumer adds to; it keeps no consumer alive.
+
+    Attributes:
+        lock: held while they are changed.
+    """
+
+    def __init__(self, consumer: Any) -> None:
+        self._instruments = face_of(consumer).process.telemetry.instruments
+        self.lock = self._instruments._time._lock
+
+    def total_of(self, attributes: dict[str, Any]) -> float:
+        """Return the total of a set of attributes, which takes the lock."""
+        value: float = self._instruments._time.of(attributes).value
+        return value
+
+    def count_consumers(self) -> int:
+        """Return how many consumers are still asked for their time."""
+        return len(self._instruments._spent)
+
+
+# The fast path.
+
+
+def fast_path(**options: Any) -> FastPath | None:
+    """Return the fast path under these options, None for none."""
+    return fast_path_of(Options(**options))
+
+
+def fast_path_of_client(**options: Any) -> Any:
+    """Return the fast path of a client with these options."""
+    return Contexts(Telemetry(Options(**options))).fast_path
+
+
+def takes_w3c(options: Options) -> Callable[[], bool]:
+    """Return what says whether headers have, at this moment, the format that the fast path knows."""
+    contexts = Contexts(Telemetry(options))
+    return lambda: contexts._is_w3c
+
+
+# The client library.
+
+
+class KafkaPythonClient(facts.KafkaPythonClient):
+    """What is known of one client of kafka-python."""
+
+    def forget_bootstrap_servers(self) -> None:
+        """Leave nothing that could stand in for the leader of a partition."""
+        self._bootstrap = None
+
+
+has_group_subscription = facts.has_group_subscription
+rebalance_listener = facts.rebalance_listener
+replace_rebalance_listener = facts.replace_rebalance_listener
+batch_index = facts.batch_index
+
+
+# Clocks and globals, to be replaced for a test.
+
+
+def replace_clock(name: str, spoilt: Callable[[], Any], replace: Callable[[Any, str, Any], None]) -> None:
+    """Put another clock in the place of `time_ns` or `monotonic`, wherever otelkafka reads it."""
+    replace(clock, {"time_ns": "now", "monotonic": "monotonic"}[name], spoilt)
+
+
+def replace_clock_of_limits(monotonic: Callable[[], float], replace: Callable[[Any, str, Any], None]) -> None:
+    """Put another clock in the place of the one by which spans a second are limited."""
+    replace(clock, "monotonic", monotonic)
+
+
+def forget_options_of_functions() -> None:
+    """Have `process()` and `process_batch()` look anew for the global providers."""
+    _cached_operation.cache_clear()
+
+
+def forget_global_reporter(replace: Callable[[Any, str, Any], None]) -> None:
+    """Have no reporter yet for the global meter provider."""
+    replace(reporter, "_global", reporter._GlobalProvider())
+
+
+def registry_of(reporter_class: Any) -> Any:
+    """Return what holds the figures of a class made by `metrics_reporter()`."""
+    return reporter_class.registry
