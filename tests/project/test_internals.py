@@ -33,3 +33,17 @@ def test_only_one_module_of_the_tests_imports_what_is_not_public(path):
     found = [name for node in ast.walk(ast.parse(path.read_text())) for name in modules_of(node)]
     private = [name for name in found if name.partition(".")[0] not in PUBLIC]
     assert private == [], f"import {private} in tests/support/internals.py, and take from there what tests need"
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("from otelkafka import process, testing", ["testing"]),
+        ("from otelkafka.wait import WaitHistory", ["wait"]),
+        ("import otelkafka.wait, otelkafka", ["wait"]),
+        ("from opentelemetry import trace", []),
+    ],
+)
+def test_imports_of_what_is_not_public_are_found(line, found):
+    """In each of their forms."""
+    assert modules_of(ast.parse(line).body[0]) == found
