@@ -55,8 +55,12 @@ def test_what_depends_on_one_part_runs_with_each_of_its_releases():
     """Kafka's releases with each of kafka-python's, faults and bounds with each of OpenTelemetry's."""
     rows = {lane: LANES.pins(lane) for lane in LANES.names}
     runs = {
-        factor: [pins for lane, pins in rows.items() if factor in lane] for factor in ("client", "telemetry", "tests")
+        factor: [pins for lane, pins in rows.items() if factor in lane]
+        for factor in ("client", "instrumented", "telemetry", "tests")
     }
-    for factor, name in (("client", "kafka-python"), ("telemetry", "opentelemetry-sdk")):
-        run_with = {pins.get(name, NEWEST) for pins in (*runs[factor], *runs["tests"])}
+    for factor, newest, name in (
+        ("client", "instrumented", "kafka-python"),
+        ("telemetry", "tests", "opentelemetry-sdk"),
+    ):
+        run_with = {pins.get(name, NEWEST) for pins in (*runs[factor], *runs[newest])}
         assert run_with == {pins.get(name, NEWEST) for pins in rows.values()}
