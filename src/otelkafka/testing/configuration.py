@@ -1,5 +1,6 @@
-"""The configuration of a fake client: kafka-python's defaults, what fakes have of their own, and what a test gives."""
+"""The configuration of a fake client, and the serializers in it."""
 
+import inspect
 from typing import Any
 
 from kafka.errors import KafkaConfigurationError
@@ -21,3 +22,25 @@ def configured(client: Any, given: dict[str, Any], **own: Any) -> dict[str, Any]
         msg = f"{client.__name__} of this release does not know {', '.join(unknown)}"
         raise KafkaConfigurationError(msg)
     return {**client.DEFAULT_CONFIG, "bootstrap_servers": ["localhost:9092"], **own, **given}
+
+
+def apply(maker: Any, method: str, topic: str, headers: Any, part: Any) -> Any:
+    """Return what a serializer or deserializer makes of a key or value.
+
+    Args:
+        maker: None, a function, or an object with a method of this name.
+        method: `serialize` or `deserialize`.
+        topic: of the record.
+        headers: of the record, which the methods of kafka-python 3 take, and those of older releases do not.
+        part: the key or value.
+    """
+    if maker is None:
+        return part
+    call = getattr(maker, method, None)
+    if call is None:
+        return maker(part)
+    try:
+        inspect.signature(call).bind(topic, headers, part)
+    except TypeError:
+        return call(topic, part)
+    return call(topic, headers, part)

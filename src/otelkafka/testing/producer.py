@@ -10,9 +10,8 @@ from kafka.partitioner.default import murmur2
 from kafka.structs import TopicPartition
 
 from otelkafka.testing.cluster import FakeCluster, fake_record
-from otelkafka.testing.configuration import configured
+from otelkafka.testing.configuration import apply, configured
 from otelkafka.testing.future import FakeFuture
-from otelkafka.testing.serializing import apply
 
 _POSITIVE = 0x7FFFFFFF
 
