@@ -1,6 +1,7 @@
 """The send span."""
 
 import os
+import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -296,3 +297,29 @@ def test_key_is_not_kept_in_flight_where_it_is_not_recorded():
     side.producer(bare, capture_key=False).send("t", b"v", key)  # else the span has it
     del key
     assert dead() is None
+
+
+def test_keywords_of_a_subclass_are_its_own(recorder):
+    """A keyword that only a subclass knows reaches it; a hook of ours sees no error of ours, whatever the name."""
+
+    class Own(FakeProducer):
+        def send(self, *args, hook=None, urgent=None, **kwargs):
+            self.given = hook, urgent
+            return super().send(*args, **kwargs)
+
+    seen = []
+    bare = Own()
+    producer = producer_of(recorder, bare, on_send=lambda *_: seen.append(sys.exc_info()))
+    producer.send("t", b"v", hook=seen.append, urgent=True)
+    assert bare.given == (seen.append, True)
+    assert seen == [(None, None, None)]
+
+
+def test_time_inside_of_send_is_measured_once(recorder, clock):
+    """A call that takes no measurable time was not blocked, however long the broker takes to answer."""
+    bare = FakeProducer()
+    producer_of(recorder, bare).send("t", b"v")
+    clock.advance(5)
+    bare.acknowledge_all()
+    (span,) = recorder.spans
+    assert span.attributes["otelkafka.send.blocked_duration"] == 0

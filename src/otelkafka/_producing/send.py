@@ -176,10 +176,10 @@ class Sends:
         headers: Headers | None = None,
         partition: int | None = None,
         timestamp_ms: int | None = None,
-        *,
-        hook: Hook | None = None,
     ) -> Send | None:
         """Start a send; None where nothing is recorded of it.
+
+        It raises no TypeError but for arguments that it does not have.
 
         Args:
             topic: as the caller gave it, like the others.
@@ -188,7 +188,6 @@ class Sends:
             headers: of the record.
             partition: of the record.
             timestamp_ms: of the record, Unix time in milliseconds.
-            hook: called with the span where there is one.
         """
         ambient = get_current()
         if (ambient and is_suppressed()) or not isinstance(topic, str):
@@ -203,7 +202,6 @@ class Sends:
                 fast_path is not None
                 and headers is None
                 and self._is_plain
-                and hook is None
                 and destination.traced
                 and (timestamp_ms is None or not self._options.pipeline_time)
             ):
@@ -215,9 +213,7 @@ class Sends:
                     if type(span) is UnparsedSpan:
                         context = Context({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
                         trace_id, span_id = span.trace_id, span.span_id
-                        if (
-                            type(trace_id) is int and type(span_id) is int and trace_id
-                        ):  # as header(): it starts a trace
+                        if type(trace_id) is int and type(span_id) is int and trace_id:  # as header() does
                             carried = [(TRACEPARENT, b"00-%032x-%016x-%02x" % (trace_id, span_id, span.flags))]
                         else:
                             carried = [header(trace_id, span_id, span.flags)] if trace_id else []
@@ -235,21 +231,23 @@ class Sends:
                         self._transactions.note_send()
                     return send
             message = Message(topic, value, key, headers, partition, timestamp_ms)
-            return self._begin_generally(start, ambient, message, destination, hook, tracer)
+            return self._begin_generally(start, ambient, message, tracer=tracer)
         except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
             self.telemetry.guard.contain("send", error)
             return None
 
+    def begin_with(self, message: Message, hook: Hook) -> Send | None:
+        """Start a send as `begin()` does, and call a hook with its span, if it has one."""
+        ambient, start = get_current(), self.telemetry.now()
+        if is_suppressed() or not isinstance(message.topic, str):
+            return None
+        self.telemetry.refresh(start)
+        return self.telemetry.guard.call("send", None, self._begin_generally, start, ambient, message, hook)
+
     def _begin_generally(
-        self,
-        start: int,
-        ambient: Context,
-        message: Message,
-        destination: Destination,
-        hook: Hook | None,
-        tracer: Tracer | None,
+        self, start: int, ambient: Context, message: Message, hook: Hook | None = None, tracer: Tracer | None = None
     ) -> Send:
-        telemetry = self.telemetry
+        telemetry, destination = self.telemetry, self.telemetry.destinations[message.topic]
         sendable = self._client.takes_headers and are_sendable(message.headers)
         given = message.headers if sendable and message.headers else []
         taken = self._contexts.take(given)
@@ -325,7 +323,7 @@ class Sends:
         """
         if not send.is_followed or (waited and not self._in_flight.remove(send)):
             return
-        if not send.blocked:
+        if not waited:
             send.blocked = self.telemetry.now() - send.start
         self.telemetry.set_attributes(send.span, lambda: self._end_attributes(send, metadata))
         partition = send.partition

@@ -22,6 +22,7 @@ from otelkafka.options import Options, ProducerOptions, for_producer
 _HEADERS = Message._fields.index("headers")
 """Where `send()` has them among its positional arguments."""
 _OFFSETS = "offsets"
+_UNKNOWN: Any = object()
 
 ProduceHook = Callable[[Span, Any, Any], None]
 
@@ -101,13 +102,13 @@ class ProducerFace:
         What `send` returns and raises passes through unchanged. A record that only our header made too large is sent
         once more as the caller gave it, so that its serializers run again.
         """
-        try:
-            if self._produce_hook is None:
+        begun: Any = _UNKNOWN
+        if self._produce_hook is None:
+            try:  # noqa: SIM105 (once a record: it costs less)
                 begun = self._sends.begin(*args, **kwargs)
-            else:
-                hook = partial(_call_hook, self._produce_hook, args, kwargs)
-                begun = self._sends.begin(*args, **kwargs, hook=hook)
-        except TypeError:  # arguments that `send()` refuses, or that only a subclass of the producer knows
+            except TypeError:  # arguments that `send()` refuses, or that only a subclass of the producer knows
+                pass
+        if begun is _UNKNOWN:
             begun = self._begin_known(args, kwargs)
         if begun is None:
             return send(*args, **kwargs)
@@ -184,8 +185,9 @@ class ProducerFace:
             message = Message(*args, **{name: kwargs[name] for name in kwargs if name in Message._fields})
         except TypeError:
             return None
-        hook = None if self._produce_hook is None else partial(_call_hook, self._produce_hook, args, kwargs)
-        return self._sends.begin(*message, hook=hook)
+        if self._produce_hook is None:
+            return self._sends.begin(*message)
+        return self._sends.begin_with(message, partial(_call_hook, self._produce_hook, args, kwargs))
 
     def _transact(self, kind: Kind, call: Call, args: Args, kwargs: KwArgs) -> Any:
         offsets = args[0] if args else kwargs.get(_OFFSETS)
