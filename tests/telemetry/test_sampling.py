@@ -542,6 +542,22 @@ def test_limit_holds_where_options_cannot_be_hashed():
     assert len(side.spans.spans) <= 6
 
 
+def test_failure_that_is_recorded_anyway_reads_no_context_again():
+    """A sampled batch has its span: what its records carry is read once."""
+    read = []
+
+    class Counting(B3MultiFormat):
+        def extract(self, carrier, context=None, getter=None):
+            read.append(carrier)
+            return extract([TRACEPARENT])
+
+    side = Side(ALWAYS_ON, sample_errors=True, propagator=Counting())
+    consumer = side.consumer(process="manual")
+    with pytest.raises(ValueError), process_batch_of(consumer, [late(at) for at in range(3)]):
+        raise ValueError
+    assert len(read) == 3
+
+
 def test_ambient_link_of_a_failure():
     """docs/spans.md: "parent": the current span, if any."""
     side = Side(sample_errors=True)

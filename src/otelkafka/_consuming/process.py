@@ -308,6 +308,8 @@ class ProcessOperation:
 
     def _record_failure(self, opened: OpenSpan, beginning: Beginning, error: BaseException) -> None:
         """Record what has failed and was not sampled, in the trace of the record, or of the first of a batch."""
+        if not self._spans.acquire_for_failure(opened.span):
+            return
         contexts = [self.contexts.read(record.headers, again=True) for record in beginning.records]
         created = [trace.get_current_span(context).get_span_context() for context in contexts]
         started = self._spans.start_after_failure(opened, beginning.around, created, contexts[0])

@@ -144,6 +144,10 @@ class ProcessSpans:
         span = self._start(destination, partition, start, ambient, (), count)
         return None if span is None else Started(span, 0)
 
+    def acquire_for_failure(self, span: Span) -> bool:
+        """Return whether a failure gets a span of its own, as its span is not sampled; if so, it is counted."""
+        return self._sampling.acquire_for_failure(span)
+
     def start_after_failure(
         self, failed: OpenSpan, around: SpanContext, created: Sequence[SpanContext], context: Context
     ) -> Started | None:
@@ -158,8 +162,6 @@ class ProcessSpans:
             created: the creation contexts of its records.
             context: that of the record.
         """
-        if not self._sampling.acquire_for_failure(failed.span):
-            return None
         own, known = failed.span.get_span_context(), why_failed(failed.span)
         links = link_to(around, semconv.LINK_AMBIENT)
         if failed.batch is not None:
