@@ -549,9 +549,9 @@ def test_failure_that_is_recorded_anyway_reads_no_context_again():
     class Counting(B3MultiFormat):
         def extract(self, carrier, context=None, getter=None):
             read.append(carrier)
-            return extract([TRACEPARENT])
+            return extract([traceparent(1)])
 
-    side = Side(ALWAYS_ON, sample_errors=True, propagator=Counting())
+    side = Side(SpanRecorder(ALWAYS_ON), sample_errors=True, propagator=Counting())
     consumer = side.consumer(process="manual")
     with pytest.raises(ValueError), process_batch_of(consumer, [late(at) for at in range(3)]):
         raise ValueError
