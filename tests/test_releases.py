@@ -13,7 +13,7 @@ from tests.support.waiting import PATIENCE, wait_until, wait_until_known
 
 TENANT = ("tenant", b"a")
 
-pytestmark = [pytest.mark.real_kafka, pytest.mark.per_client]
+pytestmark = [pytest.mark.real_kafka, pytest.mark.per_client, pytest.mark.kafka_releases]
 
 
 class Stage:
