@@ -33,6 +33,7 @@ from benchmarks.run import ROOT, about
 from benchmarks.tables import spread, table
 from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
 from testbroker import Broker, start_broker
+from testbroker.wait import PATIENCE
 
 COUNT, CHUNK = 100_000, 1_000
 ONE_IN: Final = 100_000
@@ -143,7 +144,9 @@ class Pipeline:
         return f"pipeline-{self.at}-{topic}"
 
     def _consumer(self, topic: str, broker: Broker) -> Any:
-        bare = KafkaConsumer(consumer_timeout_ms=10_000, auto_offset_reset="earliest", **broker.client_options)
+        bare = KafkaConsumer(
+            consumer_timeout_ms=int(PATIENCE * 1000), auto_offset_reset="earliest", **broker.client_options
+        )
         bare.assign([TopicPartition(self.name(topic), 0)])
         if self.is_bare:
             return bare
@@ -200,7 +203,13 @@ class Pipeline:
         self._producer.send(self.name(topic), b"v" * 100, key, timestamp_ms=timestamp)
 
     def _records(self, topic: str) -> Iterator[Any]:
-        return islice(self._consumers[topic], CHUNK)
+        found = 0
+        for record in islice(self._consumers[topic], CHUNK):
+            yield record
+            found += 1
+        if found < CHUNK:
+            msg = f"waited {PATIENCE:.0f} s for {CHUNK} records of {self.name(topic)}; seen: {found}"
+            raise TimeoutError(msg)
 
 
 def _record(number: int) -> tuple[bytes | None, int | None]:
@@ -244,9 +253,9 @@ def web_service() -> Iterator[tuple[int, list[Pipeline]]]:
             thread.join()
 
 
-def measure(count: int, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(broker: Broker, count: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Return, for each mode, the CPU time a record by turn in microseconds, and what was told of the records."""
-    with start_broker(kind="kafka") as broker, ExitStack() as stack, web_service() as (port, pipelines):
+    with ExitStack() as stack, web_service() as (port, pipelines):
         pipelines += [Pipeline(mode, broker, port, stack) for mode in MODES]
         taken: dict[str, list[float]] = {mode: [] for mode in MODES}
         for first in range(0, count, CHUNK):
@@ -302,7 +311,9 @@ def main() -> None:
     given = parser.parse_args()
     kept = Figures.load(RESULTS)
     if not given.page:
-        kept.found = {"records": given.records, "modes": measure(given.records, print), "about": about()}
+        with start_broker(kind="kafka") as broker:
+            modes = measure(broker, given.records, print)
+        kept.found = {"records": given.records, "modes": modes, "about": about()}
     print(part(kept.found))
     if given.records == COUNT:
         kept.save(RESULTS)

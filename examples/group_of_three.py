@@ -23,7 +23,6 @@ from testbroker.wait import PATIENCE, wait_until, wait_until_known
 
 TOPIC, GROUP, PARTITIONS, ORDERS = "orders", "warehouse", 6, 30
 POISONED = b"poisoned"
-LATE = "the group did not get there"
 
 
 class Member(threading.Thread):
@@ -42,6 +41,7 @@ class Member(threading.Thread):
             client_id=f"warehouse-{number}",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            heartbeat_interval_ms=300,  # by which a member learns that another one joins
             isolation_level="read_committed",
             **broker.client_options,
         )
@@ -85,18 +85,18 @@ def run(broker: Broker, spans: SpanRecorder, metrics: MetricRecorder) -> list[Me
     ) as producer:
         producer.init_transactions()
         _sell(producer, spans, first=0)
-        wait_until(lambda: _handled(members) == ORDERS, LATE)
+        _wait_until_handled(members, ORDERS)
         for number in (2, 3):
             members.append(Member(broker, options, number))
-            wait_until(lambda: _shared(members), LATE)
+            _wait_until_shared(members)
         _sell(producer, spans, first=ORDERS)
-        wait_until(lambda: _handled(members) == 2 * ORDERS, LATE)
+        _wait_until_handled(members, 2 * ORDERS)
         members[0].leave()
-        wait_until(lambda: _shared(members[1:]), LATE)
+        _wait_until_shared(members[1:])
         producer.begin_transaction()
         producer.send(TOPIC, POISONED, partition=0)
         producer.commit_transaction()
-        wait_until(lambda: _handled(members) == 2 * ORDERS + 1, LATE)
+        _wait_until_handled(members, 2 * ORDERS + 1)
     for member in members[1:]:
         member.leave()
     return members
@@ -122,12 +122,19 @@ def _sell(producer: Any, spans: SpanRecorder, first: int) -> None:
         producer.commit_transaction()
 
 
-def _handled(members: list[Member]) -> int:
-    return len({place for member in members for place in member.handled})
+def _wait_until_handled(members: list[Member], count: int) -> None:
+    def handled() -> int:
+        return len({place for member in members for place in member.handled})
+
+    wait_until(lambda: handled() == count, f"{count} records that the members have handled", handled)
 
 
-def _shared(members: list[Member]) -> bool:
-    return {len(member.consumer.assignment()) for member in members} == {PARTITIONS // len(members)}
+def _wait_until_shared(members: list[Member]) -> None:
+    def assigned() -> list[int]:
+        return [len(member.consumer.assignment()) for member in members]
+
+    share = PARTITIONS // len(members)
+    wait_until(lambda: set(assigned()) == {share}, f"{share} partitions at each of {len(members)} members", assigned)
 
 
 def span_table(spans: list[ReadableSpan]) -> Iterator[str]:

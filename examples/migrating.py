@@ -87,7 +87,7 @@ class Service:
 
     def span(self, *words: str) -> ReadableSpan:
         """Return the span whose name has one of these words, as soon as it has ended, and forget all so far."""
-        wait_until(lambda: self._spans(words), f"no span of {words}")
+        wait_until(lambda: self._spans(words), f"a span named with one of {words}", lambda: self.recorder.spans)
         (found,) = self._spans(words)
         self.recorder.clear()
         return found

@@ -58,7 +58,7 @@ class Broker(ABC):
             config: the topic's configuration, as `{"cleanup.policy": "compact"}`; the embedded broker takes none.
 
         Raises:
-            RuntimeError: the broker refused, or the partitions got no leaders within 30 seconds.
+            RuntimeError: the broker refused, or the partitions got no leaders within two minutes.
 
         """
         self._make_topic(name, partitions, config or {})

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-TIMEOUT = 60.0
+TIMEOUT = 300.0
 OPTIONS = (
     "-Xmx512m",
     # For a broker that lives for seconds, a quick start counts more than the best code.

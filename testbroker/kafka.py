@@ -90,7 +90,7 @@ class Node:
     def _known(self) -> set[str]:
         """Tell of which nodes it tells clients: one that is not yet part of its cluster tells of none."""
         try:
-            brokers = wire.metadata(self.address, timeout=2.0).brokers
+            brokers = wire.metadata(self.address, timeout=10.0).brokers
         except (OSError, ValueError):
             return set()
         return {f"{host}:{port}" for host, port in brokers.values()}

@@ -20,7 +20,7 @@ T = TypeVar("T")
 METADATA = 3, 1
 CREATE_TOPICS = 19
 CORRELATION_ID = 1
-TIMEOUT = 30.0
+TIMEOUT = 120.0
 LARGEST_PART = 65_536
 
 
@@ -33,7 +33,7 @@ class Metadata:
     leaders: list[int]
 
 
-def metadata(servers: str, topic: str | None = None, timeout: float = 5.0) -> Metadata:
+def metadata(servers: str, topic: str | None = None, timeout: float = 30.0) -> Metadata:
     """Ask the first of `servers` that answers for its cluster, and for the leaders of a topic.
 
     Raises:

@@ -6,9 +6,10 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from otelkafka import ConsumerOptions, ProducerOptions
-from otelkafka.testing import FakeClock, MetricRecorder, SpanRecorder
+from otelkafka.testing import FakeClock, MetricRecorder
 from testbroker import start_broker
 from tests.support.face import wrap_consumer, wrap_producer
+from tests.support.waiting import PATIENCE, PatientRecorder
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +28,7 @@ def _needs_real_kafka(request):
 
 @pytest.fixture
 def recorder():
-    return SpanRecorder()
+    return PatientRecorder()
 
 
 @pytest.fixture
@@ -84,7 +85,11 @@ def make_consumer(broker, recorder, topic):
     made = []
 
     def make(config=None, **options):
-        settings = {"auto_offset_reset": "earliest", "consumer_timeout_ms": 10_000, **broker.client_options}
+        settings = {
+            "auto_offset_reset": "earliest",
+            "consumer_timeout_ms": int(PATIENCE * 1000),
+            **broker.client_options,
+        }
         bare = KafkaConsumer(**{**settings, **(config or {})})
         bare.assign([TopicPartition(topic, 0)])
         made.append(wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider, **options)))

@@ -65,7 +65,7 @@ def django(broker, monkeypatch):
                 "CONSUMER_BACKEND": "logpipe.backend.kafka.Consumer",
                 "PRODUCER_BACKEND": "logpipe.backend.kafka.Producer",
                 "KAFKA_BOOTSTRAP_SERVERS": [broker.bootstrap_servers],
-                "KAFKA_CONSUMER_KWARGS": {"group_id": "logpipe", "consumer_timeout_ms": 10_000},
+                "KAFKA_CONSUMER_KWARGS": {"group_id": "logpipe", "consumer_timeout_ms": int(PATIENCE * 1000)},
                 "KAFKA_KWARGS": {
                     name: value for name, value in broker.client_options.items() if name != "bootstrap_servers"
                 },

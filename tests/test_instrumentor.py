@@ -58,7 +58,7 @@ def clients(broker, topic):
         return make(cls, **config)
 
     def consumer(cls=KafkaConsumer, **config):
-        bare = make(cls, auto_offset_reset="earliest", consumer_timeout_ms=5000, **config)
+        bare = make(cls, auto_offset_reset="earliest", consumer_timeout_ms=int(PATIENCE * 1000), **config)
         bare.assign([TopicPartition(topic, 0)])
         return bare
 
@@ -442,7 +442,7 @@ def test_service_without_a_changed_line_reaches_an_otlp_endpoint(broker, topic):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         endpoint.shutdown()

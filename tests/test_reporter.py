@@ -19,6 +19,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from otelkafka.reporter import metrics_reporter
 from otelkafka.testing import MetricRecorder
 from tests.support.internals import forget_global_reporter
+from tests.support.waiting import PATIENCE
 
 PAGE = Path(__file__).parents[1] / "docs" / "client-metrics.md"
 
@@ -51,7 +52,11 @@ def test_figures_of_real_clients_reach_opentelemetry(broker, topic, recorder):
         producer.send(topic, b"v" * 100)
     producer.flush()
     consumer = KafkaConsumer(
-        client_id="reader", auto_offset_reset="earliest", consumer_timeout_ms=2000, **reporters, **broker.client_options
+        client_id="reader",
+        auto_offset_reset="earliest",
+        consumer_timeout_ms=int(PATIENCE * 1000),
+        **reporters,
+        **broker.client_options,
     )
     consumer.assign([TopicPartition(topic, 0)])
     next(consumer)

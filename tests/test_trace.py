@@ -7,6 +7,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from otelkafka import extract, wrap_handler
 from tests.support.face import process_batch_of, process_of, wrap_consumer
+from tests.support.waiting import PATIENCE
 
 
 def send(producer, topic, *values, **kwargs):
@@ -245,7 +246,7 @@ def test_group_assignment_is_noted(broker, make_producer, recorder, topic):
 
     send(make_producer(), topic, b"v")
     bare = KafkaConsumer(
-        group_id=topic, auto_offset_reset="earliest", consumer_timeout_ms=20_000, **broker.client_options
+        group_id=topic, auto_offset_reset="earliest", consumer_timeout_ms=int(PATIENCE * 1000), **broker.client_options
     )
     with wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider)) as consumer:
         consumer.subscribe([topic], listener=Listener())

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from examples.patterns.stage import Stage
     from otelkafka import TracedConsumer, TracedProducer
 
-PATIENCE = 30
+PATIENCE = 120
 READINGS = 3
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from examples.patterns.stage import Stage
     from otelkafka import TracedConsumer, TracedProducer
 
-PATIENCE = 30
+PATIENCE = 120
 
 
 def handle_or_bury(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from examples.patterns.stage import Stage
     from otelkafka import TracedConsumer, TracedProducer
 
-PATIENCE = 30
+PATIENCE = 120
 DELAY = 0.5
 ATTEMPTS = 3
 ATTEMPT = "retry.attempt"

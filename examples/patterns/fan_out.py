@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from examples.patterns.stage import Stage
     from otelkafka import TracedConsumer, TracedProducer
 
-PATIENCE = 30
+PATIENCE = 120
 
 
 def split(consumer: TracedConsumer, producer: TracedProducer, picks: str, count: int | None = None) -> None:

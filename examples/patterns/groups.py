@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from examples.patterns.stage import Stage
     from otelkafka import TracedConsumer
 
-PATIENCE = 30
+PATIENCE = 120
 
 
 class Stock(ConsumerRebalanceListener):  # type: ignore[misc]

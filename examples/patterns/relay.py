@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from examples.patterns.stage import Stage
     from otelkafka import TracedConsumer, TracedProducer
 
-PATIENCE = 30
+PATIENCE = 120
 
 
 def relay(consumer: TracedConsumer, producer: TracedProducer, answers: str, count: int | None = None) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from examples.patterns.stage import Stage
     from otelkafka import TracedConsumer
 
-PATIENCE = 30
+PATIENCE = 120
 WEEK = 7 * 24 * 3600
 ORDERS = 2
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from examples.patterns.stage import Stage
     from otelkafka import TracedConsumer
 
-PATIENCE = 30
+PATIENCE = 120
 QUESTIONS = 2
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from examples.patterns.stage import Stage
 
-PATIENCE = 30
+PATIENCE = 120
 ASK_SECONDS, ANSWER_SECONDS = 0.005, 0.03
 
 

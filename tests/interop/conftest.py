@@ -15,6 +15,7 @@ from tests.interop.peers import PEERS
 from tests.interop.running import Missing
 from tests.interop.table import Table, write
 from tests.support.face import wrap_consumer
+from tests.support.waiting import PATIENCE
 
 DEMANDED = "OTELKAFKA_INTEROP_TOOLS"
 TABLE = pytest.StashKey[Table]()
@@ -82,7 +83,7 @@ def send(make_producer, recorder):
     def send(topic, headers=CONTEXT):
         token = context_api.attach(propagate.extract(headers, Context()))
         try:
-            make_producer().send(topic, b"from otelkafka").get(10)
+            make_producer().send(topic, b"from otelkafka").get(PATIENCE)
         finally:
             context_api.detach(token)
         return recorder.wait_for(f"send {topic}")[0].context
@@ -95,7 +96,11 @@ def take(broker, recorder):
     """Process the first record of a topic; return it, its span, and the baggage that was current."""
 
     def take(topic):
-        settings = {"auto_offset_reset": "earliest", "consumer_timeout_ms": 30_000, "group_id": uuid.uuid4().hex}
+        settings = {
+            "auto_offset_reset": "earliest",
+            "consumer_timeout_ms": int(PATIENCE * 1000),
+            "group_id": uuid.uuid4().hex,
+        }
         bare = KafkaConsumer(topic, **settings, **broker.client_options)
         consumer = wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider))
         try:
@@ -117,7 +122,7 @@ def send_on(make_producer, recorder):
 
     def send_on(record, topic, process):
         with trace.use_span(trace.NonRecordingSpan(process.context)):
-            make_producer().send(topic, record.value, headers=list(record.headers)).get(10)
+            make_producer().send(topic, record.value, headers=list(record.headers)).get(PATIENCE)
         return recorder.wait_for(f"send {topic}")[0]
 
     return send_on

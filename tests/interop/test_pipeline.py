@@ -9,6 +9,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
 from otelkafka.testing import MetricRecorder
 from tests.interop.contexts import baggage_of
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.real_kafka
 
@@ -29,7 +30,11 @@ def measured(broker, options):
     metrics, told = options
 
     def measured(topic):
-        settings = {"auto_offset_reset": "earliest", "consumer_timeout_ms": 30_000, "group_id": uuid.uuid4().hex}
+        settings = {
+            "auto_offset_reset": "earliest",
+            "consumer_timeout_ms": int(PATIENCE * 1000),
+            "group_id": uuid.uuid4().hex,
+        }
         bare = KafkaConsumer(topic, **settings, **broker.client_options)
         with wrap_consumer(bare, ConsumerOptions(**told)) as consumer:
             (record,) = (record for _, record in zip([None], consumer, strict=False))
@@ -45,7 +50,7 @@ def test_origin_passes_through_a_peer(peer, drive, broker, topics, options, meas
     first, second, _ = topics
     began = time.time()
     with wrap_producer(KafkaProducer(**broker.client_options), ProducerOptions(**options[1])) as producer:
-        producer.send(first, b"from otelkafka").get(10)
+        producer.send(first, b"from otelkafka").get(PATIENCE)
     sent = time.time()
     drive.forward(broker.bootstrap_servers, first, second)
     baggage, took = measured(second)

@@ -53,7 +53,7 @@ class Clients:
 
     def consumer(self) -> Any:
         """Return a consumer that begins at the first record."""
-        config = {"auto_offset_reset": "earliest", "consumer_timeout_ms": 10_000}
+        config = {"auto_offset_reset": "earliest", "consumer_timeout_ms": 240_000}
         consumer = wrap_consumer(KafkaConsumer(bootstrap_servers=self._servers, **config))
         consumer.assign([TopicPartition(self.topic, 0)])
         return consumer

@@ -21,9 +21,9 @@ from benchmarks.soak.watch import Watch
 from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
 from otelkafka.testing import MetricRecorder
 from tests.outages.programs import RECORDS
+from tests.support.waiting import PATIENCE
 
 THREADS, PARTITIONS, EACH = 16, 4, 100
-SECONDS = 60
 
 
 class Traced:
@@ -44,7 +44,7 @@ class Traced:
         return self._keep(wrap_producer(KafkaProducer(**self._servers), options))
 
     def consumer(self, *partitions, **options):
-        config = {"auto_offset_reset": "earliest", "consumer_timeout_ms": 10_000, **self._servers}
+        config = {"auto_offset_reset": "earliest", "consumer_timeout_ms": int(PATIENCE * 1000), **self._servers}
         providers = {"tracer_provider": self.provider, "meter_provider": self.metrics.meter_provider}
         consumer = self._keep(wrap_consumer(KafkaConsumer(**config), ConsumerOptions(**providers, **options)))
         consumer.assign([TopicPartition(self.topic, partition) for partition in partitions or range(PARTITIONS)])
@@ -96,7 +96,7 @@ def test_one_producer_in_sixteen_threads_while_metrics_are_read(traced):
     def send(number):
         with traced.tracer.start_as_current_span(f"thread {number}") as own:
             futures = [producer.send(traced.topic, b"v") for _ in range(EACH)]
-        return own.get_span_context().span_id, [future.get(30) for future in futures]
+        return own.get_span_context().span_id, [future.get(PATIENCE) for future in futures]
 
     def read():
         while not stopped.is_set():
@@ -211,7 +211,7 @@ def test_program_ends_well(program, kafka):
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -189,10 +189,10 @@ def test_page_without_markers_is_refused():
 
 
 @pytest.mark.real_kafka
-def test_records_that_matter_have_a_trace_each(monkeypatch):
+def test_records_that_matter_have_a_trace_each(broker, monkeypatch):
     """A pipeline of three topics and a web service: time to glass for all, a trace for the slow and the failed alone."""
     monkeypatch.setattr(pipeline, "CHUNK", 50)
-    found = pipeline.measure(200, lambda _: None)
+    found = pipeline.measure(broker, 200, lambda _: None)
     told = found[pipeline.MATTER]
     assert (told["measured"], told["slow"], told["failed"]) == (200, 2, 2)
     assert told["others"] <= 1  # one in 100,000 is sampled anyway

@@ -12,6 +12,8 @@ from opentelemetry.util._once import Once
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
+from tests.support.waiting import PATIENCE
+
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +50,7 @@ def consumers(broker, questions, monkeypatch):
             forced = {
                 **broker.client_options,
                 "auto_offset_reset": "earliest",
-                "consumer_timeout_ms": 1500,
+                "consumer_timeout_ms": int(PATIENCE * 1000),
                 "metadata_max_age_ms": 500,
             }
             group = {"group_id": uuid.uuid4().hex} if "group_id" in config else {}

@@ -8,6 +8,7 @@ from examples.patterns import dead_letter, delayed_retry, replay
 from examples.patterns.__main__ import ELSEWHERE, NAMES, PAGES, TRACE, page, play
 from examples.patterns.stage import Stage
 from examples.patterns.story import story
+from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.real_kafka, pytest.mark.once]
 
@@ -37,7 +38,7 @@ def test_a_dead_letter_says_where_it_lay_and_what_failed_it(stage):
     """What is put aside is the record as it came, with two headers more, and one context."""
     orders, dead = stage.topic("orders"), stage.topic("orders.dead")
     producer = stage.producer()
-    producer.send(orders, b"one", key=b"k", headers=[("tenant", b"a")]).get(30)
+    producer.send(orders, b"one", key=b"k", headers=[("tenant", b"a")]).get(PATIENCE)
     dead_letter.handle_or_bury(stage.consumer(orders, "stock"), producer, lambda record: int(record.value), dead, 1)
     (letter,) = islice(stage.consumer(dead, process="manual"), 1)
     assert (letter.key, letter.value) == (b"k", b"one")
@@ -58,7 +59,7 @@ def test_a_retry_that_succeeds_is_the_last(stage):
     orders, later = stage.topic("orders"), stage.topic("orders.retry")
     producer = stage.producer()
     failed = delayed_retry.Retries(producer, later, dead="unused")
-    producer.send(orders, b"1", headers=[("tenant", b"a")]).get(30)
+    producer.send(orders, b"1", headers=[("tenant", b"a")]).get(PATIENCE)
     for topic, group, delay in ((orders, "stock", 0), (later, "stock.retry", delayed_retry.DELAY)):
         consumer = stage.consumer(topic, group, process="manual")
         delayed_retry.handle_or_retry(consumer, handle, failed, delay, count=1)
@@ -86,17 +87,17 @@ def test_what_a_batch_sends_on_links_to_the_records_own_traces(stage):
     readings, checked = stage.topic("readings"), stage.topic("checked")
     producer = stage.producer()
     for value in (b"1", b"2"):
-        producer.send(readings, value).get(30)
+        producer.send(readings, value).get(PATIENCE)
     consumer, count = stage.consumer(readings), 0
     while count < 2:
         polled = consumer.poll(timeout_ms=500)
         with consumer.process_batch(polled):
             for record in [each for records in polled.values() for each in records]:
-                producer.send(checked, record.value, headers=record.headers).get(30)
+                producer.send(checked, record.value, headers=record.headers).get(PATIENCE)
                 count += 1
-    sent = stage.recorder.wait_for("send readings", 2)
+    sent = stage.recorder.wait_for("send readings", 2, PATIENCE)
     batches = {span.context.span_id for span in stage.recorder.named("process readings")}
-    passed_on = stage.recorder.wait_for("send checked", 2)
+    passed_on = stage.recorder.wait_for("send checked", 2, PATIENCE)
     assert {span.parent.span_id for span in passed_on} <= batches
     linked = [[link.context.span_id for link in span.links] for span in passed_on]
     assert linked == [[span.context.span_id] for span in sent]

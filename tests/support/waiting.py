@@ -2,7 +2,9 @@
 
 import time
 
-PATIENCE = 120.0  # a group on a busy machine may need some of it
+from otelkafka.testing import SpanRecorder
+
+PATIENCE = 300.0  # a group on a busy machine may need some of it
 _POLL_SECONDS = 0.01
 
 
@@ -26,6 +28,13 @@ def wait_until(condition, what, seen=None, patience=PATIENCE):
             raise AssertionError(msg)
         time.sleep(_POLL_SECONDS)
     return found
+
+
+class PatientRecorder(SpanRecorder):
+    """A recorder that waits for spans as patiently as all tests wait."""
+
+    def wait_for(self, name, count=1, timeout=PATIENCE):
+        return super().wait_for(name, count, timeout)
 
 
 def wait_until_known(topic, consumer):

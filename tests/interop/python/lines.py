@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 VALUE = b"from Python"
-PATIENCE = 60.0
+PATIENCE = 240.0  # less than that of who waits for this program
 
 
 class Lines(SpanExporter):
