@@ -7,16 +7,16 @@ from typing import Any
 
 from kafka.errors import KafkaError
 
-from benchmarks.soak.sides import PATIENCE, Side
+from benchmarks.soak.sides import Side
 
 RECORDS = 400
 GROUP: dict[str, Any] = {
     "enable_auto_commit": False,
-    "session_timeout_ms": 6000,
+    "session_timeout_ms": 60_000,
     "heartbeat_interval_ms": 500,
     "max_poll_records": 10,
 }
-ATTEMPTS = 3
+ATTEMPTS, ATTEMPT_SECONDS = 10, 30.0
 OUT_OF_REACH = ("KafkaConnectionError", "KafkaTimeoutError")
 
 
@@ -53,7 +53,7 @@ def rebalance_while_a_record_is_processed(side: Side) -> None:
     side.attempt(f"{len(first.assignment())} and {len(second.assignment())} assigned", lambda: None)
     for member in (first, second):
         side.consumer = member
-        side.poll(len(side.got) + 10, patience=1.0)
+        side.poll_to_the_end()
         side.attempt("commit", member.commit)
         side.attempt("close", member.close)
 
@@ -65,7 +65,7 @@ def _share(side: Side, first: Any) -> Any:
     """
     for _ in range(ATTEMPTS):
         second = side.open_consumer(side.topic, group_id=side.topic, **GROUP)
-        until = time.monotonic() + PATIENCE / ATTEMPTS
+        until = time.monotonic() + ATTEMPT_SECONDS
         while time.monotonic() < until:
             for member in (first, second):
                 side.walk(member.poll(timeout_ms=50))
@@ -74,7 +74,8 @@ def _share(side: Side, first: Any) -> Any:
         with suppress(KafkaError):
             second.commit()
         second.close()
-    return second
+    msg = f"waited {ATTEMPTS} times {ATTEMPT_SECONDS:.0f} s for a partition at each of two members of {side.topic}"
+    raise TimeoutError(msg)
 
 
 def iteration_times_out(side: Side) -> None:

@@ -131,7 +131,7 @@ class Side:
         for thread in (self._sender, *self._consumers):
             thread.start()
 
-    def stop(self, patience: float = 60) -> None:
+    def stop(self, patience: float = 300) -> None:
         """Send no more, consume the rest, and close."""
         self._sending.set()
         self._sender.join()

@@ -18,10 +18,10 @@ from benchmarks.faces import client_of
 from benchmarks.soak.watch import Watch
 from otelkafka.testing import MetricRecorder
 from testbroker import Broker
+from testbroker.wait import PATIENCE
 
 FACES = ("bare", "wrapped", "instrumented")
 ACKNOWLEDGED, UNRESOLVED = "acknowledged", "NotAcknowledgedError"
-PATIENCE = 30.0
 RECONNECTING = {"reconnect_backoff_ms": 50, "reconnect_backoff_max_ms": 200, "retry_backoff_ms": 50}
 
 
@@ -122,12 +122,27 @@ class Side:
                 self._futures.append(error)
             time.sleep(pace)
 
-    def settle(self, timeout: float = PATIENCE) -> None:
-        """Wait for what becomes of the records sent so far."""
-        until = time.monotonic() + timeout
+    def settle(self) -> None:
+        """Wait for what becomes of the records sent so far.
+
+        Raises:
+            TimeoutError: nothing becomes of one of them.
+        """
+        before, until = len(self.outcomes), time.monotonic() + PATIENCE
+        self.note_outcomes(lambda: until - time.monotonic())
+        came = self.outcomes[before:]
+        if UNRESOLVED in came:
+            what = f"what becomes of {len(came)} sends"
+            raise self._late(what, dict(Counter(came)))
+
+    def note_outcomes(self, timeout: Callable[[], float] = lambda: 0.0) -> None:
+        """Note what has become of the records sent so far.
+
+        Args:
+            timeout: returns for how long the next one is waited for, in seconds.
+        """
         futures, self._futures = self._futures, []
-        for future in futures:
-            self.outcomes.append(self._outcome(future, max(0.0, until - time.monotonic())))
+        self.outcomes += [self._outcome(future, max(0.0, timeout())) for future in futures]
 
     def meanwhile(self, do: Callable[[], Any]) -> Future[Any]:
         """Do it in a thread, and return what waits for its end."""
@@ -155,27 +170,36 @@ class Side:
 
     def iterate(self, count: int) -> None:
         """Iterate until so many records have come, through every error of Kafka's."""
-        until = time.monotonic() + PATIENCE
-        while len(self.got) < count and time.monotonic() < until:
-            with suppress(KafkaError):
-                for record in self.consumer:
-                    self.note(record)
-                    if len(self.got) == count:
-                        return
+
+        def iterate() -> None:
+            for record in self.consumer:
+                self.note(record)
+                if len(self.got) == count:
+                    return
+
+        self._go_on_until(lambda: len(self.got) >= count, iterate, f"{count} records by iteration")
 
     def take(self, count: int) -> None:
         """Ask for the next record until so many have come, through every `StopIteration`."""
-        until = time.monotonic() + PATIENCE
-        while len(self.got) < count and time.monotonic() < until:
+
+        def take() -> None:
             with suppress(StopIteration):
                 self.note(next(self.consumer))
 
-    def poll(self, count: int, patience: float = PATIENCE) -> None:
-        """Poll until so many records have come, through every error of Kafka's, or until patience ends."""
-        until = time.monotonic() + patience
-        while len(self.got) < count and time.monotonic() < until:
-            with suppress(KafkaError):
-                self.walk(self.consumer.poll(timeout_ms=200))
+        self._go_on_until(lambda: len(self.got) >= count, take, f"{count} records by next()")
+
+    def poll(self, count: int) -> None:
+        """Poll until so many records have come, through every error of Kafka's."""
+        self._go_on_until(lambda: len(self.got) >= count, self._poll, f"{count} records by poll()")
+
+    def poll_to_the_end(self) -> None:
+        """Poll until the last record of each partition that the consumer is assigned has come."""
+
+        def is_at_the_end() -> bool:
+            ends = self.consumer.end_offsets(list(self.consumer.assignment()))
+            return bool(ends) and all(self.consumer.position(each) >= end for each, end in ends.items())
+
+        self._go_on_until(is_at_the_end, self._poll, "the last records of the partitions by poll()")
 
     def walk(self, polled: Mapping[Any, Iterable[Any]]) -> None:
         """Note the records that `poll()` has returned."""
@@ -193,6 +217,20 @@ class Side:
                 else:
                     client.close()
         self.watch.detach()
+
+    def _poll(self) -> None:
+        self.walk(self.consumer.poll(timeout_ms=200))
+
+    def _go_on_until(self, done: Callable[[], bool], go_on: Callable[[], None], what: str) -> None:
+        until = time.monotonic() + PATIENCE
+        while not done():
+            if time.monotonic() > until:
+                raise self._late(what, f"{len(self.got)} records")
+            with suppress(KafkaError):
+                go_on()
+
+    def _late(self, what: str, seen: object) -> TimeoutError:
+        return TimeoutError(f"{self.face}: waited {PATIENCE:.0f} s for {what} of {self.topic}; seen: {seen}")
 
     def _open(self, client: type, arguments: tuple[Any, ...], config: dict[str, Any]) -> Any:
         options = {"tracer_provider": self.tracer_provider, "meter_provider": self.metrics.meter_provider}

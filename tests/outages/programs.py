@@ -84,7 +84,7 @@ def under_gevent(clients: Clients) -> dict[str, Any]:
     def work(number: int) -> None:
         with tracer.start_as_current_span(f"greenlet {number}"):
             for _ in range(RECORDS):
-                producer.send(clients.topic, b"v").get(10)
+                producer.send(clients.topic, b"v").get(240)
 
     gevent.joinall([gevent.spawn(work, number) for number in range(WORKERS)], raise_error=True)
     got = read(consumer, WORKERS * RECORDS)
@@ -129,7 +129,7 @@ def ends_with_work_unfinished(clients: Clients) -> dict[str, Any]:
     metrics.set_meter_provider(MeterProvider([reader]))
     producer, consumer, other = clients.producer(), clients.consumer(), clients.consumer()
     for _ in range(RECORDS):
-        producer.send(clients.topic, b"v").get(10)
+        producer.send(clients.topic, b"v").get(240)
     iteration = iter(consumer)
     next(iteration)
     threading.Thread(target=lambda: [None for _ in other], daemon=True).start()
@@ -152,7 +152,7 @@ def signalled(clients: Clients) -> dict[str, Any]:
         if len(handled) < RECORDS:
             signal.setitimer(signal.ITIMER_REAL, 0.001)
 
-    other.send(clients.topic, b"first").get(10)
+    other.send(clients.topic, b"first").get(240)
     signal.signal(signal.SIGALRM, handle)
     signal.setitimer(signal.ITIMER_REAL, 0.001)
     got = 0
