@@ -11,7 +11,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 from otelkafka._consuming.process import ProcessOperation
 from otelkafka._consuming.wait import WaitHistory
 from otelkafka._context.current import is_suppressed
-from otelkafka._telemetry import clock, semconv
+from otelkafka._telemetry import attributes, clock, semconv
 from otelkafka._telemetry.operation import Operation
 
 
@@ -68,7 +68,7 @@ class Rebalances:
             return INVALID_SPAN
         destination = telemetry.destinations.of(traced) if len(traced) == 1 else telemetry.destinations.of(set())
         span = self._operations[kind].start(Context(), destination, start_time=started) or INVALID_SPAN
-        partitions = [f"{topic}-{partition}" for topic, partition in sorted(changed)]
+        partitions = [attributes.encodable(f"{topic}-{partition}") for topic, partition in sorted(changed)]
         telemetry.set_attributes(span, lambda: {semconv.REBALANCE_PARTITIONS: partitions})
         return span
 

@@ -13,6 +13,18 @@ _logger = logging.getLogger("otelkafka")
 _MOST_KINDS = 100
 
 
+def warn(message: str, *args: object, error: Exception | None = None) -> None:
+    """Log a warning; a logging handler that raises is contained.
+
+    Args:
+        message: with places for `args`, as for `logging`.
+        args: what stands there.
+        error: whose traceback is logged, too.
+    """
+    with suppress(Exception):
+        _logger.warning(message, *args, exc_info=error)
+
+
 class Guard:
     """Contains what telemetry raises: each kind is logged once, with its traceback, and the Kafka call goes on.
 
@@ -42,8 +54,8 @@ class Guard:
         if kind in self._seen or len(self._seen) >= _MOST_KINDS:
             return
         self._seen.add(kind)
-        _logger.warning(
+        warn(
             "%s failed; the Kafka call goes on without it. Further %s there are not logged.",
             *kind,
-            exc_info=error if self._logs_messages else None,
+            error=error if self._logs_messages else None,
         )

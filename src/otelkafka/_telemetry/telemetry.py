@@ -10,7 +10,7 @@ from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode
 
 from otelkafka._protocols import Client, NoClient
-from otelkafka._telemetry import attributes, clock, scope, semconv
+from otelkafka._telemetry import attributes, clock, exceptions, scope, semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.destination import MOST_KEPT, Destinations
 from otelkafka._telemetry.guard import Guard
@@ -126,7 +126,7 @@ class Telemetry:
         """Return the name of a span; `destination` is empty where there is no one destination."""
         name = self._names.get((operation, destination))
         if name is None:
-            name = self._name(operation, destination)
+            name = attributes.encodable(self._name(operation, destination))
             if len(self._names) >= MOST_KEPT:
                 self._names.clear()
             self._names[operation, destination] = name
@@ -169,10 +169,15 @@ class Telemetry:
         if not span.is_recording():
             return
         span.set_attributes(self.error_attributes(error))
-        with_message = self.options.record_exceptions
-        span.set_status(Status(StatusCode.ERROR, str(error) if with_message else None))
-        if with_message:
+        if not self.options.record_exceptions:
+            span.set_status(Status(StatusCode.ERROR))
+            return
+        if exceptions.is_plain(error):
+            span.set_status(Status(StatusCode.ERROR, str(error)))
             span.record_exception(error)
+        else:
+            span.set_status(Status(StatusCode.ERROR, exceptions.message_of(error)))
+            span.add_event("exception", exceptions.attributes_of(error))
 
     def error_attributes(self, error: BaseException) -> Attributes:
         """Return the type of an error."""
