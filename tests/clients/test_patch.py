@@ -4,6 +4,9 @@ import weakref
 
 import pytest
 
+from otelkafka import ConsumerOptions
+from otelkafka.testing import FakeConsumer, fake_record
+from tests.support.face import INSTRUMENTED, wrap_consumer
 from tests.support.internals import Patch, ProducerFace
 
 
@@ -22,3 +25,27 @@ def test_client_that_cannot_be_traced_raises_its_own_error_and_leaves_nothing():
             client.send()
         assert caught.value.__context__ is None
     assert weakref.getweakrefcount(client) == 0
+
+
+@pytest.mark.skipif(not INSTRUMENTED, reason="a wrapper does not see what the client calls itself")
+@pytest.mark.parametrize("method", ["commit", "commit_async", "subscribe", "close"])
+def test_poll_inside_of_another_call_of_the_client_is_its_own_affair(recorder, method):
+    """It makes no span, and leaves the span of the record open that is processed."""
+
+    class Keeping(FakeConsumer):
+        def poll(self, *args, **kwargs):
+            return super().poll(*args, **kwargs)
+
+    def calling(self, *args, **kwargs):
+        self.poll(max_records=1)
+        return getattr(super(Keeping, self), method)(*args, **kwargs)
+
+    setattr(Keeping, method, calling)
+    bare = Keeping(records=[fake_record("t", offset=at) for at in range(3)], group_id="g")
+    consumer = wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider, poll_spans=True))
+    next(consumer)
+    getattr(consumer, method)(*([["t"]] if method == "subscribe" else []))
+    assert recorder.named("poll t") == []
+    assert len(recorder.named("process t")) == (method == "close")
+    if method != "close":
+        consumer.close()

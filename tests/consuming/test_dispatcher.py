@@ -11,6 +11,7 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import KafkaConnectionError
 from opentelemetry.trace import StatusCode
 
+from otelkafka import ConsumerOptions
 from tests.support.face import bare_of, wrap_consumer
 from tests.support.fakes import (
     TRACE_ID,
@@ -321,3 +322,54 @@ def test_empty_list_among_others_costs_nothing(recorder):
     consumer = wrap_consumer(WithEmpty(record(0)), options_of(recorder))
     assert [each.offset for records in consumer.poll().values() for each in records] == [0]
     assert len(recorder.spans) == 1
+
+
+def test_iterator_keeps_the_consumer_alive(recorder, metrics):
+    """Also where the client's own iterator does not hold it: the lag is known to the last record."""
+
+    class Listed:
+        def __init__(self, *records):
+            self.records = records
+
+        def poll(self):
+            return {}
+
+        def __iter__(self):
+            return iter(self.records)
+
+        def highwater(self, _):
+            return 10
+
+    providers = {"tracer_provider": recorder.tracer_provider, "meter_provider": metrics.meter_provider}
+    for each in wrap_consumer(Listed(record(0), record(1)), ConsumerOptions(**providers)):
+        assert each.topic == "t"
+    assert [span.attributes["otelkafka.consumer.lag"] for span in recorder.spans] == [9, 8]
+
+
+def test_failed_poll_shows_what_is_assigned_no_more(metrics, clock):
+    """A client whose listener cannot be seen: assignments are compared after each poll, also one that fails at once."""
+
+    class Losing:
+        assigned = {TopicPartition("t", 0)}
+
+        def poll(self):
+            if not self.assigned:
+                raise OSError
+            return {TopicPartition("t", 0): [record(0)]}
+
+        def assignment(self):
+            return self.assigned
+
+        def highwater(self, _):
+            return 5
+
+    bare = Losing()
+    consumer = wrap_consumer(bare, ConsumerOptions(meter_provider=metrics.meter_provider))
+    clock.advance(1)
+    consumer.poll()
+    assert [lag for _, lag in metrics.points("otelkafka.consumer.lag")] == [4]
+    bare.assigned = set()
+    clock.advance(0.0005)
+    with pytest.raises(OSError):
+        consumer.poll()
+    assert metrics.points("otelkafka.consumer.lag") == []

@@ -334,3 +334,17 @@ def test_base_exceptions_leave_nothing_open(error):
         raise error
     assert context.get_current() == Context()
     assert all(each.end_time for each in side.spans.spans)
+
+
+def test_naming_function_that_fails_is_asked_once_for_a_send(metrics):
+    """What has failed may work for the next record, and is counted once for this one."""
+    asked = []
+
+    def failing(topic):
+        asked.append(topic)
+        raise Boom
+
+    options = ProducerOptions(meter_provider=metrics.meter_provider, destination_template=failing)
+    wrap_producer(FakeProducer(), options).send("t", b"v")
+    assert asked == ["t"]
+    assert [count for _, count in metrics.points("otelkafka.telemetry.errors")] == [1]

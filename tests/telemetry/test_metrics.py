@@ -13,6 +13,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 
+import otelkafka
 from otelkafka import ConsumerOptions, ProducerOptions, process, process_batch
 from otelkafka.testing import MetricRecorder, SpanRecorder
 from tests.support.face import bare_of, process_batch_of, process_of, wrap_consumer, wrap_producer
@@ -254,6 +255,18 @@ def test_consumer_that_is_collected_while_totals_are_busy_waits_for_nothing(reco
         assert time_spent.total_of({"reentered": True}) == 0
     assert len(recorder.points("otelkafka.consumer.time")) >= 2
     assert time_spent.count_consumers() == 0
+
+
+def test_spans_in_flight_count_once_where_a_producer_is_wrapped_again(recorder):
+    """What waits from before is neither lost nor counted by each wrapper that lives."""
+    spans = SpanRecorder()
+    options = ProducerOptions(tracer_provider=spans.tracer_provider, meter_provider=recorder.meter_provider)
+    producers = [otelkafka.wrap_producer(FakeProducer(), options)]
+    for expected in (1, 2, 3):
+        producers[-1].send("t", b"v")
+        assert recorder.points("otelkafka.spans.in_flight") == [({"messaging.system": "kafka"}, expected)]
+        producers.append(otelkafka.wrap_producer(producers[-1], options))
+    assert recorder.points("otelkafka.spans.in_flight") == [({"messaging.system": "kafka"}, 3)]
 
 
 def test_spans_in_flight_are_those_that_wait(recorder):

@@ -13,8 +13,10 @@ Method = TypeVar("Method", bound=Call)
 patched: Final[set[Call]] = set()
 """The functions that stand in the place of a class's own now."""
 
-CALLS_ITSELF: Final = {"__next__": "poll"}
-"""The traced methods in which a client calls another one of them; listeners and serializers may call any other."""
+CALLED_INSIDE: Final = "poll"
+"""The traced method that is not traced inside of another one of the same client: `__next__` calls it."""
+_CALLS_NOTHING: Final = frozenset(("send",))
+"""The traced methods that call none of them, and are called for each record."""
 
 _TRACES = "_otelkafka_traces"
 _CONTRIB = "opentelemetry.instrumentation.kafka."
@@ -39,7 +41,7 @@ def traced_methods(face: type) -> dict[str, Call]:
 
 
 class _Inside(threading.local):
-    """The clients whose own methods run in this thread, of those that call others."""
+    """The clients whose own methods run in this thread."""
 
     def __init__(self) -> None:
         self.clients: list[Any] = []
@@ -49,7 +51,7 @@ _inside = _Inside()
 
 
 def is_inside(client: object) -> bool:
-    """Return whether a method of the client's own runs here that calls others: `__next__` calls `poll`."""
+    """Return whether a method of the client's own runs here, which may call others: `__next__` calls `poll`."""
     for each in _inside.clients:  # noqa: SIM110 (any() costs more than what most calls cost altogether)
         if each is client:
             return True
@@ -57,8 +59,8 @@ def is_inside(client: object) -> bool:
 
 
 def bound(client: object, name: str, function: Call) -> Call:
-    """Return a method of a client's class, bound to it; `is_inside()` is true while one runs that calls others."""
-    if name not in CALLS_ITSELF:
+    """Return a method of a client's class, bound to it; `is_inside()` is true while it runs."""
+    if name in _CALLS_NOTHING:
         return MethodType(function, client)
 
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from weakref import finalize
 
 from otelkafka._clients.calls import (
-    CALLS_ITSELF,
+    CALLED_INSIDE,
     Call,
     bound,
     is_contrib,
@@ -19,7 +19,6 @@ from otelkafka._clients.calls import (
 from otelkafka._telemetry.guard import warn
 
 _MISSING = object()
-_CALLED_BY_ITSELF = frozenset(CALLS_ITSELF.values())
 
 
 class Patch:
@@ -85,7 +84,7 @@ class Patch:
 
         @wraps(original)
         def traced(client: Any, *args: Any, **kwargs: Any) -> Any:
-            if (name in _CALLED_BY_ITSELF and is_inside(client)) or not self._is_ours(name):
+            if (name == CALLED_INSIDE and is_inside(client)) or not self._is_ours(name):
                 return original(client, *args, **kwargs)
             try:
                 face = self.face_of(client)

@@ -110,16 +110,18 @@ class Dispatcher:
         self._telemetry.guard.call("time_ns", None, self._note_fetch, started, now, is_poll=True)
         return self._telemetry.guard.call("poll", polled, self._hand_over_lists, polled, started, now)
 
-    def failed(self, error: BaseException, started: int) -> None:
+    def failed(self, error: BaseException, started: int, *, is_poll: bool = False) -> None:
         """Note that the client has raised.
 
         Args:
             error: what it raised; the end of an iteration is no failure.
             started: what `fetching()` returned.
+            is_poll: whether it fetches lists.
         """
         if isinstance(error, Exception) and not isinstance(error, StopIteration) and not is_suppressed():
             self._telemetry.guard.call("poll", None, self._record_failure, started, error)
-        self._telemetry.guard.call("time_ns", None, self._note_fetch, started, self._telemetry.now())
+        now = self._telemetry.now()
+        self._telemetry.guard.call("time_ns", None, self._note_fetch, started, now, is_poll=is_poll)
 
     def open_listed(self, record: Any, handover: Handover, now: int | None) -> OpenSpan:
         """Open the process span of a record from a polled list."""

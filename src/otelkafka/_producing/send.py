@@ -19,7 +19,7 @@ from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.destination import Destination
 from otelkafka._telemetry.in_flight import InFlight
 from otelkafka._telemetry.links import links_between
-from otelkafka._telemetry.metrics import Instruments, Reading
+from otelkafka._telemetry.metrics import Instruments
 from otelkafka._telemetry.operation import Operation
 from otelkafka._telemetry.sampling import Sampling, is_unsampled, sampled, why_failed
 from otelkafka.headers import Headers, are_sendable
@@ -163,10 +163,7 @@ class Sends:
         self.telemetry.on_instruments(self._watch)
 
     def _watch(self, instruments: Instruments) -> None:
-        instruments.spans_in_flight.watch(self._count_in_flight)
-
-    def _count_in_flight(self) -> list[Reading]:
-        return [({semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA}, self._in_flight.count_recording())]
+        instruments.spans_in_flight.watch(self._in_flight.read)
 
     def begin(  # noqa: C901 (the fast path reads top to bottom)
         self,
@@ -231,23 +228,32 @@ class Sends:
                         self._transactions.note_send()
                     return send
             message = Message(topic, value, key, headers, partition, timestamp_ms)
-            return self._begin_generally(start, ambient, message, tracer=tracer)
+            return self._begin_generally(start, ambient, message, destination, tracer=tracer)
         except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
             self.telemetry.guard.contain("send", error)
             return None
 
     def begin_with(self, message: Message, hook: Hook) -> Send | None:
         """Start a send as `begin()` does, and call a hook with its span, if it has one."""
-        ambient, start = get_current(), self.telemetry.now()
         if is_suppressed() or not isinstance(message.topic, str):
             return None
+        return self.telemetry.guard.call("send", None, self._begin_with, message, hook)
+
+    def _begin_with(self, message: Message, hook: Hook) -> Send:
+        start = clock.now()
         self.telemetry.refresh(start)
-        return self.telemetry.guard.call("send", None, self._begin_generally, start, ambient, message, hook)
+        return self._begin_generally(start, get_current(), message, self.telemetry.destinations[message.topic], hook)
 
     def _begin_generally(
-        self, start: int, ambient: Context, message: Message, hook: Hook | None = None, tracer: Tracer | None = None
+        self,
+        start: int,
+        ambient: Context,
+        message: Message,
+        destination: Destination,
+        hook: Hook | None = None,
+        tracer: Tracer | None = None,
     ) -> Send:
-        telemetry, destination = self.telemetry, self.telemetry.destinations[message.topic]
+        telemetry = self.telemetry
         sendable = self._client.takes_headers and are_sendable(message.headers)
         given = message.headers if sendable and message.headers else []
         taken = self._contexts.take(given)

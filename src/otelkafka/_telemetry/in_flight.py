@@ -6,9 +6,14 @@ from typing import Protocol
 
 from opentelemetry.trace import Span
 
+from otelkafka._telemetry import semconv
+from otelkafka._telemetry.metrics import Reading
+
 
 class NotAcknowledgedError(Exception):
     """The error on the span of a send or commit that was never acknowledged; it is not raised."""
+
+    __module__ = "otelkafka"  # of `exception.type`, by which people may alert: it stays when this file moves
 
 
 class Pending(Protocol):
@@ -50,9 +55,10 @@ class InFlight:
             return False
         return True
 
-    def count_recording(self) -> int:
+    def read(self) -> list[Reading]:
         """Return how many of the spans that wait are recorded."""
-        return sum(pending.span.is_recording() for pending in list(self._pending))
+        recording = sum(pending.span.is_recording() for pending in list(self._pending))
+        return [({semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA}, recording)]
 
     def end_all(self) -> None:
         """End what will not be acknowledged any more."""

@@ -170,12 +170,13 @@ class ConsumerFace:
         """Iterate records; the body of the loop runs inside each record's process span."""
         self.dispatcher.end_open()
         consumer, records = self._client.get(), iterate()
-        return RecordIterator(self.dispatcher, bare(consumer, "__next__") if records is consumer else records.__next__)
+        advance = bare(consumer, "__next__") if records is consumer else records.__next__
+        return RecordIterator(self.dispatcher, consumer, advance)
 
     @traces("__next__")
     def next(self, advance: Call, _: Args, __: KwArgs) -> Any:
         """Return the next record, whose process span is current until the one after is asked for, or `close()`."""
-        iterator = RecordIterator(self.dispatcher, advance)
+        iterator = RecordIterator(self.dispatcher, self._client.get(), advance)
         record = next(iterator)
         iterator.release()
         return record
@@ -187,14 +188,14 @@ class ConsumerFace:
         try:
             polled = poll(*args, **kwargs)
         except BaseException as error:
-            self.dispatcher.failed(error, started)
+            self.dispatcher.failed(error, started, is_poll=True)
             raise
         return self.dispatcher.polled(polled, started)
 
     @traces("subscribe")
     def subscribe(self, subscribe: Call, args: Args, kwargs: KwArgs) -> Any:
         """Subscribe, and note which partitions are assigned and when."""
-        if not _takes_listener(subscribe):
+        if not _takes_listener(self._client.get().subscribe):
             self.history.has_listener = False
             return subscribe(*args, **kwargs)
         if len(args) > _LISTENER:
@@ -268,13 +269,15 @@ class RecordIterator(DispatchingIterator):
 
     Args:
         dispatcher: of the consumer.
+        consumer: lives as long as this does.
         advance: returns its next record.
     """
 
-    __slots__ = ("_advance", "_dispatcher")
+    __slots__ = ("_advance", "_consumer", "_dispatcher")
 
-    def __init__(self, dispatcher: Dispatcher, advance: Callable[[], Any]) -> None:
+    def __init__(self, dispatcher: Dispatcher, consumer: Any, advance: Callable[[], Any]) -> None:
         self._dispatcher = dispatcher
+        self._consumer = consumer
         self._advance = advance
         self._open = None
 
