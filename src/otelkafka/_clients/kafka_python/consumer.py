@@ -117,6 +117,10 @@ class TracedConsumer(TracedClient):
         """Assign partitions as `KafkaConsumer.assign` does, and note which and when."""
         return self._self_face.assign(bare(self.__wrapped__, "assign"), args, kwargs)
 
+    def unsubscribe(self, *args: Any, **kwargs: Any) -> Any:
+        """Unsubscribe as `KafkaConsumer.unsubscribe` does, and forget which partitions were assigned."""
+        return self._self_face.unsubscribe(bare(self.__wrapped__, "unsubscribe"), args, kwargs)
+
     def commit(self, *args: Any, **kwargs: Any) -> Any:
         """Commit as `KafkaConsumer.commit` does, inside a span where there is one around it."""
         return self._self_face.commit(bare(self.__wrapped__, "commit"), args, kwargs)
@@ -215,6 +219,13 @@ class ConsumerFace:
         self.history.has_listener = True
         return result
 
+    @traces("unsubscribe")
+    def unsubscribe(self, unsubscribe: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Unsubscribe, and forget which partitions were assigned: their lag is not known any more."""
+        result = unsubscribe(*args, **kwargs)
+        self.history.update(set(), self._telemetry.now())
+        return result
+
     @traces("commit")
     def commit(self, commit: Call, args: Args, kwargs: KwArgs) -> Any:
         """Commit, inside a span where there is one around it."""
@@ -256,9 +267,10 @@ class ConsumerFace:
         self.dispatcher.stop()
 
     def end(self) -> None:
-        """End every span that is open."""
+        """End every span that is open; how far the consumer lags is not known any more."""
         self.dispatcher.end_open()
         self._commits.end_all()
+        self.history.lags.clear()
         self._telemetry.guard.call("close", None, self.history.spent.stop, self._telemetry.now())
 
 
