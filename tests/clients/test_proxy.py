@@ -140,3 +140,10 @@ def test_own_method_of_a_client_wins(recorder, caplog):
             pass
     assert [line for line in caplog.messages if "Orders has process() of its own" in line] == caplog.messages
     assert len(caplog.messages) == 1
+
+
+@pytest.mark.skipif(INSTRUMENTED, reason="this is of the wrapper: a patched class is the client's own")
+def test_names_of_the_wrapper_are_listed(recorder):
+    """For those who explore it, beside the client's own."""
+    names = dir(consumer_of(recorder, record(0)))
+    assert {"process", "process_batch", "poll", "highwater"} <= set(names)

@@ -15,7 +15,7 @@ from otelkafka._consuming.process import ProcessOperation
 from otelkafka._context.propagation import Contexts
 from otelkafka._protocols import Record
 from otelkafka._telemetry.destination import MOST_KEPT
-from otelkafka._telemetry.telemetry import Telemetry
+from otelkafka._telemetry.telemetry import LOGGED_OF_UNKNOWN, Telemetry
 from otelkafka.options import ConsumerOptions, Options, for_consumer
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -114,9 +114,8 @@ class ProcessBlock:
     def __init__(self, open_span: Callable[[], OpenSpan], find_open: Callable[[], OpenSpan | None]) -> None:
         self._open_span = open_span
         self._find_open = find_open
-        self._entered: list[
-            tuple[OpenSpan, bool]
-        ] = []  # the span, and whether it is another block's; the last one last
+        # Each span, and whether it is another block's; the last one last.
+        self._entered: list[tuple[OpenSpan, bool]] = []
 
     def __enter__(self) -> Span:
         """Open the span, make it current and return it."""
@@ -205,7 +204,7 @@ def _operation_of_these(options: ConsumerOptions) -> ProcessOperation:
     if found is None:
         if len(_unhashable) >= MOST_KEPT:
             _unhashable.clear()
-        operation = ProcessOperation(Contexts(Telemetry(options)), options, None)
+        operation = ProcessOperation(Contexts(Telemetry(options, logged=LOGGED_OF_UNKNOWN)), options, None)
         found = _unhashable.setdefault(id(options), operation)
     return found
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 from weakref import WeakMethod
 
 from opentelemetry import propagate, trace
@@ -20,12 +20,17 @@ from otelkafka.options import Options
 _REFRESH_EVERY = 100 * clock.MILLISECOND
 
 
+LOGGED_OF_UNKNOWN: Final[set[tuple[str, str]]] = set()
+"""The kinds of failure that were logged of calls whose options cannot be hashed: each call may have its own."""
+
+
 class Telemetry:
     """Options, resolved.
 
     Args:
         options: of a client, or of calls without one.
         client: the facts about it; None where it is not known.
+        logged: the kinds of failure that were logged before; None for none.
 
     Attributes:
         guard: contains what telemetry raises.
@@ -37,10 +42,12 @@ class Telemetry:
         refresh_at: when it does so again, as it does where the clock was set back before `refreshed`.
     """
 
-    def __init__(self, options: Options, client: Client | None = None) -> None:
+    def __init__(
+        self, options: Options, client: Client | None = None, logged: set[tuple[str, str]] | None = None
+    ) -> None:
         self.options = options
         self.client: Client = NoClient() if client is None else client
-        self.guard = Guard(self._count_failure, logs_messages=options.record_exceptions)
+        self.guard = Guard(self._count_failure, logged, logs_messages=options.record_exceptions)
         self.instruments: Instruments | None = None
         self._waiting: list[WeakMethod[Callable[[Instruments], None]]] = []
         self._refreshing: list[WeakMethod[Callable[[], None]]] = []
