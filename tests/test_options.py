@@ -3,6 +3,9 @@
 import dataclasses
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otelkafka import (
     ConsumerOptions,
@@ -15,6 +18,7 @@ from otelkafka import (
     process_batch,
     wrap_handler,
 )
+from otelkafka.reporter import metrics_reporter
 from tests.support.face import wrap_consumer, wrap_producer
 from tests.support.fakes import FakeConsumer, FakeProducer
 
@@ -75,3 +79,13 @@ def test_bad_input_is_refused_at_once(make, error, field):
     """A wrong option or object raises at once, and the text names what is wrong."""
     with pytest.raises(error, match=field):
         make()
+
+
+@pytest.mark.parametrize("name", ["tracer_provider", "meter_provider", "propagator"])
+def test_class_in_the_place_of_an_instance_is_refused(name):
+    """A provider that was not made yet has all the methods, and none of them works."""
+    given = {"tracer_provider": TracerProvider, "meter_provider": MeterProvider}
+    with pytest.raises(TypeError, match="give an instance, not the class"):
+        Options(**{name: given.get(name, TraceContextTextMapPropagator)})
+    with pytest.raises(TypeError, match="give an instance, not the class"):
+        metrics_reporter(MeterProvider)

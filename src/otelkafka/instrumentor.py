@@ -1,6 +1,5 @@
 """Zero code: the faces' methods in the place of the client classes' own, and options from environment variables."""
 
-import logging
 import os
 from collections.abc import Collection
 from dataclasses import fields
@@ -12,13 +11,13 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from otelkafka._clients.kafka_python.consumer import ConsumerFace
 from otelkafka._clients.kafka_python.producer import ProducerFace
 from otelkafka._clients.patch import Patch
+from otelkafka._telemetry.guard import warn
 from otelkafka.options import ConsumerOptions, ProducerOptions
 
 PREFIX = "OTELKAFKA_"
 
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _KINDS = (bool, int, float, str, tuple)
-_logger = logging.getLogger("otelkafka")
 
 
 class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
@@ -92,7 +91,7 @@ def options_from_environment(side: type[Any]) -> dict[str, Any]:
                 value = _parsed(text, each.metadata["kind"])
                 side(**{each.name: value})
             except (TypeError, ValueError) as error:
-                _logger.warning("%s=%r is left out: %s", variable, text, error)
+                warn("%s=%r is left out: %s", variable, text, error)
             else:
                 found[each.name] = value
     return found

@@ -60,6 +60,9 @@ def _is_duration(value: object) -> None:
 
 def _offers(*methods: str) -> Check:
     def check(value: object) -> None:
+        if isinstance(value, type):
+            msg = "give an instance, not the class"
+            raise TypeError(msg)
         if value is not None and not all(callable(getattr(value, name, None)) for name in methods):
             msg = f"give an object with {' and '.join(methods)}(), or None for the global one"
             raise TypeError(msg)
@@ -233,6 +236,8 @@ def for_consumer(options: Options | None) -> ConsumerOptions:
 
 def _shown(value: object) -> str:
     """Return a plain value, and of anything else its type: it may hold what belongs into no log."""
+    if isinstance(value, type):
+        return value.__name__
     return repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
 
 

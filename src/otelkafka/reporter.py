@@ -72,6 +72,9 @@ def metrics_reporter(meter_provider: MeterProvider | None = None) -> type[Abstra
     Raises:
         TypeError: `meter_provider` is none.
     """
+    if isinstance(meter_provider, type):
+        msg = f"metrics_reporter({meter_provider.__name__}): give an instance, not the class"
+        raise TypeError(msg)
     if meter_provider is not None and not callable(getattr(meter_provider, "get_meter", None)):
         given = type(meter_provider).__name__
         msg = f"metrics_reporter({given}): give an object with get_meter(), or None for the global one"

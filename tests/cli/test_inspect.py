@@ -272,3 +272,26 @@ def test_a_reader_that_has_seen_enough_is_no_error(broker, filled):
         process.stdout.close()
         errors_told = process.stderr.read()
         assert (process.wait(20), errors_told) == (0, "")
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_nothing_of_a_record_commands_the_terminal(monkeypatch, follows):
+    """Escape sequences of a stranger's record, in any column: they are shown, and not obeyed."""
+    evil = "\x1b]52;c;cm0gLXJm\x1b\\"
+    carried = [
+        TRACEPARENT,
+        ("tracestate", f"vendor={evil}".encode()),
+        ("baggage", b"%1b%5d52%3bc%3bcm0gLXJm%1b%5c=1"),
+        ("note", f"{evil}\u202e\x9b2J".encode()),
+    ]
+    screen = io.StringIO()
+    monkeypatch.setattr(rich_console, "Console", lambda: rich_console_of(screen))
+    shown, summary = console.Console(), finding.Summary()
+    shown.expect(None if follows else 1)
+    one = finding.finding_of(record(0, headers=carried, key=evil.encode()), 0, ["note"])
+    summary.add(one, evil.encode())
+    shown.show(one)
+    shown.end(summary)
+    seen = screen.getvalue()
+    assert "\\x1b]52" in seen
+    assert not {letter for letter in seen if not letter.isprintable()} - {"\n"}

@@ -8,7 +8,8 @@ import weakref
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
 
-from otelkafka import wrap_consumer, wrap_producer
+import otelkafka
+from otelkafka import ConsumerOptions, testing, wrap_consumer, wrap_producer
 from tests.support.face import INSTRUMENTED
 from tests.support.fakes import FakeProducer, consumer_of, current, kinds, options_of, producer_of, record
 
@@ -117,3 +118,32 @@ def test_proxy_is_the_client(make_producer, make_consumer):
 def _wrapped_ones_only():
     if INSTRUMENTED:
         pytest.skip("this is of the wrapper: a patched class is the client's own")
+
+
+@pytest.mark.skipif(INSTRUMENTED, reason="this is of the wrapper: a patched class is the client's own")
+def test_own_method_of_a_client_wins(recorder, caplog):
+    """What a subclass of the client's calls process() is called, and what to use instead is logged once."""
+
+    class Orders(testing.FakeConsumer):
+        def process(self, record):
+            self.processed = record.offset
+            return "done"
+
+    options = ConsumerOptions(tracer_provider=recorder.tracer_provider)
+    for _ in range(2):
+        consumer = wrap_consumer(Orders(records=[testing.fake_record("t", offset=7)]), options)
+        for each in wrap_consumer(consumer, options):
+            assert consumer.process(each) == "done"
+        assert consumer.processed == 7
+        assert isinstance(consumer, otelkafka.TracedConsumer)
+        with consumer.process_batch([]):  # which it has not
+            pass
+    assert [line for line in caplog.messages if "Orders has process() of its own" in line] == caplog.messages
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.skipif(INSTRUMENTED, reason="this is of the wrapper: a patched class is the client's own")
+def test_names_of_the_wrapper_are_listed(recorder):
+    """For those who explore it, beside the client's own."""
+    names = dir(consumer_of(recorder, record(0)))
+    assert {"process", "process_batch", "poll", "highwater"} <= set(names)

@@ -4,12 +4,21 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from opentelemetry import baggage, context
+from opentelemetry import baggage, context, trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 from otelkafka import process, process_batch, wrap_handler
 from tests.support.face import bare_of, process_batch_of, process_of
-from tests.support.fakes import TRACEPARENT, ambient_of, consumer_of, current, options_of, record, traceparent
+from tests.support.fakes import (
+    TRACEPARENT,
+    ambient_of,
+    consumer_of,
+    current,
+    is_nothing_current,
+    options_of,
+    record,
+    traceparent,
+)
 
 
 def test_poll_span_links_every_record_and_an_empty_poll_has_none(recorder):
@@ -279,3 +288,26 @@ def test_handler_of_the_batch_that_is_open_adds_no_span(recorder):
     (span,) = recorder.spans
     assert span.attributes["error.type"] == "ZeroDivisionError"
     assert len(span.events) == 1
+
+
+def test_copy_of_a_record_joins_its_span(recorder):
+    """A record whose value was decoded on the way is the same one; one of another time, or of another cluster, is not."""
+    options = options_of(recorder)
+    handle = wrap_handler(lambda _: trace.get_current_span(), options)
+    one = record(0)
+    with process(one, options) as span:
+        assert handle(one._replace(value={"decoded": True})) is span
+        assert handle(one._replace(timestamp=one.timestamp + 1)) is not span
+    assert len(recorder.spans) == 2
+
+
+def test_block_may_be_entered_twice(recorder):
+    """The inner one joins the outer one, whose span ends once, with the outer block."""
+    block = process(record(0), options_of(recorder))
+    with block as outer:
+        with block as inner:
+            assert inner is outer
+        assert recorder.spans == []
+        assert trace.get_current_span() is outer
+    assert len(recorder.spans) == 1
+    assert is_nothing_current()

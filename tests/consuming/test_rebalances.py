@@ -8,7 +8,8 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 from opentelemetry import context
 from opentelemetry.trace import SpanKind
 
-from otelkafka import ConsumerOptions
+from otelkafka import ConsumerOptions, testing
+from otelkafka.testing import FakeCluster
 from tests.support.face import bare_of, process_of, wrap_consumer
 from tests.support.fakes import FakeConsumer, ambient_of, attended_since, current, is_nothing_current, record
 
@@ -172,3 +173,28 @@ def test_assignments_are_not_compared_where_there_is_a_listener(recorder):
     assert isinstance(bare.listener, ConsumerRebalanceListener)
     assert bare.asked == 0
     assert is_nothing_current()
+
+
+@pytest.mark.parametrize("spans", [True, False], ids=["with a span", "without"])
+def test_listener_runs_inside_of_what_is_around_it(recorder, spans):
+    """Where rebalances have no spans, what the listener does is the child that it would be without us."""
+    tracer = recorder.tracer_provider.get_tracer("app")
+
+    class Loads(ConsumerRebalanceListener):
+        def on_partitions_assigned(self, assigned):
+            tracer.start_span("load").end()
+
+        def on_partitions_revoked(self, revoked):
+            pass
+
+    cluster = FakeCluster()
+    cluster.create_topic("t")
+    options = ConsumerOptions(tracer_provider=recorder.tracer_provider, rebalance_spans=spans)
+    consumer = wrap_consumer(testing.FakeConsumer(cluster=cluster), options)
+    consumer.subscribe(["t"], listener=Loads())
+    with tracer.start_as_current_span("job") as job:
+        consumer.poll()
+    consumer.close()
+    (load,) = recorder.named("load")
+    (assign,) = recorder.named("assign t") if spans else [job]
+    assert load.parent.span_id == assign.get_span_context().span_id

@@ -21,7 +21,7 @@ from otelkafka._context.origin import header_of, with_baggage
 from otelkafka._context.propagation import Contexts
 from otelkafka._context.sdk import sampler_of
 from otelkafka._context.traceparent import SPAN_KEY, header
-from otelkafka._telemetry import clock, semconv
+from otelkafka._telemetry import clock, semconv, telemetry
 from otelkafka._telemetry.metrics import instruments_of
 from otelkafka._telemetry.sampling import Limit
 from otelkafka._telemetry.telemetry import Telemetry
@@ -215,6 +215,11 @@ def replace_clock_of_limits(monotonic: Callable[[], float], replace: Callable[[A
 def forget_options_of_functions() -> None:
     """Have `process()` and `process_batch()` look anew for the global providers."""
     _cached_operation.cache_clear()
+
+
+def forget_what_was_logged() -> None:
+    """Have no failure logged yet of calls whose options cannot be hashed."""
+    telemetry.LOGGED_OF_UNKNOWN.clear()
 
 
 def forget_global_reporter(replace: Callable[[Any, str, Any], None]) -> None:

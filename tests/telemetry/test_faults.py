@@ -24,7 +24,7 @@ from tests.support.fakes import (
     record,
 )
 from tests.support.faults import HANGS, KINDS, PLACES, Boom, Injection
-from tests.support.internals import face_of
+from tests.support.internals import face_of, forget_what_was_logged
 from tests.support.memory import largest_within
 from tests.support.operations import CONSUMING, EXPECTED, HANDLING, PRODUCING, SECRET, make_client, outcome
 from tests.support.sides import Side, late
@@ -348,3 +348,22 @@ def test_naming_function_that_fails_is_asked_once_for_a_send(metrics):
     wrap_producer(FakeProducer(), options).send("t", b"v")
     assert asked == ["t"]
     assert [count for _, count in metrics.points("otelkafka.telemetry.errors")] == [1]
+
+
+def test_calls_without_a_client_log_a_failure_once(logged):
+    """Also where each call has options of its own, which cannot be known again."""
+
+    class Down(TextMapPropagator):
+        __hash__ = None
+        fields = frozenset()
+
+        def inject(self, *_, **__):
+            raise OSError
+
+        def extract(self, *_, **__):
+            raise OSError
+
+    forget_what_was_logged()
+    for _ in range(100):
+        extract([("a", b"b")], Options(propagator=Down()))
+    assert len(logged) == 1

@@ -14,8 +14,8 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 
 import otelkafka
-from otelkafka import ConsumerOptions, ProducerOptions, process, process_batch
-from otelkafka.testing import MetricRecorder, SpanRecorder
+from otelkafka import ConsumerOptions, ProducerOptions, process, process_batch, testing
+from otelkafka.testing import MetricRecorder, SpanRecorder, fake_record
 from tests.support.face import bare_of, process_batch_of, process_of, wrap_consumer, wrap_producer
 from tests.support.fakes import FakeConsumer, FakeProducer, record, traceparent, write
 from tests.support.internals import ConsumerTime, has_instruments
@@ -510,3 +510,19 @@ def test_without_context_is_the_same_whether_sampled_or_not():
             pass
         found.append(sum(side.points("otelkafka.records.without_context").values()))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("leave", ["close", "unsubscribe", "assign"])
+def test_lag_goes_with_the_assignment(recorder, leave):
+    """A gauge vanishes with what it describes, however the partitions go."""
+    records = [fake_record("t", offset=at) for at in range(9)]
+    consumer = wrap_consumer(
+        testing.FakeConsumer(records=records), ConsumerOptions(meter_provider=recorder.meter_provider)
+    )
+    for each in consumer:
+        if each.offset == 2:
+            break
+    assert [lag for _, lag in recorder.points("otelkafka.consumer.lag")] == [6]
+    getattr(consumer, leave)(*([[]] if leave == "assign" else []))
+    assert recorder.points("otelkafka.consumer.lag") == []
+    consumer.close()

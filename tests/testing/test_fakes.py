@@ -243,3 +243,14 @@ def test_serializers_may_be_objects():
     assert [each.value for each in cluster.records("t")] == [b"WHY"]
     assert [each.value for each in FakeConsumer("t", cluster=cluster, value_deserializer=Shouting())] == ["why"]
     assert [each.value for each in FakeConsumer("t", cluster=cluster, value_deserializer=bytes.decode)] == ["WHY"]
+
+
+@pytest.mark.parametrize(
+    "headers", [[("k", None)], [("k", "text")], [(b"k", b"v")], [("k", b"v", 1)], (("k", b"v"),), [["k", b"v"]]]
+)
+def test_producer_refuses_the_headers_that_kafka_python_refuses(headers):
+    """By the same kind of error, and keeps nothing."""
+    producer = FakeProducer()
+    with pytest.raises((TypeError, AssertionError)):
+        producer.send("t", b"v", headers=headers)
+    assert producer.history == []

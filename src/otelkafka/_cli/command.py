@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from kafka import errors
 
 from otelkafka._cli import properties
-from otelkafka._cli.finding import Finding, Summary, finding_of
+from otelkafka._cli.finding import Finding, Summary, finding_of, printable
 from otelkafka._cli.reader import Bystander, start_of
 
 PROGRAM = "otelkafka"
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _inspect(given, start, config)
     except (errors.KafkaError, LookupError) as error:
-        sys.stderr.write(f"{PROGRAM}: {_message_of(error)}\n")
+        sys.stderr.write(f"{PROGRAM}: {printable(_message_of(error))}\n")
         return 1
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -118,7 +118,7 @@ def _config(given: argparse.Namespace) -> dict[str, Any]:
         found, unknown = properties.read(given.config)
         settings.update(found)
         if unknown:
-            sys.stderr.write(f"{PROGRAM}: left out of {given.config.name}: {', '.join(unknown)}\n")
+            sys.stderr.write(f"{PROGRAM}: left out of {given.config.name}: {printable(', '.join(unknown))}\n")
     if given.bootstrap_servers:
         settings["bootstrap_servers"] = given.bootstrap_servers
     settings["bootstrap_servers"] = settings["bootstrap_servers"].split(",")

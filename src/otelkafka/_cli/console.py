@@ -8,7 +8,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from otelkafka._cli.finding import Finding, Share, Summary
+from otelkafka._cli.finding import Finding, Share, Summary, printable
 
 MOST_ROWS: Final = 50
 """How many records the table shows, the last ones: the summary is of all."""
@@ -66,11 +66,11 @@ def _cells(found: Finding) -> list[Text]:
     return [
         Text(f"{found.partition}:{found.offset}"),
         Text(age_of(found.age)),
-        Text(found.version or ""),
-        Text(found.trace_id or "", "cyan"),
-        Text(found.parent_id or "", "cyan"),
+        Text(printable(found.version or "")),
+        Text(printable(found.trace_id or ""), "cyan"),
+        Text(printable(found.parent_id or ""), "cyan"),
         Text(" ".join(flags), "green" if found.sampled else ""),
-        Text("; ".join(notes))
+        Text(printable("; ".join(notes)))
         + Text("; " if notes and found.problems else "")
         + Text("; ".join(found.problems), "red"),
     ]
@@ -79,7 +79,9 @@ def _cells(found: Finding) -> list[Text]:
 def _shares(title: str, shares: Mapping[str, Share]) -> Table:
     table = Table(title, "records", "with context", "of these sampled")
     for name, share in shares.items():
-        table.add_row(name, f"{share.records}", _percent(share.with_context, share.records), _sampled(share))
+        table.add_row(
+            Text(printable(name)), f"{share.records}", _percent(share.with_context, share.records), _sampled(share)
+        )
     return table
 
 

@@ -93,6 +93,13 @@ def finding_of(record: Any, now: float, wanted: Sequence[str] = ()) -> Finding:
     return Finding(**found)
 
 
+def printable(text: str) -> str:
+    r"""Return a text that a terminal shows as it is: what would command the terminal is escaped, as `\x1b`."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
+
+
 def prefix_of(key: object) -> str:
     """Return the first word of a record's key, by which the summary groups records."""
     text = key.decode(errors="replace") if isinstance(key, bytes) else "" if key is None else str(key)

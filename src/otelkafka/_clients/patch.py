@@ -1,6 +1,5 @@
 """Zero code: the methods of a face in the place of a client class's own."""
 
-import logging
 import threading
 from collections.abc import Callable
 from functools import wraps
@@ -17,8 +16,7 @@ from otelkafka._clients.calls import (
     traced_methods,
     without_contrib,
 )
-
-_logger = logging.getLogger("otelkafka")
+from otelkafka._telemetry.guard import warn
 
 _MISSING = object()
 
@@ -114,7 +112,7 @@ class Patch:
     def _warn(self) -> None:
         if not self._warned:
             self._warned = True
-            _logger.warning(
+            warn(
                 "otelkafka and opentelemetry-instrumentation-kafka-python both instrument %s: otelkafka traces. To "
                 "choose, set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS to kafka, or to otelkafka.",
                 self._class.__name__,

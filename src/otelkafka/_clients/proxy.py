@@ -46,6 +46,10 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
         finally:
             self._self_face.end()
 
+    def __dir__(self) -> list[str]:
+        """Return the names of the client, and those that only the wrapper has."""
+        return sorted({*dir(self.__wrapped__), *(name for name in dir(type(self)) if not name.startswith("_"))})
+
     def __repr__(self) -> str:
         """Return the client's own representation, and that it is traced."""
         return f"<{type(self).__name__} of {self.__wrapped__!r}>"

@@ -15,7 +15,7 @@ from otelkafka._consuming.process import ProcessOperation
 from otelkafka._context.propagation import Contexts
 from otelkafka._protocols import Record
 from otelkafka._telemetry.destination import MOST_KEPT
-from otelkafka._telemetry.telemetry import Telemetry
+from otelkafka._telemetry.telemetry import LOGGED_OF_UNKNOWN, Telemetry
 from otelkafka.options import ConsumerOptions, Options, for_consumer
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -109,28 +109,32 @@ class ProcessBlock:
         find_open: finds the span that is open for the record already, whose end is somebody else's.
     """
 
-    __slots__ = ("_find_open", "_joined", "_open", "_open_span")
+    __slots__ = ("_entered", "_find_open", "_open_span")
 
     def __init__(self, open_span: Callable[[], OpenSpan], find_open: Callable[[], OpenSpan | None]) -> None:
         self._open_span = open_span
         self._find_open = find_open
+        # Each span, and whether it is another block's; the last one last.
+        self._entered: list[tuple[OpenSpan, bool]] = []
 
     def __enter__(self) -> Span:
         """Open the span, make it current and return it."""
         restore()
-        self._joined = self._find_open()
-        self._open = self._joined or self._open_span()
-        return self._open.span
+        joined = self._find_open()
+        opened = joined or self._open_span()
+        self._entered.append((opened, joined is not None))
+        return opened.span
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the span, with the error if there is one, which goes on."""
+        opened, is_joined = self._entered.pop()
         failure = None if isinstance(error, GeneratorExit) else error
-        if self._joined is None:
-            self._open.end(failure)
+        if not is_joined:
+            opened.end(failure)
         elif failure is not None:
-            self._joined.fail(failure)
+            opened.fail(failure)
 
 
 def process_block(operation: ProcessOperation, record: Record) -> ProcessBlock:
@@ -139,7 +143,7 @@ def process_block(operation: ProcessOperation, record: Record) -> ProcessBlock:
         msg = f"process({type(record).__name__}): give one record as the consumer handed it over"
         raise TypeError(msg)
 
-    return ProcessBlock(lambda: operation.open(record), lambda: _open_span_of(record))
+    return ProcessBlock(lambda: operation.open(record), lambda: _open_span_of_record(record))
 
 
 def process_batch_block(operation: ProcessOperation, records: Any) -> ProcessBlock:
@@ -149,12 +153,28 @@ def process_batch_block(operation: ProcessOperation, records: Any) -> ProcessBlo
     if batch is None or not all(map(_is_record, batch)):
         msg = f"process_batch({type(records).__name__}): give a list of records, or what poll() returned"
         raise TypeError(msg)
-    return ProcessBlock(lambda: operation.open_batch(batch, records), lambda: _open_span_of(records))
+    return ProcessBlock(lambda: operation.open_batch(batch, records), lambda: _open_span_of_batch(records))
 
 
-def _open_span_of(processed: object) -> OpenSpan | None:
-    """Return the span that is open here for a record, or for a batch in this very object."""
-    return next((each for each in open_spans() if each.record is processed), None)
+def _open_span_of_record(record: Record) -> OpenSpan | None:
+    """Return the span that is open here for a record, also for a copy of it whose value was decoded, for example."""
+    return next((each for each in open_spans() if _is_same(each, record)), None)
+
+
+def _is_same(opened: OpenSpan, record: Record) -> bool:
+    if opened.record is record:
+        return True
+    return opened.batch is None and opened.record is not None and _place_of(opened.record) == _place_of(record)
+
+
+def _place_of(record: Any) -> tuple[Any, ...]:
+    # Another cluster may have a topic of the same name.
+    return record.topic, record.partition, record.offset, record.timestamp
+
+
+def _open_span_of_batch(records: object) -> OpenSpan | None:
+    """Return the span that is open here for a batch in this very object."""
+    return next((each for each in open_spans() if each.record is records), None)
 
 
 class _TracedHandler(wrapt.FunctionWrapper):  # type: ignore[misc,type-arg,unused-ignore]
@@ -184,7 +204,7 @@ def _operation_of_these(options: ConsumerOptions) -> ProcessOperation:
     if found is None:
         if len(_unhashable) >= MOST_KEPT:
             _unhashable.clear()
-        operation = ProcessOperation(Contexts(Telemetry(options)), options, None)
+        operation = ProcessOperation(Contexts(Telemetry(options, logged=LOGGED_OF_UNKNOWN)), options, None)
         found = _unhashable.setdefault(id(options), operation)
     return found
 

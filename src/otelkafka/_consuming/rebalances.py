@@ -1,7 +1,7 @@
 """The rebalances of a consumer: a span and a count for each, inside of which the user's listener runs."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from opentelemetry import trace
@@ -11,8 +11,10 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 from otelkafka._consuming.process import ProcessOperation
 from otelkafka._consuming.wait import WaitHistory
 from otelkafka._context.current import is_suppressed
-from otelkafka._telemetry import clock, semconv
+from otelkafka._telemetry import attributes, clock, semconv
 from otelkafka._telemetry.operation import Operation
+
+_QUIETLY = (False, False, False)  # it ends later, and what is raised is recorded then
 
 
 class Rebalances:
@@ -47,8 +49,10 @@ class Rebalances:
             return
         started = self._telemetry.now()
         span = contained("rebalance", INVALID_SPAN, self._start, kind, changed, started)
+        # Without a span of its own, what the listener does stays where it would be without us.
+        current = nullcontext() if span is INVALID_SPAN else trace.use_span(span, *_QUIETLY)
         try:
-            with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+            with current:
                 yield
         except Exception as error:
             contained("rebalance", None, self._finish, kind, changed, span, error)
@@ -68,7 +72,7 @@ class Rebalances:
             return INVALID_SPAN
         destination = telemetry.destinations.of(traced) if len(traced) == 1 else telemetry.destinations.of(set())
         span = self._operations[kind].start(Context(), destination, start_time=started) or INVALID_SPAN
-        partitions = [f"{topic}-{partition}" for topic, partition in sorted(changed)]
+        partitions = [attributes.encodable(f"{topic}-{partition}") for topic, partition in sorted(changed)]
         telemetry.set_attributes(span, lambda: {semconv.REBALANCE_PARTITIONS: partitions})
         return span
 

@@ -139,7 +139,7 @@ class WaitHistory:
     def update(self, partitions: set[tuple[str, int]] | None, now: int) -> None:
         """Note what the consumer is assigned now, if that is known, by comparing it with what was noted."""
         if partitions is not None:
-            noted = set(self._assigned)
+            noted = {*self._assigned, *self.lags}  # a lag may have been noted before the assignment was
             self.revoke(noted - partitions)
             self.assign(partitions - noted, now)
 

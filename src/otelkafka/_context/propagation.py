@@ -14,7 +14,7 @@ from otelkafka._context.fastpath import FastPath, fast_path_of
 from otelkafka._context.origin import begin, is_possible, origin_in
 from otelkafka._protocols import Record
 from otelkafka._telemetry import semconv
-from otelkafka._telemetry.telemetry import Telemetry
+from otelkafka._telemetry.telemetry import LOGGED_OF_UNKNOWN, Telemetry
 from otelkafka.headers import AskedGetter, Carrier, CarrierGetter, CarrierSetter, Headers, are_sendable
 from otelkafka.options import Options
 
@@ -190,7 +190,7 @@ def shared_contexts(options: Options) -> Contexts:
     try:
         return _cached_contexts(options)
     except TypeError:  # a propagator or provider of the user's that cannot be hashed
-        return Contexts(Telemetry(options))
+        return Contexts(Telemetry(options, logged=LOGGED_OF_UNKNOWN))
 
 
 @lru_cache(maxsize=64)

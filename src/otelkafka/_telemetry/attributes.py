@@ -28,18 +28,18 @@ def of_operation(name: str, kind: str | None = None) -> Attributes:
 def of_destination(topic: str | None, template: str | None) -> Attributes:
     """Return what names a topic, and the template that stands for it."""
     known = {semconv.MESSAGING_DESTINATION_NAME: topic, semconv.MESSAGING_DESTINATION_TEMPLATE: template}
-    return {name: value for name, value in known.items() if value is not None}
+    return {name: encodable(value) for name, value in known.items() if value is not None}
 
 
 def of_client(client: Client) -> Attributes:
     """Return the client's id, its group and its cluster's id, each where it is known."""
     known = {semconv.MESSAGING_CLIENT_ID: client.client_id, semconv.MESSAGING_KAFKA_CLUSTER_ID: client.cluster_id}
-    return {**{name: value for name, value in known.items() if value is not None}, **of_group(client)}
+    return {**{name: encodable(value) for name, value in known.items() if value is not None}, **of_group(client)}
 
 
 def of_group(client: Client) -> Attributes:
     """Return the group of a consumer."""
-    return {} if client.group is None else {semconv.MESSAGING_CONSUMER_GROUP_NAME: client.group}
+    return {} if client.group is None else {semconv.MESSAGING_CONSUMER_GROUP_NAME: encodable(client.group)}
 
 
 def of_server(server: Server | None) -> Attributes:
@@ -47,8 +47,8 @@ def of_server(server: Server | None) -> Attributes:
     if server is None:
         return {}
     if server.port is None:
-        return {semconv.SERVER_ADDRESS: server.address}
-    return {semconv.SERVER_ADDRESS: server.address, semconv.SERVER_PORT: server.port}
+        return {semconv.SERVER_ADDRESS: encodable(server.address)}
+    return {semconv.SERVER_ADDRESS: encodable(server.address), semconv.SERVER_PORT: server.port}
 
 
 def of_partition(partition: int | None) -> Attributes:
@@ -75,7 +75,7 @@ def of_old_names(client: Client, topic: str | None, partition: int | None) -> At
     """Return the attributes that opentelemetry-instrumentation-kafka-python emits, for dashboards that read them."""
     old: Attributes = {semconv.OLD_URL: dumps(client.bootstrap_servers)}
     if topic is not None:
-        old[semconv.OLD_DESTINATION] = topic
+        old[semconv.OLD_DESTINATION] = encodable(topic)
     if partition is not None:
         old[semconv.OLD_PARTITION] = partition
     return old
@@ -97,7 +97,7 @@ def of_key(key: object, key_format: KeyFormat) -> Attributes:
     if text is not None and not isinstance(text, str):
         msg = f"capture_key returned {type(text).__name__}: return a str or None"
         raise TypeError(msg)
-    return {} if text is None or not _is_encodable(text) else {semconv.MESSAGING_KAFKA_MESSAGE_KEY: text}
+    return {} if text is None or not is_encodable(text) else {semconv.MESSAGING_KAFKA_MESSAGE_KEY: text}
 
 
 def of_blocked(nanoseconds: int) -> Attributes:
@@ -125,13 +125,13 @@ def of_headers(headers: object, wanted: Sequence[str]) -> Attributes:
         if isinstance(value, bytes) and any(fnmatchcase(key, pattern) for pattern in wanted):
             text = _utf8(value)
             if text is not None:
-                found.setdefault(semconv.HEADER_PREFIX + key, []).append(text)
+                found.setdefault(semconv.HEADER_PREFIX + encodable(key), []).append(text)
     return dict(found)
 
 
 def of_error(error: BaseException, client: Client) -> Attributes:
     """Return Kafka's name of the error, `UNKNOWN_TOPIC_OR_PARTITION` for example, else the name of its class."""
-    return {semconv.ERROR_TYPE: client.error_name(error) or type(error).__name__}
+    return {semconv.ERROR_TYPE: encodable(client.error_name(error) or type(error).__name__)}
 
 
 def of_link(kind: str, more: Mapping[str, AttributeValue] | None = None) -> Attributes:
@@ -147,13 +147,18 @@ def _canonical(key: object) -> str | None:
     return None
 
 
-def _is_encodable(text: str) -> bool:
+def is_encodable(text: str) -> bool:
     """Return whether an exporter can write a text: with half a surrogate pair it would lose all that it exports."""
     try:
         text.encode()
     except UnicodeEncodeError:
         return False
     return True
+
+
+def encodable(text: str) -> str:
+    r"""Return a text that an exporter can write: half a surrogate pair is escaped, as `\ud800`."""
+    return text if is_encodable(text) else text.encode(errors="backslashreplace").decode()
 
 
 def _utf8(value: bytes) -> str | None:

@@ -13,18 +13,37 @@ _logger = logging.getLogger("otelkafka")
 _MOST_KINDS = 100
 
 
+def warn(message: str, *args: object, error: Exception | None = None) -> None:
+    """Log a warning; a logging handler that raises is contained.
+
+    Args:
+        message: with places for `args`, as for `logging`.
+        args: what stands there.
+        error: whose traceback is logged, too.
+    """
+    with suppress(Exception):
+        _logger.warning(message, *args, exc_info=error)
+
+
 class Guard:
     """Contains what telemetry raises: each kind is logged once, with its traceback, and the Kafka call goes on.
 
     Args:
         count: called with the name of the call and its error.
+        logged: the kinds that were logged before; None for none.
         logs_messages: whether the log has the message and the traceback of an error, or the name of its class alone.
     """
 
-    def __init__(self, count: Callable[[str, Exception], None], *, logs_messages: bool = True) -> None:
+    def __init__(
+        self,
+        count: Callable[[str, Exception], None],
+        logged: set[tuple[str, str]] | None = None,
+        *,
+        logs_messages: bool = True,
+    ) -> None:
         self._count = count
         self._logs_messages = logs_messages
-        self._seen: set[tuple[str, str]] = set()
+        self._logged = set() if logged is None else logged
 
     def call(self, name: str, default: T, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `function` returns, or `default` where it raises."""
@@ -39,11 +58,11 @@ class Guard:
         with suppress(Exception):  # a meter provider may fail, too
             self._count(name, error)
         kind = (name, type(error).__name__)
-        if kind in self._seen or len(self._seen) >= _MOST_KINDS:
+        if kind in self._logged or len(self._logged) >= _MOST_KINDS:
             return
-        self._seen.add(kind)
-        _logger.warning(
+        self._logged.add(kind)
+        warn(
             "%s failed; the Kafka call goes on without it. Further %s there are not logged.",
             *kind,
-            exc_info=error if self._logs_messages else None,
+            error=error if self._logs_messages else None,
         )

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 from weakref import WeakMethod
 
 from opentelemetry import propagate, trace
@@ -10,7 +10,7 @@ from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode
 
 from otelkafka._protocols import Client, NoClient
-from otelkafka._telemetry import attributes, clock, scope, semconv
+from otelkafka._telemetry import attributes, clock, exceptions, scope, semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.destination import MOST_KEPT, Destinations
 from otelkafka._telemetry.guard import Guard
@@ -20,12 +20,17 @@ from otelkafka.options import Options
 _REFRESH_EVERY = 100 * clock.MILLISECOND
 
 
+LOGGED_OF_UNKNOWN: Final[set[tuple[str, str]]] = set()
+"""The kinds of failure that were logged of calls whose options cannot be hashed: each call may have its own."""
+
+
 class Telemetry:
     """Options, resolved.
 
     Args:
         options: of a client, or of calls without one.
         client: the facts about it; None where it is not known.
+        logged: the kinds of failure that were logged before; None for none.
 
     Attributes:
         guard: contains what telemetry raises.
@@ -37,10 +42,12 @@ class Telemetry:
         refresh_at: when it does so again, as it does where the clock was set back before `refreshed`.
     """
 
-    def __init__(self, options: Options, client: Client | None = None) -> None:
+    def __init__(
+        self, options: Options, client: Client | None = None, logged: set[tuple[str, str]] | None = None
+    ) -> None:
         self.options = options
         self.client: Client = NoClient() if client is None else client
-        self.guard = Guard(self._count_failure, logs_messages=options.record_exceptions)
+        self.guard = Guard(self._count_failure, logged, logs_messages=options.record_exceptions)
         self.instruments: Instruments | None = None
         self._waiting: list[WeakMethod[Callable[[Instruments], None]]] = []
         self._refreshing: list[WeakMethod[Callable[[], None]]] = []
@@ -126,7 +133,7 @@ class Telemetry:
         """Return the name of a span; `destination` is empty where there is no one destination."""
         name = self._names.get((operation, destination))
         if name is None:
-            name = self._name(operation, destination)
+            name = attributes.encodable(self._name(operation, destination))
             if len(self._names) >= MOST_KEPT:
                 self._names.clear()
             self._names[operation, destination] = name
@@ -169,10 +176,15 @@ class Telemetry:
         if not span.is_recording():
             return
         span.set_attributes(self.error_attributes(error))
-        with_message = self.options.record_exceptions
-        span.set_status(Status(StatusCode.ERROR, str(error) if with_message else None))
-        if with_message:
+        if not self.options.record_exceptions:
+            span.set_status(Status(StatusCode.ERROR))
+            return
+        if exceptions.is_plain(error):
+            span.set_status(Status(StatusCode.ERROR, str(error)))
             span.record_exception(error)
+        else:
+            span.set_status(Status(StatusCode.ERROR, exceptions.message_of(error)))
+            span.add_event("exception", exceptions.attributes_of(error))
 
     def error_attributes(self, error: BaseException) -> Attributes:
         """Return the type of an error."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
+import kafka
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from kafka.partitioner.default import murmur2
@@ -14,6 +15,22 @@ from otelkafka.testing.configuration import apply, configured
 from otelkafka.testing.future import FakeFuture
 
 _POSITIVE = 0x7FFFFFFF
+
+
+def _check_headers(headers: Any) -> None:
+    """Refuse what kafka-python refuses."""
+    if headers is None:
+        return
+    if not (isinstance(headers, list) and all(map(_is_pair, headers))):
+        refusal = TypeError if int(kafka.__version__.partition(".")[0]) >= 3 else AssertionError  # noqa: PLR2004
+        msg = "give headers as a list of (str, bytes) tuples"
+        raise refusal(msg)
+
+
+def _is_pair(header: Any) -> bool:
+    if not isinstance(header, tuple) or len(header) != 2:  # noqa: PLR2004 (key and value)
+        return False
+    return isinstance(header[0], str) and isinstance(header[1], bytes)
 
 
 class FakeSend(NamedTuple):
@@ -63,9 +80,11 @@ class FakeProducer(KafkaProducer):  # type: ignore[misc]
 
         Raises:
             KafkaError: the producer is closed.
-            TypeError: what the serializers made of key or value is neither bytes nor None.
+            TypeError: what the serializers made of key or value is neither bytes nor None; headers that kafka-python
+                refuses (before its release 3 by an AssertionError, as it does).
         """
         self._check_open()
+        _check_headers(headers)
         raw_key = self._serialized("key_serializer", topic, headers, key)
         raw_value = self._serialized("value_serializer", topic, headers, value)
         place = TopicPartition(topic, self._choose(topic, raw_key) if partition is None else partition)

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traces
 from otelkafka._clients.kafka_python.facts import (
@@ -27,6 +28,7 @@ from otelkafka._consuming.rebalances import Rebalances
 from otelkafka._consuming.wait import WaitHistory
 from otelkafka._context.propagation import Contexts
 from otelkafka._protocols import Record
+from otelkafka._telemetry.guard import warn
 from otelkafka._telemetry.telemetry import Telemetry
 from otelkafka.options import ConsumerOptions, Options, for_consumer
 
@@ -39,7 +41,8 @@ _CALLBACK = 1
 def wrap_consumer(consumer: Any, options: Options | None = None) -> "TracedConsumer":
     """Trace the processing of what a consumer hands over.
 
-    A subscription that the consumer has already goes on: there is no rebalance.
+    A subscription that the consumer has already goes on: there is no rebalance. A subclass of the client's that has a
+    `process()` or `process_batch()` keeps it: there, use `otelkafka.process(record, options)`.
 
     Args:
         consumer: a `KafkaConsumer`, or anything with its `poll()`; one that is wrapped already is not wrapped twice.
@@ -55,11 +58,11 @@ def wrap_consumer(consumer: Any, options: Options | None = None) -> "TracedConsu
     if isinstance(consumer, TracedConsumer):
         before = consumer._self_face
         before.dispatcher.end_open()
-        return TracedConsumer(consumer.__wrapped__, checked, ConsumerFace(consumer.__wrapped__, checked, before))
+        return type(consumer)(consumer.__wrapped__, checked, ConsumerFace(consumer.__wrapped__, checked, before))
     if isinstance(consumer, type) or not callable(getattr(consumer, "poll", None)):
         msg = f"wrap_consumer({type(consumer).__name__}): give a KafkaConsumer, or an object with its poll()"
         raise TypeError(msg)
-    return TracedConsumer(consumer, checked, ConsumerFace(consumer, checked))
+    return _traced_class(type(consumer))(consumer, checked, ConsumerFace(consumer, checked))
 
 
 class TracedConsumer(TracedClient):
@@ -117,6 +120,10 @@ class TracedConsumer(TracedClient):
         """Assign partitions as `KafkaConsumer.assign` does, and note which and when."""
         return self._self_face.assign(bare(self.__wrapped__, "assign"), args, kwargs)
 
+    def unsubscribe(self, *args: Any, **kwargs: Any) -> Any:
+        """Unsubscribe as `KafkaConsumer.unsubscribe` does, and forget which partitions were assigned."""
+        return self._self_face.unsubscribe(bare(self.__wrapped__, "unsubscribe"), args, kwargs)
+
     def commit(self, *args: Any, **kwargs: Any) -> Any:
         """Commit as `KafkaConsumer.commit` does, inside a span where there is one around it."""
         return self._self_face.commit(bare(self.__wrapped__, "commit"), args, kwargs)
@@ -124,6 +131,37 @@ class TracedConsumer(TracedClient):
     def commit_async(self, *args: Any, **kwargs: Any) -> Any:
         """Commit as `KafkaConsumer.commit_async` does; the span ends when the broker has answered."""
         return self._self_face.commit_async(bare(self.__wrapped__, "commit_async"), args, kwargs)
+
+
+_traced_classes: "WeakKeyDictionary[type, type[TracedConsumer]]" = WeakKeyDictionary()
+
+
+def _traced_class(client_class: type) -> type[TracedConsumer]:
+    """Return the class of wrapper for a class of client, whose own methods win over those that only the wrapper has."""
+    if client_class not in _traced_classes:
+        _traced_classes[client_class] = _make_traced_class(client_class)
+    return _traced_classes[client_class]
+
+
+def _make_traced_class(client_class: type) -> type[TracedConsumer]:
+    own = {name: _own_method(name) for name in ("process", "process_batch") if hasattr(client_class, name)}
+    if not own:
+        return TracedConsumer
+    names = " and ".join(f"{name}()" for name in own)
+    warn(
+        "%s has %s of its own, which the wrapped consumer calls: for a process span use otelkafka.process(record, "
+        "options), or otelkafka.process_batch().",
+        client_class.__name__,
+        names,
+    )
+    return type("TracedConsumer", (TracedConsumer,), own)
+
+
+def _own_method(name: str) -> Callable[..., Any]:
+    def call(self: TracedConsumer, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self.__wrapped__, name)(*args, **kwargs)
+
+    return call
 
 
 class ConsumerFace:
@@ -215,6 +253,13 @@ class ConsumerFace:
         self.history.has_listener = True
         return result
 
+    @traces("unsubscribe")
+    def unsubscribe(self, unsubscribe: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Unsubscribe, and forget which partitions were assigned: their lag is not known any more."""
+        result = unsubscribe(*args, **kwargs)
+        self.history.update(set(), self._telemetry.now())
+        return result
+
     @traces("commit")
     def commit(self, commit: Call, args: Args, kwargs: KwArgs) -> Any:
         """Commit, inside a span where there is one around it."""
@@ -256,9 +301,10 @@ class ConsumerFace:
         self.dispatcher.stop()
 
     def end(self) -> None:
-        """End every span that is open."""
+        """End every span that is open; how far the consumer lags is not known any more."""
         self.dispatcher.end_open()
         self._commits.end_all()
+        self.history.lags.clear()
         self._telemetry.guard.call("close", None, self.history.spent.stop, self._telemetry.now())
 
 
