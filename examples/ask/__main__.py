@@ -23,7 +23,7 @@ QUESTIONS = (
     Question("Max", "What is happening?"),
 )
 NOT_SAMPLED = QUESTIONS[2]
-ANSWER_SECONDS = 30.0
+ANSWER_SECONDS = 120.0
 
 
 def main() -> int:

@@ -109,7 +109,7 @@ class Printer:
         body = json.dumps(content).encode()
         request = urllib.request.Request(f"{self._wall}/{what}", body, {"content-type": "application/json"})
         with suppress(OSError):  # the wall may be gone, the questions go on
-            urllib.request.urlopen(request, timeout=2).close()
+            urllib.request.urlopen(request, timeout=30).close()
 
 
 def _read(value: bytes | None) -> dict[str, str]:

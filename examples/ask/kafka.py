@@ -68,7 +68,7 @@ class Watch:
 
     def _ask(self) -> bool:
         try:
-            return bool(wire.metadata(self.servers, timeout=2.0).brokers)
+            return bool(wire.metadata(self.servers, timeout=10.0).brokers)
         except (OSError, ValueError):
             return False
 

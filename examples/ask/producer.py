@@ -21,8 +21,13 @@ SERVICE = "kafka-producer"
 KEY = b"wall"
 LONGEST_NAME, LONGEST_QUESTION = 60, 280
 # How long somebody at the page waits to be told that Kafka is gone.
-PATIENCE = 5.0
-GIVES_UP = {"delivery_timeout_ms": 4000, "request_timeout_ms": 3000, "max_block_ms": 3000, "enable_idempotence": False}
+PATIENCE = 25.0
+GIVES_UP = {
+    "delivery_timeout_ms": 20_000,
+    "request_timeout_ms": 15_000,
+    "max_block_ms": 15_000,
+    "enable_idempotence": False,
+}
 
 
 def make_app(producer: Any, topic: str, partitions: int) -> Flask:

@@ -28,7 +28,7 @@ from testbroker.ports import free_ports
 if TYPE_CHECKING:
     from typing_extensions import Self  # which typing has from Python 3.11 on
 
-START_SECONDS = 60.0
+START_SECONDS = 300.0
 TRACES_SECONDS = 5.0
 
 
@@ -107,9 +107,9 @@ class System:
                 told = json.load(refusal)
         return told
 
-    def wait_for_traces(self, count: int) -> list[Trace]:
+    def wait_for_traces(self, count: int, timeout: float = TRACES_SECONDS) -> list[Trace]:
         """Return the traces whose records have been processed, as soon as there are so many, or after a while."""
-        until = time.monotonic() + TRACES_SECONDS
+        until = time.monotonic() + timeout
         while True:
             found = [trace for trace in self.traces.all() if trace.processed]
             if len(found) >= count or time.monotonic() > until:

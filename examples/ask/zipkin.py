@@ -19,7 +19,7 @@ PROGRAM = Program(
     instead="or leave out --zipkin",
 )
 JVM_OPTIONS = "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"
-START_SECONDS = 60.0
+START_SECONDS = 300.0
 
 
 class Zipkin:
@@ -65,7 +65,7 @@ class Zipkin:
 
     def _answers(self) -> bool:
         try:
-            urllib.request.urlopen(self._health, timeout=2).close()
+            urllib.request.urlopen(self._health, timeout=10).close()
         except OSError:
             return False
         return True

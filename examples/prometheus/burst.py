@@ -11,7 +11,7 @@ ALERT = "KafkaConsumerTooSlow"
 WAIT = "topic_group:otelkafka_queue_duration_seconds:p95"
 BUSY = "group:otelkafka_consumer_time_seconds:busiest_share"
 OPEN, MORE = 4, 8
-PATIENCE, PAUSE = 60.0, 0.05
+PATIENCE, PAUSE = 300.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ def _firing(prometheus: Prometheus) -> list[str]:
 
 def _until(condition: Callable[[], object], what: str, meanwhile: Callable[[], None] = lambda: None) -> None:
     end = time.monotonic() + PATIENCE
-    while not condition():
+    while not (found := condition()):
         meanwhile()
         if time.monotonic() > end:
-            msg = f"waited {PATIENCE:.0f} s for {what}, in vain: look at Prometheus's page of rules"
+            msg = f"waited {PATIENCE:.0f} s for {what}; seen: {found!r}: look at Prometheus's page of rules"
             raise TimeoutError(msg)
         time.sleep(PAUSE)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # which typing has from Python 3.11 on
 
 PROMETHEUS, PROMTOOL = "prometheus", "promtool"
-START_SECONDS = 60.0
+START_SECONDS = 300.0
 
 
 class PrometheusError(Exception):
@@ -116,7 +116,7 @@ class Prometheus:
 
     def _is_ready(self) -> bool:
         try:
-            urllib.request.urlopen(f"{self.url}/-/ready", timeout=2).close()
+            urllib.request.urlopen(f"{self.url}/-/ready", timeout=10).close()
         except OSError:
             return False
         return True

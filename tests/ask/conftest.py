@@ -9,8 +9,10 @@ from examples.ask.zipkin import PROGRAM
 from testbroker.jars import KafkaNotInstallable, jars_of, kafka_jars
 from tests.ask.user import fetch
 from tests.support.needs import forget_settings, without
+from tests.support.waiting import PATIENCE
 
 KAFKA = "4.1.1"
+WORK = 0.5  # seconds, for which a question is printed: the next ones are asked meanwhile, also by a busy machine
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -39,9 +41,9 @@ def zipkin_itself():
 @pytest.fixture(scope="session")
 def system():
     """The demo, with its four questions answered."""
-    with System(Options(work=0.1)) as running:
+    with System(Options(work=WORK)) as running:
         ask_all(running)
-        assert len(running.wait_for_traces(len(QUESTIONS))) == len(QUESTIONS)
+        assert len(running.wait_for_traces(len(QUESTIONS), PATIENCE)) == len(QUESTIONS)
         yield running
 
 

@@ -1,7 +1,7 @@
 """What a person does and sees, in a real browser."""
 
 import pytest
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException, TimeoutException
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -10,8 +10,7 @@ from examples.ask.__main__ import NOT_SAMPLED
 from examples.ask.browser import CHROMEDRIVER, CHROMIUM, browser
 from examples.ask.system import Question
 from tests.support.needs import need
-
-PATIENCE = 30
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +22,18 @@ def driver():
 
 def test_ask_see_the_answer_and_why_it_waited(driver, system):
     """Asks through the form behind others, sees the answer on the wall, opens the trace and reads who it waited for."""
-    wait = _wait(driver)
+    wait = _Wait(driver)
     driver.get(system.page_url)
     driver.find_element(By.NAME, "name").send_keys("Franz")
     driver.find_element(By.NAME, "question").send_keys("Who is kept waiting?")
     for _ in range(8):
         system.ask(Question("Felix", "Who is before him?"))
     driver.find_element(By.CSS_SELECTOR, "form button").click()
-    wait.until(lambda d: _card(d, "Who is kept waiting?").find_element(By.LINK_TEXT, "what happened?").click() or True)
-    wait.until(lambda d: "waits in questions" in d.find_element(By.TAG_NAME, "main").text)
+    wait.until(
+        lambda d: _card(d, "Who is kept waiting?").find_element(By.LINK_TEXT, "what happened?").click() or True,
+        "a link to the trace of the answer",
+    )
+    wait.until(lambda d: "waits in questions" in d.find_element(By.TAG_NAME, "main").text, "the wait in the trace")
     assert driver.find_element(By.TAG_NAME, "h1").text == "Who is kept waiting?"
     assert "consumer busy with «Who is before him?»" in driver.find_element(By.TAG_NAME, "main").text
     driver.find_element(By.XPATH, "//summary[contains(., 'process questions')]").click()
@@ -46,18 +48,25 @@ def test_a_predecessor_leads_to_its_trace(driver, system):
     driver.get(f"{system.page_url}/traces/{slowest.trace_id}")
     assert "busy with «Who kept the consumer busy?»" in driver.find_element(By.CSS_SELECTOR, ".waterfall").text
     driver.find_elements(By.LINK_TEXT, "its trace")[-1].click()
-    _wait(driver).until(lambda d: d.find_element(By.TAG_NAME, "h1").text == "Who kept the consumer busy?")
+    _Wait(driver).until(
+        lambda d: d.find_element(By.TAG_NAME, "h1").text == "Who kept the consumer busy?",
+        "the trace of the predecessor",
+    )
 
 
 def test_time_to_glass_leads_to_traces(driver, system):
     """From a bar to a trace in it, and from what was not sampled to why it is there."""
-    wait = _wait(driver)
+    wait = _Wait(driver)
     driver.get(f"{system.page_url}/glass")
-    wait.until(lambda d: d.find_element(By.LINK_TEXT, "a trace").click() or True)
-    wait.until(lambda d: "process questions" in d.find_element(By.CSS_SELECTOR, ".waterfall").text)
+    wait.until(lambda d: d.find_element(By.LINK_TEXT, "a trace").click() or True, "a link to a trace")
+    wait.until(lambda d: "process questions" in d.find_element(By.CSS_SELECTOR, ".waterfall").text, "the trace")
     driver.get(f"{system.page_url}/glass")
-    wait.until(lambda d: d.find_element(By.LINK_TEXT, NOT_SAMPLED.question).click() or True)
-    wait.until(lambda d: d.find_element(By.TAG_NAME, "h1").text == NOT_SAMPLED.question)
+    wait.until(
+        lambda d: d.find_element(By.LINK_TEXT, NOT_SAMPLED.question).click() or True, "a link to what was not sampled"
+    )
+    wait.until(
+        lambda d: d.find_element(By.TAG_NAME, "h1").text == NOT_SAMPLED.question, "the trace of what was not sampled"
+    )
     assert "it waited too long" in driver.find_element(By.CSS_SELECTOR, "#trace .notice").text
 
 
@@ -92,19 +101,23 @@ def test_a_refused_question_stays_in_the_form(driver, system):
     driver.find_element(By.NAME, "name").send_keys("Franz")
     driver.find_element(By.NAME, "question").send_keys("   ")
     driver.find_element(By.CSS_SELECTOR, "form button").click()
-    _wait(driver).until(lambda d: "Write a question first" in d.find_element(By.ID, "error").text)
+    _Wait(driver).until(
+        lambda d: "Write a question first" in d.find_element(By.ID, "error").text, "the reason beside the form"
+    )
     assert driver.find_element(By.NAME, "name").get_attribute("value") == "Franz"
     system.ask(Question("Max", "Is it still live?"))
-    _wait(driver).until(lambda d: _card(d, "Is it still live?"))
+    _Wait(driver).until(lambda d: _card(d, "Is it still live?"), "the new question on the wall")
 
 
 def test_a_trace_comes_to_who_is_early(driver, system):
     """Its page fills by itself, and stays as it is once the record has been processed."""
     told = system.ask(Question("Max", "Am I early?"))
     driver.get(f"{system.page_url}/traces/{told['trace_id']}")
-    _wait(driver).until(lambda d: "process questions" in d.find_element(By.ID, "trace").text)
+    _Wait(driver).until(lambda d: "process questions" in d.find_element(By.ID, "trace").text, "the process span")
     assert driver.find_element(By.TAG_NAME, "h1").text == "Am I early?"
-    _wait(driver).until(lambda d: d.find_element(By.ID, "trace").get_attribute("data-live") is None)
+    _Wait(driver).until(
+        lambda d: d.find_element(By.ID, "trace").get_attribute("data-live") is None, "a page that stays as it is"
+    )
 
 
 def test_it_needs_nothing_from_elsewhere(driver, system):
@@ -121,9 +134,19 @@ return [...document.querySelectorAll('.name, .took, .card p, td')]
 """
 
 
-def _wait(driver):
-    # While the page renews itself, what was just found may be gone.
-    return WebDriverWait(driver, PATIENCE, ignored_exceptions=[NoSuchElementException, StaleElementReferenceException])
+class _Wait(WebDriverWait):
+    """Waits while the page renews itself: what was just found may be gone. It fails with what the page shows."""
+
+    def __init__(self, driver):
+        gone = [NoSuchElementException, StaleElementReferenceException]
+        super().__init__(driver, PATIENCE, ignored_exceptions=gone)
+
+    def until(self, condition, what):
+        try:
+            return super().until(condition)
+        except TimeoutException:
+            shown = self._driver.find_element(By.TAG_NAME, "body").text
+            pytest.fail(f"waited {PATIENCE:.0f} s for {what}; {self._driver.current_url} shows: {shown}")
 
 
 def _card(driver, question):

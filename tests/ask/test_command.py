@@ -12,7 +12,7 @@ import pytest
 
 from examples.ask.lifeline import ROOT
 from testbroker import start_broker
-from tests.ask.user import until
+from tests.support.waiting import PATIENCE, wait_until
 
 
 class Demo:
@@ -22,7 +22,7 @@ class Demo:
         self.mark = f"ASK_TEST_MARK={uuid.uuid4().hex}"
         name, value = self.mark.split("=")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "examples.ask", "--work", "0.05", *arguments],
+            [sys.executable, "-m", "examples.ask", "--work", "0.3", *arguments],
             cwd=ROOT,
             env={**os.environ, name: value, **environment},
             stdout=subprocess.PIPE,
@@ -33,12 +33,22 @@ class Demo:
 
     def finish(self):
         """Return its exit code and what it printed."""
-        printed, _ = self.process.communicate(timeout=120)
+        try:
+            printed, _ = self.process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            printed, _ = self.process.communicate()
+            pytest.fail(f"waited {PATIENCE:.0f} s for the end of the demo; it printed: {printed}")
         return self.process.returncode, " ".join(printed.split())
 
     def read_until(self, text):
         """Return the first line that has a text in it."""
-        return next(line for line in self.process.stdout if text in line)
+        printed = []
+        for line in self.process.stdout:
+            printed.append(line)
+            if text in line:
+                return line
+        pytest.fail(f"the demo ended before it printed {text!r}; it printed: {''.join(printed)}")
 
     def living(self):
         """Return the processes that are left."""
@@ -74,7 +84,7 @@ def demo():
 
 def test_it_shows_why_the_last_had_to_wait_and_leaves_nothing(demo):
     """The list, the waterfall, exit code 0, no process."""
-    run = demo("--work", "0.1")
+    run = demo()
     code, printed = run.finish()
     assert code == 0, printed
     assert "POST /questions" in printed
@@ -91,7 +101,7 @@ def test_it_shows_why_the_last_had_to_wait_and_leaves_nothing(demo):
 @pytest.mark.usefixtures("kafka_itself")
 def test_three_consumers_cure_the_wait(demo):
     """Each has a partition, so that the fourth question waits for one other only."""
-    code, printed = demo("--consumers", "3", "--work", "0.3", OTELKAFKA_BROKER="kafka").finish()
+    code, printed = demo("--consumers", "3", "--work", "1", OTELKAFKA_BROKER="kafka").finish()
     assert code == 0, printed
     assert printed.count("consumer busy with") == 1
 
@@ -177,4 +187,4 @@ def test_whoever_ends_it_ends_all_of_it(demo, number):
     run.process.send_signal(number)
     code, _ = run.finish()
     assert code == (-number if number == signal.SIGKILL else 0)
-    until(lambda: run.living() == [])
+    wait_until(lambda: run.living() == [], "the end of all processes", run.living)

@@ -10,7 +10,8 @@ from examples.ask.options import Options
 from examples.ask.system import Question, System
 from examples.ask.traces import Traces
 from testbroker import start_broker
-from tests.ask.user import PATIENCE, fetch, until
+from tests.ask.user import fetch
+from tests.support.waiting import PATIENCE, wait_until
 
 
 @pytest.mark.usefixtures("kafka_itself")
@@ -21,13 +22,16 @@ def test_kafka_is_gone_and_comes_back():
         assert system.wall.wait_for_answers([(asked["partition"], asked["offset"])], PATIENCE)
         kafka.kill()
         gone = f"Kafka at {kafka.bootstrap_servers} is gone."
-        until(lambda: gone in fetch(system.page_url)[1])
+        page = lambda: fetch(system.page_url)[1]
+        wait_until(lambda: gone in page(), f"{gone!r} on the page", page)
         told = system.ask(Question("Franz", "Meanwhile?"))
         assert told == {"error": "The question was not sent: Kafka is gone. Ask again when it is back."}
         kafka.restart()
-        until(lambda: gone not in fetch(system.page_url)[1])
-        until(lambda: "error" not in system.ask(Question("Franz", "After?")))
-        until(lambda: any(e.question == "After?" and e.done for e in system.wall.entries))
+        wait_until(lambda: gone not in page(), "Kafka on the page", page)
+        asks = lambda: [system.ask(Question("Franz", "After?"))]
+        wait_until(lambda: [told for told in asks() if "error" not in told], "a question that is taken", asks)
+        entries = lambda: system.wall.entries
+        wait_until(lambda: any(e.question == "After?" and e.done for e in entries()), "the answer", entries)
         assert system.dead_service is None
 
 
@@ -92,7 +96,7 @@ def test_what_fails_has_a_trace_though_nothing_is_sampled(monkeypatch):
     with System(Options(work=1.0, fail_every=1)) as system:
         asked = system.ask(Question("Franz", "Does it fail?"))
         assert system.wall.wait_for_answers([(asked["partition"], asked["offset"])], PATIENCE)
-        (trace,) = system.wait_for_traces(1)
+        (trace,) = system.wait_for_traces(1, PATIENCE)
         assert trace.trace_id == asked["trace_id"]
         assert trace.all_the_same == "failed"
         for page in ("/", "/traces", "/glass"):

@@ -8,8 +8,9 @@ import pytest
 from examples.ask.__main__ import NOT_SAMPLED, QUESTIONS
 from examples.ask.system import Question
 from examples.ask.waterfall import Waterfall
-from tests.ask.user import fetch, until
+from tests.ask.user import fetch
 from tests.support.needs import need
+from tests.support.waiting import wait_until
 
 NAMES = [question.question for question in QUESTIONS]
 
@@ -57,7 +58,8 @@ def test_one_was_not_sampled_and_waited_too_long(system, traces):
 
 def test_time_to_glass_is_that_of_every_record(get, system):
     """Sampled or not; what was recorded all the same is told beside it, with why."""
-    until(lambda: sum(topic.count for topic in system.metrics.glass.topics()) >= len(QUESTIONS))
+    counted = lambda: sum(topic.count for topic in system.metrics.glass.topics())
+    wait_until(lambda: counted() >= len(QUESTIONS), "all questions in the time to glass", counted)
     (topic,) = system.metrics.glass.topics()
     assert topic.topic == "questions"
     assert sum(bar.count for bar in topic.bars) == topic.count
@@ -65,7 +67,8 @@ def test_time_to_glass_is_that_of_every_record(get, system):
     assert 0 < topic.mean <= topic.longest
     exemplars = [bar.trace_id for bar in topic.bars if bar.trace_id]
     assert exemplars
-    until(lambda: all(system.traces.get(trace_id) for trace_id in exemplars))  # spans come by themselves
+    there = lambda: [trace_id for trace_id in exemplars if system.traces.get(trace_id)]
+    wait_until(lambda: there() == exemplars, f"the traces {exemplars}, whose spans come by themselves", there)
     status, page = get("/glass")
     assert status == 200
     assert "otelkafka.pipeline.duration" in page
@@ -112,9 +115,10 @@ def test_pages_show_it(get, traces):
 
 def test_metrics_that_matter_are_drawn(get, system):
     """The charts show queue time, busy share and lag."""
-    until(system.metrics.intervals)
+    wait_until(system.metrics.intervals, "the first metrics")
     system.ask(Question("Franz", "Are there figures?"))
-    until(lambda: any(interval.waited for interval in system.metrics.intervals()))
+    waited = lambda: any(interval.waited for interval in system.metrics.intervals())
+    wait_until(waited, "a wait in the metrics", system.metrics.intervals)
     _, page = get("/metrics")
     for name in ("otelkafka.queue.duration", "otelkafka.consumer.time", "otelkafka.consumer.lag"):
         assert name in page

@@ -1,18 +1,7 @@
 """What a user of the demo does: fetch a page, and wait until something has happened."""
 
-import time
 import urllib.error
 import urllib.request
-
-PATIENCE = 60
-
-
-def until(condition):
-    """Return when a condition holds; fail if it never does."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.1)
 
 
 def fetch(url, body=None, content_type="text/plain"):

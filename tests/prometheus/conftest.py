@@ -23,7 +23,7 @@ def watched():
     need(PROMETHEUS)
     with System(Options(work=0.25, prometheus=True)) as system, Prometheus(system.targets_url) as prometheus:
         with KafkaProducer(**client_config(system.kafka.client_options)) as nobody_instrumented_this:
-            nobody_instrumented_this.send("questions", b"Who am I?").get(30)
+            nobody_instrumented_this.send("questions", b"Who am I?").get(120)
             life = burst(system, prometheus)
-            nobody_instrumented_this.send("questions", b"Who am I?").get(30)
+            nobody_instrumented_this.send("questions", b"Who am I?").get(120)
         yield Watched(system, prometheus, life)

@@ -23,7 +23,7 @@ from examples.ask.waterfall import Waterfall, name_of, seconds, shortened
 
 PROTOBUF = "application/x-protobuf"
 PASSED_ON = "traceparent", "tracestate"
-SERVICE_SECONDS = 10.0
+SERVICE_SECONDS = 60.0
 
 
 class Page:
