@@ -13,7 +13,7 @@ from tests.support.waiting import PATIENCE
 def send(producer, topic, *values, **kwargs):
     futures = [producer.send(topic, value, **kwargs) for value in values]
     producer.flush()
-    return [future.get(10) for future in futures]
+    return [future.get(PATIENCE) for future in futures]
 
 
 def test_send_span_ends_at_the_acknowledgement(make_producer, recorder, topic):

@@ -149,7 +149,7 @@ def port_of(broker):
 
 def is_open(port, host="127.0.0.1"):
     try:
-        socket.create_connection((host, port), timeout=5).close()
+        socket.create_connection((host, port), PATIENCE).close()
     except OSError:
         return False
     return True

@@ -16,6 +16,7 @@ from rich import console as rich_console
 
 from tests.support import internals
 from tests.support.fakes import SPAN_ID, TRACE_ID, TRACEPARENT, record
+from tests.support.waiting import PATIENCE
 
 cli = internals.cli()
 command, console, finding, properties, reader = cli.command, cli.console, cli.finding, cli.properties, cli.reader
@@ -253,11 +254,11 @@ def test_follow_goes_on_until_interrupted(broker, filled, bare_producer):
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, preexec_fn=undo, env=os.environ) as process:
         try:
             before = [process.stdout.readline() for _ in range(4)]
-            bare_producer.send(filled, b"v", headers=[TRACEPARENT]).get(10)
+            bare_producer.send(filled, b"v", headers=[TRACEPARENT]).get(PATIENCE)
             line = process.stdout.readline()
             process.send_signal(signal.SIGINT)
             rest = process.stdout.read().splitlines()
-            assert process.wait(20) == 0
+            assert process.wait(PATIENCE) == 0
         finally:
             process.kill()
     assert all(before)
@@ -271,7 +272,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(broker, filled):
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
         errors_told = process.stderr.read()
-        assert (process.wait(20), errors_told) == (0, "")
+        assert (process.wait(PATIENCE), errors_told) == (0, "")
 
 
 @pytest.mark.parametrize("follows", [False, True])

@@ -15,6 +15,7 @@ from tests.support.internals import (
     rebalance_listener,
     replace_rebalance_listener,
 )
+from tests.support.waiting import PATIENCE
 
 RELEASE = tuple(int(part) for part in kafka.__version__.split(".")[:2])
 KNOWS_CLUSTER_ID = RELEASE >= (2, 1)
@@ -23,7 +24,7 @@ KNOWS_CLUSTER_ID = RELEASE >= (2, 1)
 @pytest.fixture
 def clients(broker, topic, make_producer, make_consumer):
     producer = make_producer({"client_id": "writer"})
-    producer.send(topic, b"v").get(30)
+    producer.send(topic, b"v").get(PATIENCE)
     consumer = make_consumer({"client_id": "reader"})
     next(consumer)
     return bare_of(producer), bare_of(consumer)

@@ -4,6 +4,7 @@ import pytest
 
 from tests.interop.contexts import CONTEXT, SPAN, STATE, TENANTS, TRACE, baggage_of, ids, ids_of, names, related
 from tests.interop.peers import BROKEN, FORWARDED, READ, RECEIVED, SENT
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.real_kafka
 OTHER = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -72,7 +73,7 @@ def test_forwarded_there_and_back(peer, drive, table, broker, topics, send, take
 def test_two_contexts(peer, drive, table, broker, topic, bare_producer, take):
     """Which of two contexts in a record counts for a peer: for otelkafka it is the last."""
     contexts = ("traceparent", CONTEXT["traceparent"].encode()), ("traceparent", f"00-{OTHER}-{SPAN}-01".encode())
-    bare_producer.send(topic, b"two", headers=list(contexts)).get(10)
+    bare_producer.send(topic, b"two", headers=list(contexts)).get(PATIENCE)
     told = drive.consume(broker.bootstrap_servers, topic)
     assert ids_of(take(topic)[1].parent)["trace_id"] == OTHER
     if peer.reads:
@@ -85,7 +86,7 @@ def test_two_contexts(peer, drive, table, broker, topic, bare_producer, take):
 
 def test_broken_context(peer, drive, table, broker, topic, bare_producer, take):
     """A traceparent that is no text may keep a record from a peer, never from otelkafka."""
-    bare_producer.send(topic, b"broken", headers=[("traceparent", b"\xff")]).get(10)
+    bare_producer.send(topic, b"broken", headers=[("traceparent", b"\xff")]).get(PATIENCE)
     assert take(topic)[1].parent is None
     if peer.survives:
         assert names(drive.consume(broker.bootstrap_servers, topic).headers)[:1] == ["traceparent"]

@@ -27,6 +27,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from benchmarks.soak.watch import Watch
 from otelkafka import wrap_consumer, wrap_producer
+from testbroker.wait import PATIENCE
 
 RECORDS, WORKERS = 50, 4
 
@@ -53,7 +54,7 @@ class Clients:
 
     def consumer(self) -> Any:
         """Return a consumer that begins at the first record."""
-        config = {"auto_offset_reset": "earliest", "consumer_timeout_ms": 240_000}
+        config = {"auto_offset_reset": "earliest", "consumer_timeout_ms": int(PATIENCE * 1000)}
         consumer = wrap_consumer(KafkaConsumer(bootstrap_servers=self._servers, **config))
         consumer.assign([TopicPartition(self.topic, 0)])
         return consumer
@@ -84,7 +85,7 @@ def under_gevent(clients: Clients) -> dict[str, Any]:
     def work(number: int) -> None:
         with tracer.start_as_current_span(f"greenlet {number}"):
             for _ in range(RECORDS):
-                producer.send(clients.topic, b"v").get(240)
+                producer.send(clients.topic, b"v").get(PATIENCE)
 
     gevent.joinall([gevent.spawn(work, number) for number in range(WORKERS)], raise_error=True)
     got = read(consumer, WORKERS * RECORDS)
@@ -129,7 +130,7 @@ def ends_with_work_unfinished(clients: Clients) -> dict[str, Any]:
     metrics.set_meter_provider(MeterProvider([reader]))
     producer, consumer, other = clients.producer(), clients.consumer(), clients.consumer()
     for _ in range(RECORDS):
-        producer.send(clients.topic, b"v").get(240)
+        producer.send(clients.topic, b"v").get(PATIENCE)
     iteration = iter(consumer)
     next(iteration)
     threading.Thread(target=lambda: [None for _ in other], daemon=True).start()
@@ -152,7 +153,7 @@ def signalled(clients: Clients) -> dict[str, Any]:
         if len(handled) < RECORDS:
             signal.setitimer(signal.ITIMER_REAL, 0.001)
 
-    other.send(clients.topic, b"first").get(240)
+    other.send(clients.topic, b"first").get(PATIENCE)
     signal.signal(signal.SIGALRM, handle)
     signal.setitimer(signal.ITIMER_REAL, 0.001)
     got = 0
@@ -167,7 +168,7 @@ def signalled(clients: Clients) -> dict[str, Any]:
         each.close()
     return clients.told(
         enough=got >= 10 * RECORDS,
-        handled=sum(each.get(10).offset > 0 for each in handled),
+        handled=sum(each.get(PATIENCE).offset > 0 for each in handled),
         leaked=trace.get_current_span().get_span_context().is_valid,
     )
 

@@ -211,7 +211,7 @@ def test_program_ends_well(program, kafka):
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=PATIENCE * 2,  # it says first what it waited for
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

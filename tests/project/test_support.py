@@ -1,5 +1,8 @@
 """What tests share does what it says."""
 
+import re
+from pathlib import Path
+
 import pytest
 from kafka.errors import MessageSizeTooLargeError
 
@@ -7,6 +10,9 @@ from tests.support.fakes import FakeConsumer, FakeProducer, RepeatingFuture, rec
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.once
+
+TESTS = Path(__file__).parents[1]
+SHORT = re.compile(r"\.get\([1-9]|consumer_timeout_ms\W{1,4}[1-9]|timeout=[1-9]|\.(?:join|wait)\([1-9]")
 
 
 def test_waiting_returns_what_it_waited_for():
@@ -21,6 +27,18 @@ def test_waiting_in_vain_says_for_what_and_what_was_seen(seen, shown):
     """What the condition returned, or what the test says that it looks at."""
     with pytest.raises(AssertionError, match=f"waited 0 s for three records; seen: {shown}$"):
         wait_until(lambda: 0, "three records", seen, patience=0)
+
+
+def test_no_test_waits_for_less_than_patience():
+    """A wait of some seconds ends too early on a busy machine; a long one costs nothing where the condition comes."""
+    sources = {path: path.read_text().splitlines() for path in sorted(TESTS.rglob("*.py"))}
+    found = {
+        f"{path.relative_to(TESTS)}:{number}": line.strip()
+        for path, lines in sources.items()
+        for number, line in enumerate(lines, 1)
+        if SHORT.search(line)
+    }
+    assert found == {}, "wait for PATIENCE of tests.support.waiting"
 
 
 def test_producer_keeps_what_it_is_given_and_refuses_on_cue():

@@ -10,6 +10,7 @@ from examples.prometheus.burst import burst
 from examples.prometheus.server import PROMETHEUS, Prometheus
 from tests.prometheus.watched import Watched
 from tests.support.needs import forget_settings, need
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -23,7 +24,7 @@ def watched():
     need(PROMETHEUS)
     with System(Options(work=0.25, prometheus=True)) as system, Prometheus(system.targets_url) as prometheus:
         with KafkaProducer(**client_config(system.kafka.client_options)) as nobody_instrumented_this:
-            nobody_instrumented_this.send("questions", b"Who am I?").get(120)
+            nobody_instrumented_this.send("questions", b"Who am I?").get(PATIENCE)
             life = burst(system, prometheus)
-            nobody_instrumented_this.send("questions", b"Who am I?").get(120)
+            nobody_instrumented_this.send("questions", b"Who am I?").get(PATIENCE)
         yield Watched(system, prometheus, life)

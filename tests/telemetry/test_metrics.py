@@ -20,6 +20,7 @@ from tests.support.face import bare_of, process_batch_of, process_of, wrap_consu
 from tests.support.fakes import FakeConsumer, FakeProducer, record, traceparent, write
 from tests.support.internals import ConsumerTime, has_instruments
 from tests.support.sides import NEVER, Side, late
+from tests.support.waiting import PATIENCE
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)  # the conventions'
 QUEUE_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14400)
@@ -250,7 +251,7 @@ def test_consumer_that_is_collected_while_totals_are_busy_waits_for_nothing(reco
     with time_spent.lock:
         collecting = threading.Thread(target=lambda: (consumers.clear(), gc.collect()), daemon=True)
         collecting.start()
-        collecting.join(10)
+        collecting.join(PATIENCE)
         assert not collecting.is_alive()
         assert time_spent.total_of({"reentered": True}) == 0
     assert len(recorder.points("otelkafka.consumer.time")) >= 2
