@@ -1,1 +1,4 @@
-"""Contexts: into headers and out of them, the current one, and the fast path for what is not sampled."""
+"""Contexts: into headers and out of them, the current one, and the fast path for what is not sampled.
+
+It stands on `_telemetry`, below `_producing` and `_consuming`.
+"""

@@ -15,7 +15,7 @@ OLDEST: Final = 7 * 24 * 3600 * 1000 * MILLISECOND
 """How far back an origin may lie, in nanoseconds: as long as Kafka keeps records by default."""
 
 _DIGITS: Final = re.compile(r"[0-9]{1,15}")
-_ENTRY: Final = re.compile(rb"otelkafka\.origin=([0-9]{1,15})")
+_ENTRY: Final = re.compile(re.escape(semconv.ORIGIN.encode()) + rb"=([0-9]{1,15})")
 
 
 def is_possible(origin: object, now: int) -> bool:
@@ -115,7 +115,7 @@ def without_origin(headers: Any) -> tuple[Any, int | None]:
 
 def header_of(origin: int) -> Header:
     """Return the header of a baggage that has the origin as its one entry."""
-    return BAGGAGE, b"otelkafka.origin=%d" % origin
+    return BAGGAGE, f"{semconv.ORIGIN}={origin}".encode()
 
 
 def with_baggage(context: Mapping[str, object], origin: int) -> Context:
