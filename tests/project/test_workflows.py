@@ -35,6 +35,15 @@ def test_labels_have_the_gate_in_parts():
     assert {*re.findall(r"^\[testenv:([\w-]+)\]", tox, re.MULTILINE)} <= labelled
 
 
+def test_labels_are_in_the_table_for_contributors():
+    """With their environments; those of the versions are in a table of their own."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    for label, environments in LANES.labels.items():
+        if label not in {"gate", "versions"}:
+            assert f"| `{label}` | {', '.join(f'`{each}`' for each in environments)} |" in page
+    assert f"| none: `tox run` | {', '.join(f'`{each}`' for each in LANES.default)} |" in page
+
+
 def test_gate_begins_with_the_command_of_the_readme():
     """`.ci/run` runs what a reader of the README runs, then the other labels, and skips nothing."""
     commands = re.findall(r'^"\$venv/bin/tox" (.+)', (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
