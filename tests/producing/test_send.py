@@ -135,20 +135,19 @@ def test_send_takes_its_parent_from_the_headers_where_nothing_is_ambient(recorde
 
 
 def test_arguments_that_are_refused_go_through_untouched(recorder):
-    """A tuple of headers, a value that is no bytes: the client gets the very objects of the caller."""
-    given = []
+    """A tuple of headers, a value that is no bytes: the client gets the very objects of the caller, and refuses them."""
+    seen = []
 
-    class Client(FakeProducer):
+    class Seeing(FakeProducer):
         def send(self, *args, **kwargs):
-            given.append(kwargs["headers"])
+            seen.append(kwargs["headers"])
             return super().send(*args, **kwargs)
 
-    producer = producer_of(recorder, Client())
+    producer = producer_of(recorder, Seeing())
     for headers in ((("a", b"b"),), [("a", "b")], [("a", None)], "junk"):
-        with pytest.raises((TypeError, AssertionError), match="list of"):
+        with pytest.raises((TypeError, AssertionError)):
             producer.send("t", b"v", headers=headers)
-        assert given[-1] is headers
-    assert len(given) == 4
+        assert seen[-1] is headers
 
 
 def test_sends_from_many_threads_each_end_once(recorder):
