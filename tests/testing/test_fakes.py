@@ -1,6 +1,7 @@
 """What users' own tests get in the place of a broker: a producer, a consumer, and the topics between them."""
 
 import inspect
+import threading
 
 import kafka
 import pytest
@@ -254,3 +255,21 @@ def test_producer_refuses_the_headers_that_kafka_python_refuses(headers):
     with pytest.raises((TypeError, AssertionError)):
         producer.send("t", b"v", headers=headers)
     assert producer.history == []
+
+
+def test_producer_gives_each_thread_the_future_of_its_own_send():
+    """A producer may be used from many threads: each send is acknowledged once, by whoever asks for it."""
+    producer = FakeProducer(auto_complete=False)
+    futures = []
+
+    def send():
+        futures.extend(producer.send("t", b"v") for _ in range(500))
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(map(id, futures))) == 4000
+    producer.flush()
+    assert all(future.is_done for future in futures)

@@ -98,20 +98,18 @@ class FakeProducer(KafkaProducer):  # type: ignore[misc]
             timestamp=timestamp_ms,
         )
         self.history.append(record)
-        self._waiting.append(FakeSend(record, FakeFuture(*place)))
-        return self._last_sent()
-
-    def _last_sent(self) -> FakeFuture:
-        future = self._waiting[-1].future
+        future = FakeFuture(*place)
+        self._waiting.append(FakeSend(record, future))
         if self._auto_complete:
             self.flush()
         return future
 
     def complete_next(self) -> bool:
         """Acknowledge the send that waits longest; False where none does."""
-        if not self._waiting:
+        try:
+            record, future = self._waiting.pop(0)
+        except IndexError:  # not asked before: another thread may have been first
             return False
-        record, future = self._waiting.pop(0)
         place = TopicPartition(record.topic, record.partition)
         written = record._replace(offset=self.cluster.end_of(place))
         self.cluster.write(written, visible=self._transaction is None)
@@ -122,9 +120,11 @@ class FakeProducer(KafkaProducer):  # type: ignore[misc]
 
     def error_next(self, error: Exception) -> bool:
         """Let the send that waits longest fail; False where none does."""
-        if not self._waiting:
+        try:
+            _, future = self._waiting.pop(0)
+        except IndexError:
             return False
-        self._waiting.pop(0).future.fail(error)
+        future.fail(error)
         return True
 
     def flush(self, timeout: float | None = None) -> None:  # noqa: ARG002 (kafka-python's signature)
