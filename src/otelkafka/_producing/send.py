@@ -159,6 +159,7 @@ class Sends:
         self._in_flight: InFlight = before._in_flight if before else InFlight(unanswered)
         self._sampling = Sampling(self.telemetry)
         self._is_plain = options.on_send is None and self._client.takes_headers
+        self._samples_errors = options.sample_errors
         self._is_always_followed = options.on_ack is not None or options.sample_errors
         self.telemetry.on_instruments(self._watch)
 
@@ -219,7 +220,7 @@ class Sends:
                             carried.append(header_of(span.origin))
                     is_followed = self._is_always_followed or telemetry.instruments is not None
                     send = Send(self, destination, span, start, context, ambient, carried, is_followed, partition)
-                    if self._options.sample_errors and is_unsampled(span.get_span_context()):
+                    if self._samples_errors and is_unsampled(span.get_span_context()):
                         message = Message(topic, value, key, headers, partition, timestamp_ms)
                         send.for_failure = ForFailure(
                             trace.get_current_span(ambient), self._message_attributes(message)
@@ -280,7 +281,7 @@ class Sends:
         if headers == given:
             headers = None
         send = Send(self, destination, span, start, context, ambient, headers, is_followed, message.partition)
-        if self._options.sample_errors and is_unsampled(span.get_span_context()):
+        if self._samples_errors and is_unsampled(span.get_span_context()):
             known = self._message_attributes(message) if known is None else known
             send.for_failure = ForFailure(trace.get_current_span(around), known)
         if self._transactions is not None:

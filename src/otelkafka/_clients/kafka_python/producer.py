@@ -7,7 +7,7 @@ from typing import Any
 from kafka.errors import MessageSizeTooLargeError
 from opentelemetry.trace import Span
 
-from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traces
+from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traced_methods, traces
 from otelkafka._clients.kafka_python.facts import KafkaPythonClient, batch_index
 from otelkafka._clients.proxy import TracedClient
 from otelkafka._context.current import attach
@@ -194,15 +194,8 @@ class ProducerFace:
         return call_inside(self._transactions.begin(kind, offsets), call, args, kwargs)
 
 
-_TRANSACTION_CALLS = frozenset(
-    (
-        "init_transactions",
-        "begin_transaction",
-        "send_offsets_to_transaction",
-        "commit_transaction",
-        "abort_transaction",
-    )
-)
+_TRANSACTION_CALLS = traced_methods(ProducerFace).keys() - set(dir(TracedProducer))
+"""What the wrapper traces only where this release of the producer has it."""
 
 
 def _call_hook(hook: ProduceHook, args: Args, kwargs: KwArgs, span: Span) -> None:
