@@ -1,6 +1,7 @@
 """What is current inside of a record's span and after it, and what is kept of it."""
 
 import asyncio
+import contextvars
 import gc
 import threading
 import weakref
@@ -8,9 +9,20 @@ import weakref
 import pytest
 from opentelemetry import trace
 
-from otelkafka import ConsumerOptions
+from otelkafka import ConsumerOptions, wrap_handler
+from otelkafka.testing import MetricRecorder
 from tests.support.face import process_batch_of, process_of, wrap_consumer
-from tests.support.fakes import FakeConsumer, ambient_of, consumer_of, is_nothing_current, record
+from tests.support.fakes import (
+    FakeConsumer,
+    FakeProducer,
+    ambient_of,
+    consumer_of,
+    current,
+    is_nothing_current,
+    options_of,
+    producer_of,
+    record,
+)
 from tests.support.internals import records_in_process
 from tests.support.memory import count_alive
 from tests.support.sides import Side, late
@@ -200,3 +212,75 @@ def test_batch_is_not_kept_after_its_end_whatever_the_options():
         del value
         gc.collect()
         assert dead() is None, options
+
+
+@pytest.mark.parametrize("call", ["poll", "process", "handler", "close", "send"])
+def test_task_keeps_the_context_that_it_inherited(recorder, call):
+    """Its parent is the record's span for good, also after that has ended and whatever otelkafka does in the task."""
+    consumer, other = consumer_of(recorder, record(0)), consumer_of(recorder, record(1))
+    producer = producer_of(recorder, FakeProducer())
+    calls = {
+        "poll": other.poll,
+        "process": lambda: process_of(other, record(2)).__enter__().end(),
+        "handler": lambda: wrap_handler(lambda each: None, options_of(recorder))(record(2)),
+        "close": other.close,
+        "send": lambda: producer.send("t", b"v"),
+    }
+    copied = [contextvars.copy_context() for _ in consumer]
+    assert is_nothing_current()
+    (inherited,) = recorder.named("process t")
+    assert copied[0].run(current) == inherited.context
+    if call == "process":
+        copied[0].run(in_block, other)
+    else:
+        copied[0].run(calls[call])
+    assert copied[0].run(current) == inherited.context
+    assert is_nothing_current()
+
+
+def in_block(consumer):
+    with process_of(consumer, record(2, headers=[])):
+        pass
+
+
+@pytest.mark.parametrize("call", ["next", "poll", "process", "send", "commit"])
+def test_context_of_a_span_that_ended_elsewhere_is_gone_as_soon_as_otelkafka_runs_there(recorder, call):
+    """`run_in_executor(pool, next, consumer)`: the pool's thread attached it, and another one ended it."""
+    consumer, other = consumer_of(recorder, record(0)), consumer_of(recorder, record(1, headers=[]))
+    producer = producer_of(recorder, FakeProducer())
+    pools_own = contextvars.Context()
+    pools_own.run(next, consumer)
+    consumer.close()
+    assert len(recorder.named("process t")) == 1
+    calls = {
+        "next": lambda: next(other),
+        "poll": other.poll,
+        "process": lambda: in_block(other),
+        "send": lambda: producer.send("t", b"v"),
+        "commit": other.commit,
+    }
+    pools_own.run(calls[call])
+    other.close()
+    producer.close()
+    later = [span for span in recorder.spans if span.name in {"send t", "process t"}][1:]
+    assert [span.parent for span in later] == [None] * len(later)
+    pools_own.run(consumer_of(recorder).poll)
+    assert pools_own.run(is_nothing_current)
+
+
+@pytest.mark.parametrize("way", ["next", "iterator"])
+def test_span_ends_when_the_consumer_and_its_iterators_are_dropped(recorder, way):
+    """kafka-python closes a consumer that is dropped; nothing stays open, current or in process."""
+    metrics = MetricRecorder()
+    consumer = consumer_of(recorder, record(0), meter_provider=metrics.meter_provider)
+    iterator = iter(consumer) if way == "iterator" else None
+    next(consumer if iterator is None else iterator)
+    del consumer
+    gc.collect()
+    if iterator is not None:
+        assert not recorder.spans
+        del iterator
+        gc.collect()
+    recorder.wait_for("process t")
+    assert is_nothing_current()
+    assert not metrics.points("otelkafka.process.age")

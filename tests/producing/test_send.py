@@ -91,7 +91,8 @@ def test_send_span_ends_once_however_often_its_future_calls_back(recorder, caplo
             return RepeatingFuture()
 
     acknowledged = []
-    future = producer_of(recorder, Repeating(), on_ack=lambda *_: acknowledged.append(1)).send("t", b"v")
+    producer = producer_of(recorder, Repeating(), on_ack=lambda *_: acknowledged.append(1))
+    future = producer.send("t", b"v")
     future.acknowledge()
     assert len(recorder.spans) == 1
     future.acknowledge()

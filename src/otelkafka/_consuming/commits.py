@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
-from otelkafka._context.current import is_suppressed
+from otelkafka._context.current import is_suppressed, restored
 from otelkafka._telemetry import semconv
 from otelkafka._telemetry.destination import Destination, destination_of_offsets
-from otelkafka._telemetry.in_flight import InFlight
+from otelkafka._telemetry.in_flight import in_flight_of
 from otelkafka._telemetry.operation import Operation
 from otelkafka._telemetry.telemetry import Telemetry
 from otelkafka.options import ConsumerOptions
@@ -54,13 +53,14 @@ class Commits:
     Args:
         telemetry: of the consumer.
         options: of the consumer.
+        consumer: which waits for answers of the broker.
     """
 
-    def __init__(self, telemetry: Telemetry, options: ConsumerOptions) -> None:
+    def __init__(self, telemetry: Telemetry, options: ConsumerOptions, consumer: object) -> None:
         self._telemetry = telemetry
         self._options = options
         self._operation = Operation(telemetry, "commit", semconv.TYPE_SETTLE, SpanKind.CLIENT)
-        self._waiting = InFlight("the consumer was closed before the broker acknowledged the commit")
+        self._waiting = in_flight_of(consumer, "the consumer was closed before the broker acknowledged the commit")
 
     def begin(self, offsets: Any) -> Commit | None:
         """Start a commit; None where telemetry is suppressed.
@@ -104,7 +104,7 @@ class Commits:
         self._operation.finish(commit.start, commit.destination, commit.partition, commit.span, error)
 
     def _start(self, destination: Destination, partition: int | None, start: int) -> Span:
-        ambient = context_api.get_current()
+        ambient = restored()
         # Without a span around it a commit would be a trace of its own: a flood of traces with one span.
         wanted = self._options.commit_spans and destination.traced
         if not wanted or not trace.get_current_span(ambient).get_span_context().is_valid:

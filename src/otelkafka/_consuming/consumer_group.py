@@ -2,18 +2,21 @@
 
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from contextvars import Token
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 import wrapt
 from opentelemetry.trace import Span
 
 from otelkafka._consuming.dispatcher import PolledRecords
-from otelkafka._consuming.open_span import OpenSpan, open_spans, restore
+from otelkafka._consuming.open_span import OpenSpan, held, open_spans, restore
 from otelkafka._consuming.process import ProcessOperation
 from otelkafka._context.propagation import Contexts
 from otelkafka._protocols import Record
+from otelkafka._telemetry import lifetime
 from otelkafka._telemetry.destination import MOST_KEPT
 from otelkafka._telemetry.telemetry import LOGGED_OF_UNKNOWN, Telemetry
 from otelkafka.options import ConsumerOptions, Options, for_consumer
@@ -30,7 +33,7 @@ def process(record: Record, options: Options | None = None) -> "ProcessBlock":
 
     Returns:
         A context manager that yields the span, makes it current and records the exception of its body. On a record
-        whose span is open already it yields that one, and records the exception there.
+        whose span is open already it yields that one, records the exception there and ends it.
 
     Raises:
         TypeError: `record` is no consumed record, or `options` are not those of a consumer.
@@ -106,7 +109,7 @@ class ProcessBlock:
 
     Args:
         open_span: opens it.
-        find_open: finds the span that is open for the record already, whose end is somebody else's.
+        find_open: finds the span that is open for the record already: the block joins it.
     """
 
     __slots__ = ("_entered", "_find_open", "_open_span")
@@ -114,27 +117,49 @@ class ProcessBlock:
     def __init__(self, open_span: Callable[[], OpenSpan], find_open: Callable[[], OpenSpan | None]) -> None:
         self._open_span = open_span
         self._find_open = find_open
-        # Each span, and whether it is another block's; the last one last.
-        self._entered: list[tuple[OpenSpan, bool]] = []
+        self._entered: list[_Entered] = []
 
     def __enter__(self) -> Span:
         """Open the span, make it current and return it."""
+        if lifetime.waiting:
+            lifetime.finish_waiting()
         restore()
-        joined = self._find_open()
-        opened = joined or self._open_span()
-        self._entered.append((opened, joined is not None))
+        found = self._find_open()
+        opened = found or self._open_span()
+        is_first = not opened.is_held
+        opened.is_held = True
+        mark = held.set((*held.get(), opened)) if found is not None and is_first else None
+        self._entered.append(_Entered(opened, is_first, mark))
         return opened.span
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the span, with the error if there is one, which goes on."""
-        opened, is_joined = self._entered.pop()
+        opened, is_first, mark = self._entered.pop()
+        if mark is not None:
+            with suppress(ValueError):  # left in another contextvars.Context than the one it was entered in
+                held.reset(mark)
         failure = None if isinstance(error, GeneratorExit) else error
-        if not is_joined:
+        if is_first:
+            opened.is_held = False
             opened.end(failure)
         elif failure is not None:
             opened.fail(failure)
+
+
+class _Entered(NamedTuple):
+    """What a block has entered, which may do so again inside itself.
+
+    Args:
+        opened: the span.
+        is_first: whether it is the outermost block around it, which ends it.
+        mark: takes it away from `held`; None where it is not there.
+    """
+
+    opened: OpenSpan
+    is_first: bool
+    mark: Token[tuple[OpenSpan, ...]] | None
 
 
 def process_block(operation: ProcessOperation, record: Record) -> ProcessBlock:
@@ -153,7 +178,15 @@ def process_batch_block(operation: ProcessOperation, records: Any) -> ProcessBlo
     if batch is None or not all(map(_is_record, batch)):
         msg = f"process_batch({type(records).__name__}): give a list of records, or what poll() returned"
         raise TypeError(msg)
-    return ProcessBlock(lambda: operation.open_batch(batch, records), lambda: _open_span_of_batch(records))
+    return ProcessBlock(lambda: _open_batch(operation, batch, records), lambda: _open_span_of_batch(records))
+
+
+def _open_batch(operation: ProcessOperation, batch: Sequence[Any], given: object) -> OpenSpan:
+    """Open a batch beside the span that a loop has open for one of its records, which ends: the batch processes it."""
+    for each in open_spans():
+        if each.dispatcher is not None and not each.is_held and any(_is_same(each, record) for record in batch):
+            each.end_here()
+    return operation.open_batch(batch, given)
 
 
 def _open_span_of_record(record: Record) -> OpenSpan | None:

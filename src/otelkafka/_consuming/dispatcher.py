@@ -4,15 +4,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from opentelemetry import context as context_api
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
-from otelkafka._consuming.open_span import OpenSpan, idle_span, innermost, restore
+from otelkafka._consuming.open_span import OpenSpan, idle_span, innermost, restore, start_beside
 from otelkafka._consuming.process import ProcessOperation
 from otelkafka._consuming.wait import Handover, WaitHistory
-from otelkafka._context.current import Attached, get_current, is_suppressed
+from otelkafka._context.current import Attached, get_current, is_suppressed, restored
 from otelkafka._context.propagation import Contexts
-from otelkafka._telemetry import attributes, clock, semconv
+from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.links import add_creation_links
 from otelkafka._telemetry.operation import Operation
@@ -45,6 +44,7 @@ class Dispatcher:
         self._operation = Operation(self._telemetry, "poll", semconv.TYPE_RECEIVE, SpanKind.CLIENT)
         self._dispatches = options.process != "manual"
         self._iterated: OpenSpan | None = None
+        self._inside: Attached | None = None  # the span that was opened right inside the one before, if it goes on
 
     def fetching(self) -> int:
         """Note that the consumer fetches from now on, and end the span of the record before.
@@ -52,6 +52,8 @@ class Dispatcher:
         Returns:
             When, a Unix time in nanoseconds; for the call that comes after the client's.
         """
+        if lifetime.waiting:
+            lifetime.finish_waiting()
         try:
             started = clock.now()
         except Exception:  # noqa: BLE001 (whatever it is, the application must not get it)
@@ -60,7 +62,10 @@ class Dispatcher:
             started = self._telemetry.now()
         iterated = self._iterated
         if iterated is not None:
-            iterated.end(None, started)  # before it is forgotten: an interrupt in there leaves it to the next call
+            if innermost.get() is iterated:
+                iterated.end(None, started)  # before it is forgotten: an interrupt in there leaves it to the next call
+            else:
+                self.end_outer(iterated, started)
             self._iterated = None
         if innermost.get() is not None or type(get_current()) is Attached:
             restore(self)
@@ -93,6 +98,8 @@ class Dispatcher:
         if not self._dispatches:
             self._telemetry.guard.call("next", None, self._note_one, record, now)
             return None
+        if self._inside is not None:
+            self._start_beside()
         self._iterated = opened = self.process.open(record, self, None, now, is_fresh=True)
         return opened
 
@@ -129,7 +136,22 @@ class Dispatcher:
             restore(self)
         if self.stopped:
             return idle_span(record)
+        if self._inside is not None:
+            self._start_beside()
         return self.process.open(record, self, handover, now)
+
+    def end_outer(self, opened: OpenSpan, now: int | None) -> None:
+        """End the span of the record before, which is not the innermost here, and note what goes on inside it."""
+        inside = opened.inside()
+        around = None if inside is None else inside.outside
+        opened.end(None, now)
+        if inside is not None and inside.outside is not around:  # else it was attached in another contextvars.Context
+            self._inside = inside
+
+    def _start_beside(self) -> None:
+        inside, self._inside = self._inside, None
+        if inside is not None:
+            start_beside(inside)
 
     def end_open(self) -> None:
         """End the span that iteration left open, wherever it is, and one of a list that was left in this context.
@@ -139,7 +161,13 @@ class Dispatcher:
         if self._iterated is not None:
             self._iterated.end()
             self._iterated = None
+        self._inside = None
         restore(self)
+
+    def drop(self) -> None:
+        """End the span that iteration left open, in a finalizer: the consumer and its iterators have been dropped."""
+        if self._iterated is not None:
+            self._iterated.drop()
 
     def stop(self) -> None:
         """Hand over no record with a span any more."""
@@ -215,7 +243,7 @@ class Dispatcher:
 
     def _start_span(self, topics: set[str], started: int, count: int | None = None) -> Span:
         destination = self._telemetry.destinations.of(topics)
-        ambient = context_api.get_current()
+        ambient = restored()
         known: Attributes = {} if count is None else {semconv.MESSAGING_BATCH_MESSAGE_COUNT: count}
         return self._operation.start(ambient, destination, start_time=started, more=known) or INVALID_SPAN
 
@@ -260,8 +288,7 @@ class DispatchingIterator(Iterator[Any]):
         """End the span of the last record where the loop was left."""
         with suppress(Exception):  # at the end of the interpreter anything may be gone, and `_open` was never there
             if self._open is not None:
-                self._open.end()
-                restore()  # it may have ended before, in another thread
+                self._open.drop()
 
 
 class PolledIterator(DispatchingIterator):
@@ -284,7 +311,10 @@ class PolledIterator(DispatchingIterator):
         if type(now) is not int:
             now = None
         if self._open is not None:
-            self._open.end(None, now)
+            if innermost.get() is self._open:
+                self._open.end(None, now)
+            else:
+                self._dispatcher.end_outer(self._open, now)
             self._open = None
         record = next(self._records)
         self._open = self._dispatcher.open_listed(record, self._handover, now)

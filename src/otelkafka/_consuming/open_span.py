@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext
 
 from otelkafka._consuming.wait import Handover
-from otelkafka._context.current import Attached, UnparsedSpan, attach, get_current, outside_of, release_ended
-from otelkafka._telemetry import attributes, semconv
+from otelkafka._context.current import Attached, UnparsedSpan, attach, forget_ended, get_current, restored
+from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import seconds
 from otelkafka._telemetry.destination import Destination
@@ -89,6 +91,7 @@ class OpenSpan:
         ended: whether it has ended.
         ended_at: when it ended.
         gone: the events that its partition is not the consumer's any more, and when they were.
+        is_held: whether a block is around its processing, which alone ends it then.
         outer: the span that was open here before it.
     """
 
@@ -105,6 +108,7 @@ class OpenSpan:
         "ended",
         "ended_at",
         "gone",
+        "is_held",
         "offset",
         "origins",
         "outer",
@@ -151,7 +155,7 @@ class OpenSpan:
         self.beginning = beginning
         self.series = series
         self.gone: Sequence[tuple[str, int]] = ()
-        self.ended = False
+        self.ended = self.is_held = False
         self.outer: OpenSpan | None = None
         self._failure: BaseException | None = None
         self._mark: Token[OpenSpan | None] | None = None
@@ -165,17 +169,25 @@ class OpenSpan:
         self._mark = innermost.set(self)
         attached = Attached(context)
         attached.opened, attached.outside = self, ambient
-        if type(ambient) is Attached:
-            release_ended(ambient)
+        if type(ambient) is Attached and ambient.opened.ended:
+            forget_ended(ambient)
         attach(attached)
 
-    def end(self, error: BaseException | None = None, now: int | None = None) -> None:
+    def end(  # noqa: C901, PLR0912 (the fast path reads top to bottom)
+        self, error: BaseException | None = None, now: int | None = None
+    ) -> None:
         """End the span, once, and restore the context where it was attached; with no effect on any other.
+
+        Where a block holds it, it does not end: it is not current here any more, unless that block is around this.
 
         Args:
             error: how the processing failed.
             now: Unix time in nanoseconds; None to read the clock.
         """
+        if self.is_held:
+            if all(each is not self for each in held.get()):
+                self.leave()
+            return
         mark = self._mark
         if mark is not None:
             if innermost.get() is not self:
@@ -187,10 +199,11 @@ class OpenSpan:
                     pass
                 else:
                     current = get_current()
-                    if type(current) is Attached and current.opened is self:
-                        outside = current.outside
-                        attach(outside_of(current) if type(outside) is Attached else outside)
-            self._mark = None
+                    if type(current) is Attached and current.opened is self and type(current.outside) is not Attached:
+                        self._mark = None
+                        attach(current.outside)
+                    else:
+                        self._come_out()
         operation = self._operation
         if self.ended or operation is None:
             self.ended, self.record = True, None
@@ -211,6 +224,22 @@ class OpenSpan:
             operation.ended(self, self._failure)
         self._failure = None
 
+    def drop(self) -> None:
+        """End the span in a finalizer, and restore the context where it was attached here."""
+        if not lifetime.is_collecting():
+            self.end()
+            restored()  # it may have ended before, in another thread
+            return
+        now = None
+        with suppress(Exception):  # who is given no time reads the clock, and contains its failure
+            now = clock.now()
+        if self._operation is not None:
+            self._operation = _EndedLater(self._operation)
+        was_attached = self._mark is not None
+        self.end(None, now)
+        if was_attached and self._mark is None:  # who is interrupted here may come back to this context
+            self._mark = innermost.set(innermost.get())
+
     def end_here(self) -> None:
         """End the span if it was attached in this very context; one that this context inherited goes on."""
         if self.leave():
@@ -226,20 +255,46 @@ class OpenSpan:
     def leave(self) -> bool:
         """Restore the context from before this span; False where it was not attached, or elsewhere."""
         mark, last = self._mark, innermost.get()
-        if mark is None or (last is not self and all(each is not self for each in _spans_here())):
+        if mark is None:
             return False
         try:
             innermost.reset(mark)
-        except ValueError:  # attached in another contextvars.Context, of which this one may be a copy
+        except (ValueError, RuntimeError):  # attached in another contextvars.Context; another thread is there just now
             return False
-        self._mark = None
         if last is not self:  # what was opened inside goes on
             innermost.set(last)
-        # What the application has attached since, or left already, is its own affair.
+        self._come_out()
+        return True
+
+    def _come_out(self) -> None:
+        """Restore the context from before this span, where it is known to be attached here."""
         current = get_current()
         if type(current) is Attached and current.opened is self:
-            attach(outside_of(current))
-        return True
+            self._mark = None
+            attach(current.outside)
+            if type(current.outside) is Attached:
+                if current.outside.opened.ended:
+                    restored()
+                forget_ended(current)
+            return
+        # What the application has attached since is its own affair; it may come back to this context, though.
+        self._mark = innermost.set(innermost.get())
+        while type(current) is Attached:
+            outside = current.outside
+            if type(outside) is Attached and outside.opened is self:
+                current.outside = outside.outside
+                return
+            current = outside
+
+    def inside(self) -> Attached | None:
+        """Return the context of the span that was opened here right inside this one, if that one is still current."""
+        current = get_current()
+        while type(current) is Attached:
+            outside = current.outside
+            if type(outside) is Attached and outside.opened is self:
+                return current
+            current = outside
+        return None
 
     def is_of(self, partitions: AbstractSet[tuple[str, int]]) -> bool:
         """Return whether any of its records came from one of these partitions."""
@@ -258,7 +313,23 @@ class OpenSpan:
         return found if self.batch is None else {**found, semconv.MESSAGING_BATCH_MESSAGE_COUNT: self.batch.count}
 
 
+class _EndedLater:
+    """The process operation of a span that ends while garbage is collected: it takes no lock before that is over."""
+
+    def __init__(self, operation: Owner) -> None:
+        self.telemetry = operation.telemetry
+        self.predecessor: OpenSpan | None = None
+        self._operation = operation
+
+    def ended(self, span: OpenSpan, error: BaseException | None) -> None:
+        """End the span and measure it, as soon as the collection is over."""
+        self._operation.predecessor = span
+        lifetime.finish(partial(self._operation.ended, span, error))
+
+
 innermost: ContextVar[OpenSpan | None] = ContextVar("otelkafka_innermost_span", default=None)
+held: ContextVar[tuple[OpenSpan, ...]] = ContextVar("otelkafka_held_spans", default=())
+"""The spans that were open already when a block around this took them over."""
 _UNSET: Any = object()
 _NOWHERE = Destination(None, None)
 _NOTHING = Context()
@@ -281,14 +352,26 @@ def restore(dispatcher: object = None) -> None:
     """
     if innermost.get() is not None:
         for each in open_spans() if dispatcher is not None else ():
-            if each.dispatcher is dispatcher:
+            if each.dispatcher is dispatcher and not each.is_held:
                 each.end_here()
         last = innermost.get()
         if last is not None and last.ended:
             innermost.set(_live(last))
+    restored()
+
+
+def start_beside(inside: Attached) -> None:
+    """Go on in the context from before a span that has ended, though `inside` was opened inside it and is open still.
+
+    Of consumers that take turns each would open the next span inside the other's, in one trace without an end. It
+    stays where a block holds a span since, or the application has attached a context.
+    """
     current = get_current()
-    if type(current) is Attached and current.opened.ended:
-        attach(outside_of(current))
+    while type(current) is Attached and not current.opened.is_held:
+        if current is inside:
+            attach(inside.outside)
+            return
+        current = current.outside
 
 
 def _spans_here() -> Iterator[OpenSpan]:

@@ -16,7 +16,7 @@ from otelkafka._context.fastpath import SampledRoot
 from otelkafka._context.origin import keep_earliest, origin_in, since, with_baggage
 from otelkafka._context.propagation import Contexts, merge
 from otelkafka._context.traceparent import SPAN_KEY
-from otelkafka._telemetry import attributes, clock, semconv
+from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import seconds
 from otelkafka._telemetry.destination import Destination
@@ -50,6 +50,7 @@ class ProcessOperation:
         self._may_record_late = self._spans.samples_waits or options.sample_errors
         self._is_plain = options.relation == "parent" and options.on_process is None
         self.telemetry.on_instruments(self._watch)
+        lifetime.end_at_exit(self)
 
     def _watch(self, instruments: Instruments) -> None:
         instruments.process_age.watch(self._read_ages)
@@ -324,6 +325,16 @@ class ProcessOperation:
             self._spans.set_batch_attributes(span, opened.start, beginning, started, created)
         else:
             self._spans.set_attributes(span, opened.start, beginning, started.links)
+
+    def end_all(self) -> None:
+        """End what is open at the end of the process, also inside a block of a thread that goes on until then."""
+        for opened in list(self.in_process):
+            opened.is_held = False
+            opened.end()
+
+    def restart(self) -> None:
+        """Forget what is open, in the child of a fork: it ends in the parent."""
+        self.in_process.clear()
 
     def note_gone(self, partitions: AbstractSet[tuple[str, int]], event: str) -> None:
         """Add an event to the spans of what is in process and was read from partitions that have gone.

@@ -12,8 +12,9 @@ from opentelemetry.trace import SpanContext
 from otelkafka._context import traceparent
 from otelkafka._context.fastpath import FastPath, fast_path_of
 from otelkafka._context.origin import begin, is_possible, origin_in
+from otelkafka._context.sdk import PROVIDER, TRACE
 from otelkafka._protocols import Record
-from otelkafka._telemetry import semconv
+from otelkafka._telemetry import lifetime, semconv
 from otelkafka._telemetry.telemetry import LOGGED_OF_UNKNOWN, Telemetry
 from otelkafka.headers import AskedGetter, Carrier, CarrierGetter, CarrierSetter, Headers, are_sendable
 from otelkafka.options import Options
@@ -86,10 +87,15 @@ class Contexts:
         self.telemetry = telemetry
         self.options = telemetry.options
         self.fast_path: FastPath | None = None
+        self._provider: object = None
         telemetry.on_refresh(self._refresh)
 
     def _refresh(self) -> None:
         self.fast_path = self.telemetry.guard.call("fast_path", None, fast_path_of, self.options)
+        provider = TRACE.get(PROVIDER)
+        if provider is not self._provider:
+            self._provider = provider
+            lifetime.end_before_providers()
 
     @property
     def _is_w3c(self) -> bool:

@@ -7,17 +7,17 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Tracer
 
-from otelkafka._context.current import UnparsedSpan, get_current, is_suppressed
+from otelkafka._context.current import Attached, UnparsedSpan, get_current, is_suppressed, restored
 from otelkafka._context.fastpath import SampledRoot
 from otelkafka._context.origin import begin, header_of, keep_earliest, origin_in, with_baggage
 from otelkafka._context.propagation import Contexts, merge
 from otelkafka._context.traceparent import SPAN_KEY, TRACEPARENT, header
 from otelkafka._producing.transactions import Transactions
 from otelkafka._protocols import Acknowledgement
-from otelkafka._telemetry import attributes, clock, semconv
+from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.destination import Destination
-from otelkafka._telemetry.in_flight import InFlight
+from otelkafka._telemetry.in_flight import in_flight_of
 from otelkafka._telemetry.links import links_between
 from otelkafka._telemetry.metrics import Instruments
 from otelkafka._telemetry.operation import Operation
@@ -143,11 +143,11 @@ class Sends:
         contexts: of the producer.
         options: of the producer.
         transactions: of the producer.
-        before: what recorded its sends until now, some of which may still be in flight.
+        producer: which waits for acknowledgements of the broker.
     """
 
     def __init__(
-        self, contexts: Contexts, options: ProducerOptions, transactions: Transactions, before: "Sends | None" = None
+        self, contexts: Contexts, options: ProducerOptions, transactions: Transactions, producer: object
     ) -> None:
         self.telemetry = contexts.telemetry
         self._contexts = contexts
@@ -155,8 +155,7 @@ class Sends:
         self._client = contexts.telemetry.client
         self._transactions = transactions if self._client.is_transactional else None
         self._operation = Operation(self.telemetry, "send", semconv.TYPE_SEND, SpanKind.PRODUCER)
-        unanswered = "the producer was closed before the broker acknowledged the record"
-        self._in_flight: InFlight = before._in_flight if before else InFlight(unanswered)
+        self._in_flight = in_flight_of(producer, "the producer was closed before the broker acknowledged the record")
         self._sampling = Sampling(self.telemetry)
         self._is_plain = options.on_send is None and self._client.takes_headers
         self._samples_errors = options.sample_errors
@@ -166,7 +165,7 @@ class Sends:
     def _watch(self, instruments: Instruments) -> None:
         instruments.spans_in_flight.watch(self._in_flight.read)
 
-    def begin(  # noqa: C901 (the fast path reads top to bottom)
+    def begin(  # noqa: C901, PLR0912 (the fast path reads top to bottom)
         self,
         topic: str,
         value: Any = None,
@@ -187,7 +186,11 @@ class Sends:
             partition: of the record.
             timestamp_ms: of the record, Unix time in milliseconds.
         """
+        if lifetime.waiting:
+            lifetime.finish_waiting()
         ambient = get_current()
+        if type(ambient) is Attached and ambient.opened.ended:
+            ambient = restored()
         if (ambient and is_suppressed()) or not isinstance(topic, str):
             return None
         try:
@@ -243,7 +246,7 @@ class Sends:
     def _begin_with(self, message: Message, hook: Hook) -> Send:
         start = clock.now()
         self.telemetry.refresh(start)
-        return self._begin_generally(start, get_current(), message, self.telemetry.destinations[message.topic], hook)
+        return self._begin_generally(start, restored(), message, self.telemetry.destinations[message.topic], hook)
 
     def _begin_generally(
         self,

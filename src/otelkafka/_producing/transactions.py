@@ -3,11 +3,10 @@
 from threading import get_ident
 from typing import Any, Final, NamedTuple
 
-from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
-from otelkafka._context.current import is_suppressed
+from otelkafka._context.current import is_suppressed, restored
 from otelkafka._telemetry import semconv
 from otelkafka._telemetry.destination import destination_of_offsets
 from otelkafka._telemetry.operation import Operation
@@ -106,7 +105,7 @@ class Transactions:
         contained("transaction", None, self._finish, call, error)
 
     def _start(self, kind: Kind, start: int, *, failed: bool) -> Span:
-        ambient = context_api.get_current()
+        ambient = restored()
         is_inside = trace.get_current_span(ambient).get_span_context().is_valid
         if not (kind.spans == ALWAYS or (kind.spans == INSIDE and is_inside) or (kind.spans == ON_ERROR and failed)):
             return INVALID_SPAN

@@ -1,12 +1,12 @@
 """What waits for an acknowledgement of the broker: sends and commits."""
 
-import os
 from collections.abc import Callable
 from typing import Protocol
+from weakref import finalize
 
 from opentelemetry.trace import Span
 
-from otelkafka._telemetry import semconv
+from otelkafka._telemetry import lifetime, semconv
 from otelkafka._telemetry.metrics import Reading
 
 
@@ -37,8 +37,8 @@ class InFlight:
 
     def __init__(self, unanswered: str) -> None:
         self._unanswered = unanswered
-        self._process = os.getpid()
         self._pending: dict[Pending, None] = {}
+        lifetime.end_at_exit(self)
 
     def add(self, pending: Pending, limit: int) -> bool:
         """Add one; False where there are `limit` already."""
@@ -62,7 +62,37 @@ class InFlight:
 
     def end_all(self) -> None:
         """End what will not be acknowledged any more."""
-        if os.getpid() != self._process:  # a child's close() ends nothing of its parent's
-            self._pending.clear()
         for pending in list(self._pending):
             pending.failed(NotAcknowledgedError(self._unanswered))
+
+    def restart(self) -> None:
+        """Forget what waits, in the child of a fork: its close() ends nothing of its parent's."""
+        self._pending.clear()
+
+
+_of_clients: dict[tuple[int, str], InFlight] = {}
+
+
+def in_flight_of(client: object, unanswered: str) -> InFlight:
+    """Return what waits of a client, however often that is traced: it ends when the client is dropped.
+
+    Args:
+        client: the client, which is held weakly.
+        unanswered: as for `InFlight`.
+    """
+    key = (id(client), unanswered)
+    found = _of_clients.get(key)
+    if found is None:
+        found = InFlight(unanswered)
+        try:
+            finalize(client, _end_with_client, key).atexit = False
+        except TypeError:  # its slots leave no room for a weak reference
+            return found
+        found = _of_clients.setdefault(key, found)
+    return found
+
+
+def _end_with_client(key: tuple[int, str]) -> None:
+    found = _of_clients.pop(key, None)
+    if found is not None:
+        lifetime.finish(found.end_all)

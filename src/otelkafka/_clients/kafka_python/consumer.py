@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traces
 from otelkafka._clients.kafka_python.facts import (
@@ -28,6 +28,7 @@ from otelkafka._consuming.rebalances import Rebalances
 from otelkafka._consuming.wait import WaitHistory
 from otelkafka._context.propagation import Contexts
 from otelkafka._protocols import Record
+from otelkafka._telemetry import lifetime
 from otelkafka._telemetry.guard import warn
 from otelkafka._telemetry.telemetry import Telemetry
 from otelkafka.options import ConsumerOptions, Options, for_consumer
@@ -187,9 +188,10 @@ class ConsumerFace:
         self.dispatcher = Dispatcher(Contexts(telemetry), options, self.history)
         self._telemetry = telemetry
         self._rebalances = Rebalances(self.history, self.process)
-        self._commits = Commits(telemetry, options)
+        self._commits = Commits(telemetry, options, consumer)
         self._adopt(consumer, ours.listener if ours else present)
         count_auto_commits(consumer, self._commits)
+        finalize(self, self.dispatcher.drop).atexit = False
 
     @property
     def process(self) -> ProcessOperation:
@@ -209,12 +211,12 @@ class ConsumerFace:
         self.dispatcher.end_open()
         consumer, records = self._client.get(), iterate()
         advance = bare(consumer, "__next__") if records is consumer else records.__next__
-        return RecordIterator(self.dispatcher, consumer, advance)
+        return RecordIterator(self, consumer, advance)
 
     @traces("__next__")
     def next(self, advance: Call, _: Args, __: KwArgs) -> Any:
         """Return the next record, whose process span is current until the one after is asked for, or `close()`."""
-        iterator = RecordIterator(self.dispatcher, self._client.get(), advance)
+        iterator = RecordIterator(self, self._client.get(), advance)
         record = next(iterator)
         iterator.release()
         return record
@@ -294,7 +296,7 @@ class ConsumerFace:
         try:
             return close(*args, **kwargs)
         finally:
-            self.end()
+            lifetime.finish(self.end)  # the client's own finalizer calls close(), too
 
     def stop(self) -> None:
         """Trace no more: iterators that live on hand over their records without spans."""
@@ -314,15 +316,16 @@ class RecordIterator(DispatchingIterator):
     Unlike a generator it goes on after a StopIteration or an error, as the consumer itself does.
 
     Args:
-        dispatcher: of the consumer.
-        consumer: lives as long as this does.
+        face: of the consumer; lives as long as this does.
+        consumer: likewise.
         advance: returns its next record.
     """
 
-    __slots__ = ("_advance", "_consumer", "_dispatcher")
+    __slots__ = ("_advance", "_consumer", "_dispatcher", "_face")
 
-    def __init__(self, dispatcher: Dispatcher, consumer: Any, advance: Callable[[], Any]) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, face: ConsumerFace, consumer: Any, advance: Callable[[], Any]) -> None:
+        self._dispatcher = face.dispatcher
+        self._face = face
         self._consumer = consumer
         self._advance = advance
         self._open = None

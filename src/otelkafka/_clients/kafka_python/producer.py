@@ -10,11 +10,12 @@ from opentelemetry.trace import Span
 from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traced_methods, traces
 from otelkafka._clients.kafka_python.facts import KafkaPythonClient, batch_index
 from otelkafka._clients.proxy import TracedClient
-from otelkafka._context.current import attach
+from otelkafka._context.current import attach, detach, is_variable
 from otelkafka._context.propagation import Contexts
 from otelkafka._producing import transactions
 from otelkafka._producing.send import Message, Send, Sends
 from otelkafka._producing.transactions import Kind, Transactions
+from otelkafka._telemetry import lifetime
 from otelkafka._telemetry.telemetry import Telemetry
 from otelkafka.headers import Headers
 from otelkafka.options import Options, ProducerOptions, for_producer
@@ -42,8 +43,7 @@ def wrap_producer(producer: Any, options: Options | None = None) -> "TracedProdu
     """
     checked = for_producer(options)
     if isinstance(producer, TracedProducer):
-        before = producer._self_face
-        return TracedProducer(producer.__wrapped__, checked, ProducerFace(producer.__wrapped__, checked, before))
+        producer = producer.__wrapped__
     if isinstance(producer, type) or not callable(getattr(producer, "send", None)):
         msg = f"wrap_producer({type(producer).__name__}): give a KafkaProducer, or an object with its send()"
         raise TypeError(msg)
@@ -77,7 +77,6 @@ class ProducerFace:
     Args:
         producer: whose configuration is read.
         options: its options.
-        before: what traced it until now, whose sends may still be in flight.
         produce_hook: called with the span and the arguments of `send()` before it is called.
     """
 
@@ -85,14 +84,11 @@ class ProducerFace:
         self,
         producer: object,
         options: ProducerOptions,
-        before: "ProducerFace | None" = None,
         produce_hook: ProduceHook | None = None,
     ) -> None:
         self._telemetry = Telemetry(options, KafkaPythonClient(producer))
         self._transactions = Transactions(self._telemetry)
-        self._sends: Sends = Sends(
-            Contexts(self._telemetry), options, self._transactions, None if before is None else before._sends
-        )
+        self._sends = Sends(Contexts(self._telemetry), options, self._transactions, producer)
         self._produce_hook = produce_hook
 
     @traces("send")
@@ -103,6 +99,7 @@ class ProducerFace:
         once more as the caller gave it, so that its serializers run again.
         """
         begun: Any = _UNKNOWN
+        token = None
         if self._produce_hook is None:
             try:  # noqa: SIM105 (once a record: it costs less)
                 begun = self._sends.begin(*args, **kwargs)
@@ -115,7 +112,7 @@ class ProducerFace:
         headers, is_too_large = begun.headers, False
         try:
             try:
-                attach(begun.context)
+                token = attach(begun.context)
                 if headers is None:
                     future = send(*args, **kwargs)
                 elif len(args) > _HEADERS or "headers" in kwargs:
@@ -134,7 +131,10 @@ class ProducerFace:
             begun.failed(error)
             raise
         finally:
-            attach(begun.outside)
+            if is_variable:
+                attach(begun.outside)
+            else:
+                detach(token, begun.outside)
         if begun.is_followed:
             self._telemetry.guard.call("send", None, _follow, begun, future)
         return future
@@ -145,7 +145,7 @@ class ProducerFace:
         try:
             return close(*args, **kwargs)
         finally:
-            self.end()
+            lifetime.finish(self.end)  # the client's own finalizer calls close(), too
 
     @traces("init_transactions")
     def init_transactions(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
