@@ -83,6 +83,11 @@ class Transactions:
         thread = get_ident()
         self._sends[thread] = self._sends.get(thread, 0) + 1
 
+    def forget_send(self) -> None:
+        """Count a send of this thread no more: the client has not taken its record."""
+        thread = get_ident()
+        self._sends[thread] = max(0, self._sends.get(thread, 0) - 1)
+
     def begin(self, kind: Kind, offsets: Any = None) -> TransactionCall | None:
         """Start a call of a transaction; None where telemetry is suppressed.
 
