@@ -227,6 +227,7 @@ def test_right_variables_are_taken(monkeypatch):
         ("MAX_LINKS", "7"),
         ("CAPTURE_HEADERS", "a, b-*,"),
         ("SAMPLE_WAITS_OVER", "2.5"),
+        ("RELATION", "both"),
     ):
         monkeypatch.setenv(f"OTELKAFKA_{name}", value)
     assert options_from_environment(otelkafka.ConsumerOptions) == {
@@ -235,6 +236,7 @@ def test_right_variables_are_taken(monkeypatch):
         "max_links": 7,
         "capture_headers": ("a", "b-*"),
         "sample_waits_over": 2.5,
+        "relation": "both",
     }
 
 

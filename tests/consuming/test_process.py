@@ -86,9 +86,9 @@ def test_links_prefer_sampled_contexts_and_say_what_they_drop(recorder):
 
 
 def test_batch_carries_no_records_baggage(recorder):
-    """A record's baggage is current in the body in both relations; a batch carries none."""
+    """A record's baggage is current in the body in every relation; a batch carries none."""
     carried = record(0, headers=[TRACEPARENT, ("baggage", b"tenant=a")])
-    for relation in ("parent", "link"):
+    for relation in ("parent", "link", "both"):
         for _ in consumer_of(recorder, carried, relation=relation):
             assert baggage.get_baggage("tenant") == "a"
     with process_batch([carried], options_of(recorder)):

@@ -94,7 +94,7 @@ def test_abort_voids_no_send_that_the_client_refused(wrap, recorder):
 
 
 def test_offsets_have_a_span_inside_another_only(wrap, recorder, metrics):
-    """send offsets: as a commit, only where there is a span around it; it tells the topic where it is one."""
+    """send offsets: as a commit, only where there is a span around it; it has what there is one of."""
     producer = wrap(Transacting())
     producer.send_offsets_to_transaction(OFFSETS, "g")
     with ambient_of(recorder):
@@ -102,6 +102,8 @@ def test_offsets_have_a_span_inside_another_only(wrap, recorder, metrics):
     sent, _ = recorder.spans
     assert sent.name == "send offsets"
     assert sent.attributes["messaging.destination.name"] == "t"
+    assert sent.attributes["messaging.destination.partition.id"] == "0"
+    assert sent.attributes["messaging.kafka.offset"] == 5
     ((told, count),) = metrics.points("messaging.client.operation.duration")
     assert (told["messaging.destination.name"], told["messaging.destination.partition.id"], count) == ("t", "0", 2)
 

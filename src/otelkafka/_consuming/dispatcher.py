@@ -14,7 +14,7 @@ from otelkafka._context.current import Attached, get_current, is_suppressed
 from otelkafka._context.propagation import Contexts
 from otelkafka._telemetry import attributes, clock, semconv
 from otelkafka._telemetry.attributes import Attributes
-from otelkafka._telemetry.links import add_creation_links
+from otelkafka._telemetry.links import set_records
 from otelkafka._telemetry.operation import Operation
 from otelkafka.options import ConsumerOptions
 
@@ -199,13 +199,15 @@ class Dispatcher:
         traced = [record for record in records if self._telemetry.destinations[record.topic].traced]
         if not traced:
             return INVALID_SPAN
-        span = self._start_span({record.topic for record in traced}, started, len(traced))
+        partitions = {(record.topic, record.partition) for record in traced}
+        partition = traced[0].partition if len(partitions) == 1 else None
+        span = self._start_span({topic for topic, _ in partitions}, started, partition, len(traced))
         if span.is_recording():
             room = self._options.max_links
             created = [self._contexts.creation_context(record) for record in traced]
-            attributes_of = lambda at: attributes.of_position(traced[at])  # noqa: E731 (a line less)
+            attributes_of = lambda at: self._telemetry.record_attributes(traced[at])  # noqa: E731 (a line less)
             self._telemetry.guard.call(
-                "poll", None, add_creation_links, self._telemetry, span, created, room, attributes_of
+                "poll", None, set_records, self._telemetry, span, traced, created, room, attributes_of
             )
         return span
 
@@ -213,11 +215,13 @@ class Dispatcher:
         topics = self._client.topics() or set()
         self._finish(topics, self._start_span(topics, started), started, error)
 
-    def _start_span(self, topics: set[str], started: int, count: int | None = None) -> Span:
+    def _start_span(
+        self, topics: set[str], started: int, partition: int | None = None, count: int | None = None
+    ) -> Span:
         destination = self._telemetry.destinations.of(topics)
         ambient = context_api.get_current()
         known: Attributes = {} if count is None else {semconv.MESSAGING_BATCH_MESSAGE_COUNT: count}
-        return self._operation.start(ambient, destination, start_time=started, more=known) or INVALID_SPAN
+        return self._operation.start(ambient, destination, partition, start_time=started, more=known) or INVALID_SPAN
 
     def _finish(self, topics: set[str], span: Span, started: int, error: BaseException | None = None) -> None:
         self._operation.finish(started, self._telemetry.destinations.of(topics), None, span, error)

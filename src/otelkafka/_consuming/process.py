@@ -48,7 +48,7 @@ class ProcessOperation:
         self._operation = Operation(self.telemetry, "process", semconv.TYPE_PROCESS, SpanKind.CONSUMER)
         self._spans = ProcessSpans(contexts, options, self._operation, history)
         self._may_record_late = self._spans.samples_waits or options.sample_errors
-        self._is_plain = options.relation == "parent" and options.on_process is None
+        self._is_plain = options.relation != "link" and options.on_process is None
         self.telemetry.on_instruments(self._watch)
 
     def _watch(self, instruments: Instruments) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from opentelemetry.util.types import AttributeValue
 
-from otelkafka._protocols import Client, Record, Server
+from otelkafka._protocols import Client, Server
 from otelkafka._telemetry import semconv
 from otelkafka._telemetry.clock import seconds
 from otelkafka.options import KeyFormat
@@ -59,11 +59,6 @@ def of_partition(partition: int | None) -> Attributes:
 def of_offset(offset: int | None) -> Attributes:
     """Return the offset; with `acks=0` a producer gets -1, which is none."""
     return {} if offset is None or offset < 0 else {semconv.MESSAGING_KAFKA_OFFSET: offset}
-
-
-def of_position(record: Record) -> Attributes:
-    """Return the partition and the offset of a record."""
-    return {**of_partition(record.partition), **of_offset(record.offset)}
 
 
 def lag(offset: int, highwater: int | None) -> int | None:
