@@ -231,9 +231,9 @@ def test_age_shows_a_handler_that_hangs(recorder, clock):
         assert recorder.points("otelkafka.process.age") == [(PLACE, 0.02)]
     assert recorder.points("otelkafka.process.age") == []
     options = ConsumerOptions(meter_provider=recorder.meter_provider)
-    with process(record(0), options):
+    with process(record(0, topic="u"), options):
         clock.advance(0.02)
-        with process(record(1), options):
+        with process(record(1, topic="u"), options):
             clock.advance(0.01)
             ((_, age),) = recorder.points("otelkafka.process.age")
             assert age == 0.03

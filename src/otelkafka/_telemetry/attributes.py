@@ -56,6 +56,12 @@ def of_partition(partition: int | None) -> Attributes:
     return {} if partition is None else {semconv.MESSAGING_DESTINATION_PARTITION_ID: str(partition)}
 
 
+def of_place(destination: Attributes, partition: int | None, client: Client) -> Attributes:
+    """Return what the gauges of a consumer say of a place: a destination, as metrics name it, and a partition."""
+    named = {semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA, **destination}
+    return {**named, **of_partition(partition), **of_group(client)}
+
+
 def of_offset(offset: int | None) -> Attributes:
     """Return the offset; with `acks=0` a producer gets -1, which is none."""
     return {} if offset is None or offset < 0 else {semconv.MESSAGING_KAFKA_OFFSET: offset}
