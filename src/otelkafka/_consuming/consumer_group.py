@@ -186,7 +186,9 @@ class AnyConsumer:
         dispatcher = dispatcher_of(record)
         if dispatcher is None:
             return self._unknown
-        return dispatcher.process if self._options is None else dispatcher.operations.under(self._options)
+        if self._options is None:
+            return dispatcher.process
+        return dispatcher.operations.under(self._options, self.guard.logged)
 
 
 _DEFAULTS: Final = ConsumerOptions()

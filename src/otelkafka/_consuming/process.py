@@ -422,10 +422,14 @@ class ProcessOperations:
         self._history = history
         self._made: dict[object, ProcessOperation] = {}
 
-    def under(self, options: ConsumerOptions) -> ProcessOperation:
-        """Return the one operation under these options."""
+    def under(self, options: ConsumerOptions, logged: set[tuple[str, str]] | None = None) -> ProcessOperation:
+        """Return the one operation under these options.
+
+        Args:
+            options: of a call.
+            logged: the kinds of failure that were logged of them before.
+        """
         key: object = options
-        logged = None
         try:
             hash(options)
         except TypeError:  # a propagator or provider of the user's that cannot be hashed: it is known by its identity
