@@ -105,6 +105,9 @@ def wrap_handler(handler: Any = None, options: Options | None = None) -> Any:
     return _TracedHandler(handler, call)
 
 
+_TIMES: Final = (int, float, type(None))
+
+
 class ProcessBlock:
     """A context manager around the processing of a record or a batch; yields its span.
 
@@ -257,8 +260,18 @@ def _block_for_arguments(operation: Opens, args: tuple[Any, ...], kwargs: dict[s
     return None
 
 
-def _is_record(value: object) -> bool:
-    return all(hasattr(value, name) for name in ("topic", "partition", "offset", "headers", "timestamp"))
+def _is_record(value: Any) -> bool:
+    """Return whether a value is a record: a message of confluent-kafka has methods of these names, a mock anything."""
+    try:
+        return (
+            isinstance(getattr(value, "topic", None), str)
+            and isinstance(value.partition, int)
+            and isinstance(value.offset, int)
+            and isinstance(value.timestamp, _TIMES)
+            and hasattr(value, "headers")
+        )
+    except Exception:  # noqa: BLE001 (an argument of a handler may be anything, a proxy of what is not there for example)
+        return False
 
 
 def _is_batch(value: object) -> bool:

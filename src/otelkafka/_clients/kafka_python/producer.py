@@ -9,7 +9,7 @@ from opentelemetry.trace import Span
 
 from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traced_methods, traces
 from otelkafka._clients.kafka_python.facts import KafkaPythonClient, batch_index
-from otelkafka._clients.proxy import TracedClient
+from otelkafka._clients.proxy import TracedClient, check_client
 from otelkafka._context.current import attach
 from otelkafka._context.propagation import Contexts
 from otelkafka._producing import transactions
@@ -38,15 +38,13 @@ def wrap_producer(producer: Any, options: Options | None = None) -> "TracedProdu
         A proxy that is used as the producer itself, and passes `isinstance` as one.
 
     Raises:
-        TypeError: `producer` is no producer, or `options` are not those of one.
+        TypeError: `producer` is no producer, or one of another library; or `options` are not those of one.
     """
     checked = for_producer(options)
     if isinstance(producer, TracedProducer):
         before = producer._self_face
         return TracedProducer(producer.__wrapped__, checked, ProducerFace(producer.__wrapped__, checked, before))
-    if isinstance(producer, type) or not callable(getattr(producer, "send", None)):
-        msg = f"wrap_producer({type(producer).__name__}): give a KafkaProducer, or an object with its send()"
-        raise TypeError(msg)
+    check_client("wrap_producer", producer, "KafkaProducer", "send")
     return TracedProducer(producer, checked, ProducerFace(producer, checked))
 
 
