@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from opentelemetry import trace
 
 import otelkafka
+from otelkafka import ConsumerOptions
 from otelkafka.instrumentor import KafkaInstrumentor
-from otelkafka.testing import MetricRecorder
+from otelkafka.testing import MetricRecorder, fake_record
 from tests.support.fakes import ambient_of, current
 from tests.support.internals import options_from_environment
 from tests.support.waiting import PATIENCE
@@ -94,6 +96,35 @@ def test_unchanged_code_is_traced(instrument, clients, recorder, topic):
     assert len(recorder.spans) == 8
     assert [count for _, count in metrics.points("messaging.client.consumed.messages")] == [4]
     assert [count for _, count in metrics.points("messaging.client.sent.messages")] == [4]
+
+
+def test_pool_of_threads_has_the_consumers_group(instrument, clients, recorder, topic):
+    """`process(record)` knows no consumer, and finds it: spans and metrics have the group, the client, lag and wait."""
+    metrics = MetricRecorder()
+    instrument(meter_provider=metrics.meter_provider, process="manual")
+    producer, make_consumer = clients[0](), clients[1]
+    for value in (b"1", b"2"):
+        producer.send(topic, value, partition=0).get(PATIENCE)
+    consumer = make_consumer(group_id=topic, client_id="pooled", enable_auto_commit=False)
+
+    def work(record):
+        with otelkafka.process(record):
+            pass
+
+    with ThreadPoolExecutor(2) as executor:
+        list(executor.map(work, [next(consumer), next(consumer)]))
+    spans = recorder.named(f"process {topic}")
+    names = "messaging.consumer.group.name", "messaging.client.id"
+    assert {tuple(span.attributes[name] for name in names) for span in spans} == {(topic, "pooled")}
+    assert sorted(span.attributes["otelkafka.consumer.lag"] for span in spans) == [0, 1]
+    assert all("otelkafka.queue.busy_duration" in span.attributes for span in spans)
+    ((told, count),) = metrics.points("messaging.process.duration")
+    assert (told["messaging.consumer.group.name"], count) == (topic, 2)
+    KafkaInstrumentor().uninstrument()
+    recorder.clear()
+    with otelkafka.process(fake_record(topic, offset=1), ConsumerOptions(tracer_provider=recorder.tracer_provider)):
+        pass
+    assert "messaging.consumer.group.name" not in recorder.spans[0].attributes
 
 
 def test_clients_and_subclasses_that_were_there_before_are_traced(instrument, clients, recorder, topic):
@@ -227,6 +258,7 @@ def test_right_variables_are_taken(monkeypatch):
         ("MAX_LINKS", "7"),
         ("CAPTURE_HEADERS", "a, b-*,"),
         ("SAMPLE_WAITS_OVER", "2.5"),
+        ("RELATION", "both"),
     ):
         monkeypatch.setenv(f"OTELKAFKA_{name}", value)
     assert options_from_environment(otelkafka.ConsumerOptions) == {
@@ -235,6 +267,7 @@ def test_right_variables_are_taken(monkeypatch):
         "max_links": 7,
         "capture_headers": ("a", "b-*"),
         "sample_waits_over": 2.5,
+        "relation": "both",
     }
 
 

@@ -7,6 +7,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+import otelkafka
 from otelkafka import (
     ConsumerOptions,
     HeaderCarrier,
@@ -39,6 +40,41 @@ def test_class_in_place_of_a_client_is_refused():
         wrap_consumer(FakeConsumer)
     with pytest.raises(TypeError, match="give a KafkaProducer"):
         wrap_producer(FakeProducer)
+
+
+def client_of(module):
+    """A client of another library, which has what kafka-python's have."""
+    methods = dict.fromkeys(("poll", "subscribe", "assignment", "send"), lambda *_: None)
+    base = type("Client", (), {**methods, "__module__": module})
+    return type("Own", (base,), {})()
+
+
+@pytest.mark.parametrize(
+    ("module", "library"),
+    [
+        ("cimpl", "confluent-kafka"),
+        ("confluent_kafka.deserializing_consumer", "confluent-kafka"),
+        ("aiokafka.producer", "aiokafka"),
+    ],
+)
+@pytest.mark.parametrize("wrap", [otelkafka.wrap_consumer, otelkafka.wrap_producer])
+def test_client_of_a_library_without_a_face_is_refused(wrap, module, library):
+    """Its methods have the same names and do something else: `poll()` returns one message, `send()` is awaited."""
+    with pytest.raises(
+        TypeError, match=rf"{wrap.__name__}\(Own\): {library} has no face yet: give a Kafka\w+ of kafka-python"
+    ):
+        wrap(client_of(module))
+
+
+def test_consumer_of_confluent_kafka_is_refused():
+    """The one that the library makes."""
+    confluent = pytest.importorskip("confluent_kafka")
+    consumer = confluent.Consumer({"group.id": "g", "bootstrap.servers": "localhost:1", "log_level": 0})
+    try:
+        with pytest.raises(TypeError, match="confluent-kafka has no face yet"):
+            otelkafka.wrap_consumer(consumer)
+    finally:
+        consumer.close()
 
 
 @pytest.mark.parametrize(

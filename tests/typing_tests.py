@@ -60,5 +60,6 @@ with FakeClock() as clock:
     assert_type(clock, FakeClock)
     assert_type(clock.now, int)
 
+ConsumerOptions(relation="both")
 ConsumerOptions(relation="child")  # type: ignore[arg-type]
 ProducerOptions(on_ack=5)  # type: ignore[arg-type]

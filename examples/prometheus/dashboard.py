@@ -132,12 +132,14 @@ ROWS = {
             },
         ),
         Panel(
-            "Sent",
-            "Records a second, and those that failed by what they failed with.",
+            "Sends",
+            "Sends a second, and those that failed by what they failed with.",
             PER_SECOND,
             {
                 f"{OF_TOPIC} {{{{error_type}}}}": (
-                    f"sum by ({TOPIC}, error_type) (rate(messaging_client_sent_messages_total[$__rate_interval]))"
+                    f"sum by ({TOPIC}, error_type) (rate("
+                    'messaging_client_operation_duration_seconds_count{messaging_operation_name="send"}'
+                    "[$__rate_interval]))"
                 )
             },
         ),

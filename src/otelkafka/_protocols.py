@@ -4,7 +4,7 @@ The engine (`_producing`, `_consuming`) calls no client and imports no client li
 engine is asked before and after it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 
@@ -95,6 +95,9 @@ class Client(Protocol):
     def assignment(self) -> set[tuple[str, int]] | None:
         """Return topic and number of each partition that the consumer is assigned."""
 
+    def consumed(self) -> Mapping[Any, Any] | None:
+        """Return the offsets, by partition, that a commit without offsets would commit now."""
+
     def topics(self) -> set[str] | None:
         """Return the topics that the consumer is subscribed to or assigned partitions of."""
 
@@ -120,6 +123,9 @@ class NoClient:
 
     def assignment(self) -> None:
         """Return None: it is not known."""
+
+    def consumed(self) -> None:
+        """Return None: they are not known."""
 
     def topics(self) -> None:
         """Return None: they are not known."""

@@ -191,7 +191,8 @@ class ConsumerOptions(Options):
 
     Args:
         relation: how a process span relates to the context in its record: "parent" makes it its child, one trace a
-            message; "link" links to it and leaves the process span in the trace of the code around it.
+            message; "link" links to it and leaves the process span in the trace of the code around it; "both" makes it
+            its child and links to it.
         process: which records get a process span of their own accord: "auto", those iterated from the consumer or
             from polled lists; "iterate", from the consumer only; "manual", none: only `process()`, `process_batch()`
             and `wrap_handler()` make them.
@@ -204,7 +205,7 @@ class ConsumerOptions(Options):
             own trace, with all that follows of it. None for never. The sampler must follow its parent.
     """
 
-    relation: Literal["parent", "link"] = _checked("parent", _is_one_of("parent", "link"))
+    relation: Literal["parent", "link", "both"] = _checked("parent", _is_one_of("parent", "link", "both"))
     process: Literal["auto", "iterate", "manual"] = _checked("auto", _is_one_of("auto", "iterate", "manual"))
     poll_spans: bool = _checked(False, _is_boolean)
     commit_spans: bool = _checked(True, _is_boolean)

@@ -4,10 +4,12 @@ from contextlib import suppress
 
 import kafka
 import pytest
-from kafka import KafkaConsumer
-from kafka.errors import MessageSizeTooLargeError
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import MessageSizeTooLargeError, TopicAuthorizationFailedError
 
-from tests.support.face import bare_of
+from otelkafka import ProducerOptions
+from tests.support.face import bare_of, wrap_consumer, wrap_producer
+from tests.support.fakes import options_of
 from tests.support.internals import (
     KafkaPythonClient,
     batch_index,
@@ -80,6 +82,37 @@ def test_future_of_what_the_client_refused_itself_is_known_in_every_release(make
     with suppress(MessageSizeTooLargeError):
         assert batch_index(bare.send(topic, b"v" * 300)) == -1
         assert RELEASE < (3, 0)
+
+
+@pytest.mark.real_kafka
+def test_offset_of_a_commit_without_offsets_is_known_in_every_release(broker, topic, make_producer, recorder):
+    """What the client would commit by itself: how far it has come in its one partition."""
+    make_producer().send(topic, b"v").get(PATIENCE)
+    bare = KafkaConsumer(group_id=topic, auto_offset_reset="earliest", **broker.client_options)
+    bare.assign([TopicPartition(topic, 0)])
+    consumer = wrap_consumer(bare, options_of(recorder))
+    try:
+        next(consumer)
+        consumer.commit()
+    finally:
+        consumer.close()
+    (commit,) = recorder.named(f"commit {topic}")
+    assert commit.attributes["messaging.destination.partition.id"] == "0"
+    assert commit.attributes["messaging.kafka.offset"] == 1
+
+
+def test_record_without_metadata_is_refused_by_the_future_in_every_release(bare_producer, metrics, monkeypatch):
+    """Such a future lies in no batch, and its record is not counted as sent."""
+    producer = wrap_producer(bare_producer, ProducerOptions(meter_provider=metrics.meter_provider))
+    error = TopicAuthorizationFailedError()
+
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(bare_producer, "_wait_on_metadata", refuse)
+    future = producer.send("unknown", b"v")
+    assert (future.is_done, future.exception, batch_index(future)) == (True, error, -1)
+    assert metrics.points("messaging.client.sent.messages") == []
 
 
 def test_manual_assignment_is_no_group_subscription(clients):

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka import ConsumerRebalanceListener, OffsetAndMetadata, TopicPartition
 from opentelemetry import context
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -23,6 +23,7 @@ COMMIT = {
     "server.port": 9092,
 }
 OFFSETS = {TopicPartition("t", 0): 5}
+OFFSET_REST = (None,) * (len(OffsetAndMetadata._fields) - 1)
 
 
 class Committing(FakeConsumer):
@@ -62,7 +63,7 @@ def test_commit_inside_a_record_is_its_child(wrap, recorder, metrics):
     commit, process = recorder.spans
     assert (commit.name, commit.kind, commit.links) == ("commit t", SpanKind.CLIENT, ())
     assert commit.parent.span_id == process.context.span_id
-    assert dict(commit.attributes) == {**COMMIT, "messaging.client.id": "c"}
+    assert dict(commit.attributes) == {**COMMIT, "messaging.client.id": "c", "messaging.kafka.offset": 1}
     assert commit_points(metrics) == [(COMMIT, 1)]
 
 
@@ -152,6 +153,51 @@ def test_commit_of_several_topics_names_none(wrap, recorder):
     assert "messaging.destination.name" not in several.attributes
     assert partitions.name == "commit t"
     assert "messaging.destination.partition.id" not in partitions.attributes
+
+
+@pytest.mark.parametrize(
+    ("offsets", "offset"),
+    [
+        ({TopicPartition("t", 0): OffsetAndMetadata(5, *OFFSET_REST)}, 5),
+        ({TopicPartition("t", 0): 5}, 5),
+        ({TopicPartition("t", 0): "junk"}, None),
+        ({TopicPartition("t", 0): 5, TopicPartition("t", 1): 6}, None),
+        (None, 2),
+        ({}, None),
+    ],
+)
+def test_commit_has_the_offset_where_it_is_one(wrap, recorder, offsets, offset):
+    """The one that is committed: of the next record. Without offsets, how far the consumer has come."""
+    consumer = wrap(Committing(record(0), record(1)), process="manual")
+    list(consumer)
+    with ambient_of(recorder):
+        consumer.commit(offsets)
+        consumer.commit_async(offsets)
+    bare_of(consumer).answer()
+    first, _, second = recorder.spans
+    assert first.name == second.name == ("commit" if offsets == {} else "commit t")
+    assert [span.attributes.get("messaging.kafka.offset") for span in (first, second)] == [offset, offset]
+
+
+def test_commit_without_offsets_names_what_it_commits(wrap, recorder):
+    """Where the client does not know its offsets, what is assigned."""
+    consumer = wrap(Committing(record(0)), process="manual")
+    bare_of(consumer)._subscription.positions.clear()
+    with ambient_of(recorder):
+        consumer.commit()
+    assert recorder.spans[0].name == "commit"
+
+    class Unknowing(Committing):
+        def assignment(self):
+            return {TopicPartition("u", 3)}
+
+    consumer = wrap(Unknowing())
+    bare_of(consumer)._subscription = None
+    with ambient_of(recorder):
+        consumer.commit()
+    (span,) = recorder.named("commit u")
+    assert span.attributes["messaging.destination.partition.id"] == "3"
+    assert "messaging.kafka.offset" not in span.attributes
 
 
 def test_commit_spans_can_be_left_out(wrap, recorder, metrics):

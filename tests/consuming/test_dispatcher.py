@@ -14,12 +14,14 @@ from opentelemetry.trace import StatusCode
 from otelkafka import ConsumerOptions
 from tests.support.face import bare_of, wrap_consumer
 from tests.support.fakes import (
+    SPAN_ID,
     TRACE_ID,
     FakeConsumer,
     ambient_of,
     consumer_of,
     current,
     is_nothing_current,
+    kinds,
     options_of,
     record,
     write,
@@ -130,8 +132,8 @@ def test_exception_in_the_loop_body_leaves_the_span_unset(recorder):
 
 
 def test_record_without_context_is_the_ambient_spans_child_or_a_root(recorder):
-    """In both relations: without a valid context in the record, child of the ambient span, else a root."""
-    for relation in ("parent", "link"):
+    """In every relation: without a valid context in the record, child of the ambient span, else a root."""
+    for relation in ("parent", "link", "both"):
         recorder.clear()
         list(consumer_of(recorder, record(0, headers=[]), relation=relation))
         with ambient_of(recorder) as ambient:
@@ -140,6 +142,20 @@ def test_record_without_context_is_the_ambient_spans_child_or_a_root(recorder):
         assert root.parent is None
         assert child.parent.span_id == ambient.get_span_context().span_id
         assert root.links == child.links == ()
+
+
+@pytest.mark.parametrize("max_links", [128, 1, 0])
+def test_record_of_both_relations_is_the_sends_child_and_links_to_it(recorder, max_links):
+    """The send is its parent, and its first link; the second is the span around, as with the parent alone."""
+    list(consumer_of(recorder, record(0), relation="both", max_links=max_links))
+    with ambient_of(recorder):
+        list(consumer_of(recorder, record(0), relation="both", max_links=max_links))
+    alone, inside, _ = recorder.spans
+    for span, wanted in ((alone, ["creation"]), (inside, ["creation", "ambient"])):
+        assert f"{span.context.trace_id:032x} {span.parent.span_id:016x}" == f"{TRACE_ID} {SPAN_ID}"
+        assert kinds(span) == wanted[:max_links]
+        assert all(f"{link.context.span_id:016x}" == SPAN_ID for link in span.links[:1])
+        assert span.attributes.get("otelkafka.links.dropped", 0) == len(wanted) - len(span.links)
 
 
 def test_next_leaves_its_span_current_until_the_next_call(recorder):

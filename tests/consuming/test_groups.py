@@ -246,8 +246,8 @@ def test_assignments_are_compared_where_there_is_no_listener(recorder, clock):
         clock.advance(10)
         bare.assigned = assigned
         consumer.poll()
-        since = {partition: attended_since(recorder, consumer, partition) for partition in range(3)}
-        assert {partition for partition in since if since[partition] > wrapped} == set(assigned)
+        assert noted_partitions(consumer) == {("t", partition) for partition in assigned}
+        assert all(attended_since(recorder, consumer, partition) > wrapped for partition in assigned)
 
 
 class Closed(NoListener):

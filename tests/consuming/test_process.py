@@ -2,6 +2,8 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 from opentelemetry import baggage, context, trace
@@ -19,6 +21,72 @@ from tests.support.fakes import (
     record,
     traceparent,
 )
+
+
+class Message:
+    """As confluent-kafka hands it over: what a record has are methods."""
+
+    def _get(self):
+        return 0
+
+    topic = partition = offset = headers = timestamp = key = value = _get
+
+
+class Missing:
+    """A proxy of what is not there, outside of a request for example."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+
+
+NO_RECORDS = {
+    "message": Message(),
+    "mock": MagicMock(),
+    "mock of a record": MagicMock(spec=type(record(0))),
+    "partly a mock": MagicMock(topic="t", partition=0, offset=0),
+    "proxy": Missing(),
+    "none": None,
+    "text": "record",
+}
+
+
+@pytest.mark.parametrize("value", NO_RECORDS.values(), ids=NO_RECORDS)
+def test_what_is_no_record_is_refused(recorder, value):
+    """With what to give instead; no memory address gets into a span or a metric."""
+    consumer = consumer_of(recorder)
+    for start in (lambda: process(value), lambda: process_of(consumer, value)):
+        with pytest.raises(TypeError, match=rf"process\({type(value).__name__}\): give one record as the consumer"):
+            start()
+    for start in (lambda: process_batch([value]), lambda: process_batch_of(consumer, [record(0), value])):
+        with pytest.raises(TypeError, match=r"process_batch\(list\): give a list of records"):
+            start()
+    assert recorder.spans == []
+
+
+@pytest.mark.parametrize("value", NO_RECORDS.values(), ids=NO_RECORDS)
+def test_handler_of_what_is_no_record_is_called_as_it_is(recorder, caplog, value):
+    """No span, no failure: it may handle messages of any kind, one or several."""
+    handle = wrap_handler(lambda *given, **named: (given, named), options_of(recorder))
+    assert handle(value, [value], key=value) == ((value, [value]), {"key": value})
+    assert recorder.spans == []
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("timestamp", [None, 1_700_000_000_000, 1.7e12])
+def test_record_of_any_making_is_one(recorder, timestamp):
+    """What has a record's fields is processed, also where a framework or a test has made it."""
+    known = {
+        "topic": "t",
+        "partition": 0,
+        "offset": 7,
+        "timestamp": timestamp,
+        "headers": [],
+        "key": None,
+        "value": None,
+    }
+    with process(SimpleNamespace(**known), options_of(recorder)):
+        pass
+    assert recorder.spans[0].attributes["messaging.kafka.offset"] == 7
 
 
 def test_poll_span_links_every_record_and_an_empty_poll_has_none(recorder):
@@ -86,9 +154,9 @@ def test_links_prefer_sampled_contexts_and_say_what_they_drop(recorder):
 
 
 def test_batch_carries_no_records_baggage(recorder):
-    """A record's baggage is current in the body in both relations; a batch carries none."""
+    """A record's baggage is current in the body in every relation; a batch carries none."""
     carried = record(0, headers=[TRACEPARENT, ("baggage", b"tenant=a")])
-    for relation in ("parent", "link"):
+    for relation in ("parent", "link", "both"):
         for _ in consumer_of(recorder, carried, relation=relation):
             assert baggage.get_baggage("tenant") == "a"
     with process_batch([carried], options_of(recorder)):

@@ -147,7 +147,7 @@ def test_predecessor_is_named_for_more_than_a_millisecond(recorder, clock, nanos
 
 
 def test_revoked_partition_is_forgotten(recorder, clock):
-    """What was noted of a partition goes with it, so that another turn of it starts anew."""
+    """Another turn of it starts anew; of the last turn's records, which may still be in process, the wait is known."""
     consumer, wrapped = wrap_consumer(FakeConsumer(), options_of(recorder)), clock.now
     consumer.subscribe(["t"])
     listener = bare_of(consumer).listener
@@ -157,8 +157,12 @@ def test_revoked_partition_is_forgotten(recorder, clock):
         assigned = clock.now
         clock.advance(10)
         assert attended_since(recorder, consumer) == assigned
+        clock.advance(10)
         leave([TopicPartition("t", 0)])
-        assert attended_since(recorder, consumer) == wrapped
+        assert attended_since(recorder, consumer) == assigned
+    listener.on_partitions_assigned([TopicPartition("t", 1)])
+    leave([TopicPartition("t", 1)])
+    assert attended_since(recorder, consumer) == wrapped
 
 
 def test_time_between_hand_over_and_start_is_busy(recorder, clock):

@@ -282,11 +282,11 @@ def test_metrics_by_the_fast_path_are_the_same():
     assert found[0]["messaging.client.sent.messages"][0][1] == 40
 
 
-def processes(headers, sampler, *, general, ambient=None, **more):
+def processes(headers, sampler, *, general, ambient=None, relation="parent", **more):
     """Process a record with the same random numbers, and return what its body sees."""
     recorder, options = options_of(sampler, general=general)
     one = record(0, headers=headers)
-    consumer = wrap_consumer(FakeConsumer(one), ConsumerOptions(**options, **more))
+    consumer = wrap_consumer(FakeConsumer(one), ConsumerOptions(relation=relation, **options, **more))
     state = random.getstate()
     random.seed(7)
     token = context.attach(ambient or Context())
@@ -312,12 +312,13 @@ def processes(headers, sampler, *, general, ambient=None, **more):
     around=st.just([]) | HEADERS,
     sampler=st.sampled_from(sorted(SAMPLERS)),
     is_timed=st.booleans(),
+    relation=st.sampled_from(["parent", "both"]),
 )
-def test_record_by_the_fast_path_is_the_same(headers, around, sampler, is_timed):
+def test_record_by_the_fast_path_is_the_same(headers, around, sampler, is_timed, relation):
     """Whatever its headers and the context around are: the same current span, baggage, headers sent on, and spans."""
-    make, ambient = SAMPLERS[sampler], extract(around)
-    short = processes(headers, make(), general=False, ambient=ambient, pipeline_time=is_timed)
-    assert short == processes(headers, make(), general=True, ambient=ambient, pipeline_time=is_timed)
+    make, given_options = SAMPLERS[sampler], {"pipeline_time": is_timed, "relation": relation}
+    short = processes(headers, make(), general=False, ambient=extract(around), **given_options)
+    assert short == processes(headers, make(), general=True, ambient=extract(around), **given_options)
 
 
 UNSAMPLED = ("traceparent", b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-00")
@@ -333,6 +334,14 @@ def test_fast_path_is_taken():
     assert type(found.start_send({}, 0)) is UnparsedSpan
     for headers in ([UNSAMPLED] * 2, [UNSAMPLED, ("baggage", b"a=b")], ["junk"], [("traceparent", "text")]):
         assert found.start_process(headers, {}, 0) is None
+
+
+@pytest.mark.parametrize("relation", ["parent", "both"])
+def test_fast_path_is_taken_where_nothing_is_recorded(relation):
+    """Whether the record would be linked or not: it is not sampled, as its sender was not."""
+    options = ConsumerOptions(tracer_provider=provider_of(ParentBased(ALWAYS_OFF)), relation=relation)
+    for _ in wrap_consumer(FakeConsumer(record(0, headers=[UNSAMPLED])), options):
+        assert type(trace.get_current_span()) is UnparsedSpan
 
 
 def test_without_an_sdk_nothing_is_made():

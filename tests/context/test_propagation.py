@@ -55,7 +55,7 @@ def test_baggage_is_merged_entry_by_entry(recorder):
         bare = FakeProducer()
         producer_of(recorder, bare).send("t", b"v", headers=carried)
         assert baggage.get_all(extract(bare.headers[0])) == {"both": "ambient", "ambient": "1", "record": "1"}
-        for relation in ("parent", "link"):
+        for relation in ("parent", "link", "both"):
             for _ in consumer_of(recorder, record(0, headers=carried), relation=relation):
                 assert baggage.get_all() == {"both": "record", "ambient": "1", "record": "1"}
     finally:

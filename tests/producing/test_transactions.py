@@ -79,8 +79,22 @@ def test_abort_says_how_many_sends_it_voided(wrap, recorder):
     assert len(recorder.named("send t")) == 4
 
 
+def test_abort_voids_no_send_that_the_client_refused(wrap, recorder):
+    """A record that the client has not taken is in no transaction, wherever anything is recorded of it."""
+    bare = Transacting()
+    bare.config["value_serializer"] = str.encode
+    producer = wrap(bare)
+    producer.begin_transaction()
+    producer.send("t", "v")
+    with pytest.raises(TypeError):
+        producer.send("t", b"v")
+    producer.abort_transaction()
+    (abort,) = recorder.named("abort transaction")
+    assert abort.attributes["otelkafka.transaction.voided"] == 1
+
+
 def test_offsets_have_a_span_inside_another_only(wrap, recorder, metrics):
-    """send offsets: as a commit, only where there is a span around it; it tells the topic where it is one."""
+    """send offsets: as a commit, only where there is a span around it; it has what there is one of."""
     producer = wrap(Transacting())
     producer.send_offsets_to_transaction(OFFSETS, "g")
     with ambient_of(recorder):
@@ -88,6 +102,8 @@ def test_offsets_have_a_span_inside_another_only(wrap, recorder, metrics):
     sent, _ = recorder.spans
     assert sent.name == "send offsets"
     assert sent.attributes["messaging.destination.name"] == "t"
+    assert sent.attributes["messaging.destination.partition.id"] == "0"
+    assert sent.attributes["messaging.kafka.offset"] == 5
     ((told, count),) = metrics.points("messaging.client.operation.duration")
     assert (told["messaging.destination.name"], told["messaging.destination.partition.id"], count) == ("t", "0", 2)
 

@@ -13,7 +13,7 @@ from otelkafka._clients.kafka_python import facts
 from otelkafka._clients.kafka_python.consumer import ConsumerFace
 from otelkafka._clients.kafka_python.producer import ProducerFace
 from otelkafka._clients.patch import Patch
-from otelkafka._consuming.consumer_group import _cached_operation, process_batch_block, process_block
+from otelkafka._consuming.consumer_group import _of_unknown_consumers, process_batch_block, process_block
 from otelkafka._consuming.wait import Handover, WaitHistory
 from otelkafka._context.current import UnparsedSpan
 from otelkafka._context.fastpath import FastPath, WithSdk, fast_path_of
@@ -214,7 +214,7 @@ def replace_clock_of_limits(monotonic: Callable[[], float], replace: Callable[[A
 
 def forget_options_of_functions() -> None:
     """Have `process()` and `process_batch()` look anew for the global providers."""
-    _cached_operation.cache_clear()
+    _of_unknown_consumers.clear()
 
 
 def forget_what_was_logged() -> None:

@@ -4,9 +4,11 @@ import gc
 import os
 import threading
 import weakref
+from contextlib import suppress
 
 import pytest
 from kafka import TopicPartition
+from kafka.errors import MessageSizeTooLargeError, TopicAuthorizationFailedError
 from opentelemetry import context, metrics
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
@@ -17,7 +19,7 @@ import otelkafka
 from otelkafka import ConsumerOptions, ProducerOptions, process, process_batch, testing
 from otelkafka.testing import MetricRecorder, SpanRecorder, fake_record
 from tests.support.face import bare_of, process_batch_of, process_of, wrap_consumer, wrap_producer
-from tests.support.fakes import FakeConsumer, FakeProducer, record, traceparent, write
+from tests.support.fakes import FakeConsumer, FakeProducer, failed, record, traceparent, write
 from tests.support.internals import ConsumerTime, has_instruments
 from tests.support.sides import NEVER, Side, late
 from tests.support.waiting import PATIENCE
@@ -35,6 +37,21 @@ PROCESS = {
     "messaging.consumer.group.name": "g",
 }
 PLACE = {name: PROCESS[name] for name in (*OF_T, "messaging.destination.partition.id", "messaging.consumer.group.name")}
+
+
+class Refusing(FakeProducer):
+    """A producer that refuses every record by the future, as kafka-python does for want of metadata.
+
+    Args:
+        refusal: the error.
+    """
+
+    def __init__(self, refusal):
+        super().__init__()
+        self.refusal = refusal
+
+    def send(self, *_, **__):
+        return failed(self.refusal)
 
 
 @pytest.fixture
@@ -73,12 +90,8 @@ def test_send_is_counted_and_measured_with_any_span(recorder, spans):
 
 
 def test_failed_sends_carry_their_error(recorder, spans):
-    """Raised, reported by the future, never resolved: each is counted once, with its error.type."""
-    bare = FakeProducer(error=OSError(), bootstrap_servers="host:9092")
-    producer = producer_of(recorder, bare, **spans)
-    with pytest.raises(OSError):
-        producer.send("bad", b"v")
-    bare.error = None
+    """Reported by the future, never resolved: each is counted once, with its error.type."""
+    producer = producer_of(recorder, **spans)
     producer.send("t", b"v").fail(ValueError())
     producer.send("t", b"v")
     producer.close()
@@ -86,9 +99,37 @@ def test_failed_sends_carry_their_error(recorder, spans):
         told["error.type"]: (told["messaging.destination.name"], n)
         for told, n in recorder.points("messaging.client.sent.messages")
     }
-    assert found == {"OSError": ("bad", 1), "ValueError": ("t", 1), "NotAcknowledgedError": ("t", 1)}
+    assert found == {"ValueError": ("t", 1), "NotAcknowledgedError": ("t", 1)}
     durations = recorder.points("messaging.client.operation.duration")
     assert sorted(told["error.type"] for told, _ in durations) == sorted(found)
+
+
+def no_text(value):
+    raise ValueError(value)
+
+
+@pytest.mark.parametrize(
+    ("make", "value"),
+    [
+        (lambda: FakeProducer(value_serializer=no_text), b"v"),
+        (FakeProducer, 5),
+        (lambda: FakeProducer(too_large="raise", error=MessageSizeTooLargeError()), b"v"),
+        (lambda: Refusing(TopicAuthorizationFailedError()), b"v"),
+        (lambda: Refusing(MessageSizeTooLargeError()), b"v"),
+    ],
+    ids=["serializer", "type", "size", "metadata", "size by the future"],
+)
+@pytest.mark.parametrize("max_in_flight", [100, 0])
+def test_record_that_the_client_refused_is_no_sent_message(recorder, spans, make, value, max_in_flight):
+    """The conventions: what was created and not sent is not counted. Its operation has a duration, with its error."""
+    producer = producer_of(recorder, make(), max_in_flight=max_in_flight, **spans)
+    with suppress(Exception):
+        producer.send("t", value)
+    producer.close()
+    assert recorder.points("messaging.client.sent.messages") == []
+    ((told, count),) = recorder.points("messaging.client.operation.duration")
+    assert (told["messaging.operation.name"], count) == ("send", 1)
+    assert told["error.type"] in {"ValueError", "TypeError", "MESSAGE_SIZE_TOO_LARGE", "TOPIC_AUTHORIZATION_FAILED"}
 
 
 def test_duration_is_the_spans(recorder, clock):
@@ -190,9 +231,9 @@ def test_age_shows_a_handler_that_hangs(recorder, clock):
         assert recorder.points("otelkafka.process.age") == [(PLACE, 0.02)]
     assert recorder.points("otelkafka.process.age") == []
     options = ConsumerOptions(meter_provider=recorder.meter_provider)
-    with process(record(0), options):
+    with process(record(0, topic="u"), options):
         clock.advance(0.02)
-        with process(record(1), options):
+        with process(record(1, topic="u"), options):
             clock.advance(0.01)
             ((_, age),) = recorder.points("otelkafka.process.age")
             assert age == 0.03

@@ -50,9 +50,9 @@ def ids(span):
 
 
 @pytest.mark.parametrize("headers", [[UNSAMPLED], [UNSAMPLED, STATE]], ids=["plain", "with a tracestate"])
-@pytest.mark.parametrize("relation", ["parent", "link"])
+@pytest.mark.parametrize("relation", ["parent", "link", "both"])
 def test_record_that_waited_is_recorded_in_its_own_trace(spans, waits, headers, relation):
-    """Same trace id, its creation context as the parent, in both relations, and why it is there; what follows, too."""
+    """Same trace id, its creation context as the parent, in every relation, and why it is there; what follows, too."""
     sent = FakeProducer()
     with ambient_of(SpanRecorder(), "around"):
         for _ in waits.consumer(late(headers=headers), relation=relation):
@@ -61,7 +61,7 @@ def test_record_that_waited_is_recorded_in_its_own_trace(spans, waits, headers, 
     send, span = spans.spans
     assert (span.name, span.attributes[REASON]) == ("process t", "wait")
     assert ids(span) == (TRACE_ID, PARENT_ID)
-    assert kinds(span) == ["ambient"]
+    assert kinds(span) == (["creation", "ambient"] if relation == "both" else ["ambient"])
     assert 5 <= span.attributes["otelkafka.queue.duration"] < 60
     assert ids(send) == (TRACE_ID, span.context.span_id)
     downstream = trace.get_current_span(extract(sent.headers[0])).get_span_context()
@@ -219,6 +219,20 @@ def test_failure_under_a_link(spans, errors):
     ]
 
 
+def test_failure_under_both_relations(spans, errors):
+    """The span that is made after it is a child of the send, too, and links to it."""
+    consumer = errors.consumer(process="manual", relation="both")
+    for headers in ([UNSAMPLED], []):
+        with pytest.raises(ValueError), process_of(consumer, record(0, headers=headers)) as original:
+            raise ValueError
+    continued, root = spans.spans
+    assert ids(continued) == (TRACE_ID, PARENT_ID)
+    assert [(link.context.span_id, link.attributes["otelkafka.link.type"]) for link in continued.links] == [
+        (PARENT_ID, "creation")
+    ]
+    assert (ids(root)[0], root.links) == (original.get_span_context().trace_id, ())
+
+
 def test_what_succeeds_or_is_sampled_is_not_recorded_twice(spans, errors):
     """One span for a sampled failure, none for an unsampled success."""
     consumer = errors.consumer(process="manual")
@@ -241,8 +255,8 @@ def test_wait_and_error_make_one_span(spans, metrics):
 
 
 @pytest.mark.parametrize("reason", ["wait", "error"])
-def test_batch_takes_the_first_unsampled_context_and_links_the_rest(spans, metrics, reason):
-    """The first that is not sampled is the parent; the other creation contexts stay links."""
+def test_batch_takes_the_first_unsampled_context_and_links_all(spans, metrics, reason):
+    """The first that is not sampled is the parent; every creation context is linked."""
     side = Side(spans, metrics, **({"sample_waits_over": 1} if reason == "wait" else {"sample_errors": True}))
     records = [
         late(at, headers=[traceparent(at, sampled=at == 0)] if at < 3 else [], key=b"%d" % at) for at in range(4)
@@ -251,8 +265,8 @@ def test_batch_takes_the_first_unsampled_context_and_links_the_rest(spans, metri
         raise ValueError
     (span,) = spans.spans
     assert ids(span) == (2, 2)
-    assert [link.context.trace_id for link in span.links] == [1, 3]
-    assert kinds(span) == ["creation"] * 2
+    assert [link.context.trace_id for link in span.links] == [1, 2, 3]
+    assert kinds(span) == ["creation"] * 3
     assert span.attributes[REASON] == reason
     assert span.attributes["messaging.batch.message_count"] == 4
     assert span.attributes["error.type"] == "ValueError"
@@ -435,20 +449,19 @@ def test_links_of_a_batch_that_waited_stay_within_max_links():
         context.detach(token)
     (span,) = side.spans.spans
     assert len(span.links) <= 2
-    assert len(span.links) + span.attributes.get("otelkafka.links.dropped", 0) == 4
+    assert len(span.links) + span.attributes.get("otelkafka.links.dropped", 0) == 5
 
 
-def test_record_whose_context_is_the_parent_of_its_batch_is_described_by_the_span():
-    """Partition, offset and key are on no link, as its context is the parent."""
+def test_record_whose_context_is_the_parent_of_its_batch_is_described_as_the_others_are():
+    """Topic, partition, offset and key are on its link; the span has what all share."""
     side = Side()
-    with process_batch_of(
-        side.consumer(sample_waits_over=1, process="manual"),
-        [late(at, headers=[traceparent(at, sampled=False)], key=b"%d" % at) for at in range(3)],
-    ):
+    records = [late(at, headers=[traceparent(at, sampled=False)], topic="tu"[at], key=b"%d" % at) for at in range(2)]
+    with process_batch_of(side.consumer(sample_waits_over=1, process="manual"), records):
         pass
     (span,) = side.spans.spans
-    told = [link.attributes for link in span.links] + [span.attributes]
-    assert {each.get("messaging.kafka.offset") for each in told} >= {0, 1, 2}
+    names = "messaging.destination.name", "messaging.kafka.offset", "messaging.kafka.message.key"
+    assert [tuple(link.attributes[name] for name in names) for link in span.links] == [("t", 0, "0"), ("u", 1, "1")]
+    assert span.attributes.keys().isdisjoint(names)
 
 
 class RecordsOnly(Sampler):
@@ -568,7 +581,7 @@ def test_ambient_link_of_a_failure():
 
 
 def test_ambient_link_of_a_failed_batch():
-    """The same for a batch, also where the span around was not sampled."""
+    """The same for a batch, also where the span around was not sampled; it comes before the records."""
     side = Side(sample_errors=True)
     token = context.attach(extract([traceparent(50, sampled=False)]))
     try:
@@ -577,7 +590,7 @@ def test_ambient_link_of_a_failed_batch():
     finally:
         context.detach(token)
     (span,) = side.spans.spans
-    assert kinds(span) == ["ambient"]
+    assert kinds(span) == ["ambient", "creation"]
 
 
 def test_tombstone_and_headers_of_a_failed_send_are_attributes():
@@ -662,10 +675,10 @@ def test_with_a_disabled_sdk_nothing_counts_against_the_limit(monkeypatch):
     assert side.dropped() == {}
 
 
-def test_records_that_share_the_parents_context_keep_their_links():
+def test_records_that_share_a_context_have_a_link_each():
     """A service without an SDK sends many records with the one context that it was given."""
     side = Side()
     with process_batch_of(side.consumer(sample_waits_over=1, process="manual"), [late(at) for at in range(3)]):
         pass
     (span,) = side.spans.spans
-    assert {link.attributes["messaging.kafka.offset"] for link in span.links} >= {1, 2}
+    assert {link.attributes["messaging.kafka.offset"] for link in span.links} == {0, 1, 2}

@@ -58,6 +58,7 @@ TREE = """\
                                  otelkafka.queue.duration: 1.0
                                  otelkafka.queue.fetch_duration: 0.0
    1350.0 ms       0.0 ms      commit questions
+                                   messaging.kafka.offset: 1
       0.0 ms       0.0 ms  send questions
                                messaging.kafka.offset: 1
    1350.0 ms     350.0 ms    process questions
@@ -68,6 +69,7 @@ TREE = """\
                                  link to process questions
                                    messaging.kafka.offset: 0
    1700.0 ms       0.0 ms      commit questions
+                                   messaging.kafka.offset: 2
       0.0 ms       0.0 ms  assign questions"""
 
 

@@ -2,13 +2,40 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import wrapt
 
 from otelkafka._clients.calls import bare
 
 Client = TypeVar("Client", bound="TracedClient")
+
+_WITHOUT_FACE: Final = {"confluent_kafka": "confluent-kafka", "cimpl": "confluent-kafka", "aiokafka": "aiokafka"}
+"""The libraries whose clients have methods of the same names that do other things, by the modules of their classes."""
+
+
+def check_client(call: str, client: object, wanted: str, method: str) -> None:
+    """Refuse what is no client that can be traced.
+
+    Args:
+        call: what it was given to.
+        client: what was given.
+        wanted: the class to give.
+        method: what a client of another class must have.
+
+    Raises:
+        TypeError: it is a class, lacks the method, or is of a library that has no face: a consumer of confluent-kafka
+            has a `poll()`, too, and hands over one message by it.
+    """
+    given = f"{call}({type(client).__name__})"
+    for each in type(client).__mro__:
+        library = _WITHOUT_FACE.get(str(each.__module__).partition(".")[0])
+        if library is not None:
+            msg = f"{given}: {library} has no face yet: give a {wanted} of kafka-python"
+            raise TypeError(msg)
+    if isinstance(client, type) or not callable(getattr(client, method, None)):
+        msg = f"{given}: give a {wanted}, or an object with its {method}()"
+        raise TypeError(msg)
 
 
 class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]

@@ -6,8 +6,8 @@ from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka._context.current import is_suppressed, restored
-from otelkafka._telemetry import semconv
-from otelkafka._telemetry.destination import Destination, destination_of_offsets
+from otelkafka._telemetry import attributes, semconv
+from otelkafka._telemetry.destination import Committed, Destination, committed_by
 from otelkafka._telemetry.in_flight import in_flight_of
 from otelkafka._telemetry.operation import Operation
 from otelkafka._telemetry.telemetry import Telemetry
@@ -72,10 +72,10 @@ class Commits:
             return None
         start = self._telemetry.now()
         contained = self._telemetry.guard.call
-        nowhere = (self._telemetry.destinations.of(set()), None)
-        destination, partition = contained("commit", nowhere, self._destination_of, offsets)
-        span = contained("commit", INVALID_SPAN, self._start, destination, partition, start)
-        commit = Commit(self, destination, partition, start, span)
+        nowhere = Committed(self._telemetry.destinations.of(set()), None, None)
+        committed = contained("commit", nowhere, self._committed_by, offsets)
+        span = contained("commit", INVALID_SPAN, self._start, committed, start)
+        commit = Commit(self, committed.destination, committed.partition, start, span)
         if not self._waiting.add(commit, _MOST_WAITING):
             self._finish(commit, None)
         return commit
@@ -97,20 +97,23 @@ class Commits:
     def _count_automatic(self, offsets: Any, error: BaseException | None) -> None:
         instruments = self._telemetry.instruments
         if instruments is not None:
-            destination, partition = destination_of_offsets(self._telemetry.destinations.of, offsets)
+            destination, partition, _ = committed_by(offsets, self._telemetry.destinations.of)
             self._operation.series(destination, partition, error).total(instruments.auto_commits).add()
 
     def _finish(self, commit: Commit, error: BaseException | None) -> None:
         self._operation.finish(commit.start, commit.destination, commit.partition, commit.span, error)
 
-    def _start(self, destination: Destination, partition: int | None, start: int) -> Span:
+    def _start(self, committed: Committed, start: int) -> Span:
+        destination, partition, offset = committed
         ambient = restored()
         # Without a span around it a commit would be a trace of its own: a flood of traces with one span.
         wanted = self._options.commit_spans and destination.traced
         if not wanted or not trace.get_current_span(ambient).get_span_context().is_valid:
             return INVALID_SPAN
-        return self._operation.start(ambient, destination, partition, start_time=start) or INVALID_SPAN
+        known = attributes.of_offset(offset)
+        return self._operation.start(ambient, destination, partition, start_time=start, more=known) or INVALID_SPAN
 
-    def _destination_of(self, offsets: Any) -> tuple[Destination, int | None]:
-        assigned = self._telemetry.client.assignment() or ()
-        return destination_of_offsets(self._telemetry.destinations.of, offsets, assigned)
+    def _committed_by(self, offsets: Any) -> Committed:
+        client = self._telemetry.client
+        given = client.consumed() or None if offsets is None else offsets
+        return committed_by(given, self._telemetry.destinations.of, client.assignment() or ())

@@ -4,32 +4,32 @@ import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Token
-from functools import lru_cache
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, overload
 
 import wrapt
 from opentelemetry.trace import Span
 
-from otelkafka._consuming.dispatcher import PolledRecords
+from otelkafka._consuming.dispatcher import PolledRecords, dispatcher_of
 from otelkafka._consuming.open_span import OpenSpan, held, open_spans, restore
-from otelkafka._consuming.process import ProcessOperation
-from otelkafka._context.propagation import Contexts
+from otelkafka._consuming.process import ProcessOperation, ProcessOperations
 from otelkafka._protocols import Record
 from otelkafka._telemetry import lifetime
-from otelkafka._telemetry.destination import MOST_KEPT
-from otelkafka._telemetry.telemetry import LOGGED_OF_UNKNOWN, Telemetry
+from otelkafka._telemetry.guard import Guard
 from otelkafka.options import ConsumerOptions, Options, for_consumer
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 def process(record: Record, options: Options | None = None) -> "ProcessBlock":
-    """Make a process span for a record that no wrapped consumer is at hand for.
+    """Make a process span for a record that no wrapped consumer is at hand for, in another thread for example.
+
+    The consumer of this process that handed the record over is found, where it is traced and still lives; where several
+    have, the one that did last. So the span and its metrics have its group, its client and how long the record waited.
 
     Args:
-        record: a consumed record.
-        options: `ConsumerOptions`, or `Options`; None for the defaults.
+        record: a consumed record, or a copy of one.
+        options: `ConsumerOptions`, or `Options`; None for those of that consumer, else the defaults.
 
     Returns:
         A context manager that yields the span, makes it current and records the exception of its body. On a record
@@ -38,7 +38,7 @@ def process(record: Record, options: Options | None = None) -> "ProcessBlock":
     Raises:
         TypeError: `record` is no consumed record, or `options` are not those of a consumer.
     """
-    return process_block(_shared_operation(options), record)
+    return process_block(AnyConsumer(options), record)
 
 
 def process_batch(
@@ -46,9 +46,11 @@ def process_batch(
 ) -> "ProcessBlock":
     """Make one process span for a batch of records that no wrapped consumer is at hand for.
 
+    The consumer is found as by `process()`: the one that handed over the last record of the batch.
+
     Args:
         records: consumed records, or what `poll()` returned; an empty batch gets no span.
-        options: `ConsumerOptions`, or `Options`; None for the defaults.
+        options: `ConsumerOptions`, or `Options`; None for those of that consumer, else the defaults.
 
     Returns:
         A context manager that yields the span, makes it current and records the exception of its body. Lists that
@@ -57,7 +59,7 @@ def process_batch(
     Raises:
         TypeError: `records` has something in it that is no consumed record, or `options` are not those of a consumer.
     """
-    return process_batch_block(_shared_operation(options), records)
+    return process_batch_block(AnyConsumer(options), records)
 
 
 @overload
@@ -71,11 +73,13 @@ def wrap_handler(handler: None = None, options: Options | None = None) -> Callab
 def wrap_handler(handler: Any = None, options: Options | None = None) -> Any:
     """Run a handler of records inside a process span, which records what it raises.
 
+    The consumer is found at each call, as by `process()` and `process_batch()`.
+
     Args:
         handler: a function or method, sync or async (a plain one that returns an awaitable is over when it has
             returned that), one of whose arguments is a record, a list of records, or what
             `poll()` returned. Left out, a decorator is returned: `@wrap_handler(options=...)`.
-        options: `ConsumerOptions`, or `Options`; None for the defaults.
+        options: `ConsumerOptions`, or `Options`; None for those of the consumer, else the defaults.
 
     Returns:
         A handler that is called in the same way.
@@ -83,7 +87,7 @@ def wrap_handler(handler: Any = None, options: Options | None = None) -> Any:
     Raises:
         TypeError: `handler` cannot be called, or `options` are not those of a consumer.
     """
-    operation = _shared_operation(options)
+    consumer = AnyConsumer(options)
     if handler is None:
         return lambda decorated: wrap_handler(decorated, options)
     if isinstance(handler, _TracedHandler) or isinstance(getattr(handler, "_self_parent", None), _TracedHandler):
@@ -93,7 +97,7 @@ def wrap_handler(handler: Any = None, options: Options | None = None) -> Any:
         raise TypeError(msg)
 
     def call(wrapped: Callable[..., Any], _: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        block = operation.telemetry.guard.call("wrap_handler", None, _block_for_arguments, operation, args, kwargs)
+        block = consumer.guard.call("wrap_handler", None, _block_for_arguments, consumer, args, kwargs)
         if block is None:
             return wrapped(*args, **kwargs)
         if _is_async(wrapped):
@@ -102,6 +106,9 @@ def wrap_handler(handler: Any = None, options: Options | None = None) -> Any:
             return wrapped(*args, **kwargs)
 
     return _TracedHandler(handler, call)
+
+
+_TIMES: Final = (int, float, type(None))
 
 
 class ProcessBlock:
@@ -162,7 +169,61 @@ class _Entered(NamedTuple):
     mark: Token[tuple[OpenSpan, ...]] | None
 
 
-def process_block(operation: ProcessOperation, record: Record) -> ProcessBlock:
+class Opens(Protocol):
+    """Opens the process spans of records."""
+
+    def open(self, record: Any) -> OpenSpan:
+        """Start the process span of a record, and make it current."""
+
+    def open_batch(self, records: Sequence[Any], given: object) -> OpenSpan:
+        """Start the process span of a batch, and make it current."""
+
+
+class AnyConsumer:
+    """Opens the process spans of records of any consumer: as the one that handed a record over would, if it is known.
+
+    Args:
+        options: of the calls; None for those of that consumer.
+
+    Raises:
+        TypeError: `options` are not those of a consumer.
+    """
+
+    def __init__(self, options: Options | None) -> None:
+        self._options = None if options is None else for_consumer(options)
+        self._unknown = _of_unknown_consumers.under(self._options or _DEFAULTS)
+
+    @property
+    def guard(self) -> Guard:
+        """The guard of calls without a consumer."""
+        return self._unknown.telemetry.guard
+
+    def open(self, record: Any) -> OpenSpan:
+        """Start the process span of a record, and make it current."""
+        return self._operation_of(record).open(record)
+
+    def open_batch(self, records: Sequence[Any], given: object) -> OpenSpan:
+        """Start the process span of a batch, and make it current."""
+        operation = self._operation_of(records[-1]) if records else self._unknown
+        return operation.open_batch(records, given)
+
+    def _operation_of(self, record: Any) -> ProcessOperation:
+        return self.guard.call("process", self._unknown, self._find, record)
+
+    def _find(self, record: Any) -> ProcessOperation:
+        dispatcher = dispatcher_of(record)
+        if dispatcher is None:
+            return self._unknown
+        if self._options is None:
+            return dispatcher.process
+        return dispatcher.operations.under(self._options, self.guard.logged)
+
+
+_DEFAULTS: Final = ConsumerOptions()
+_of_unknown_consumers: Final = ProcessOperations()
+
+
+def process_block(operation: Opens, record: Record) -> ProcessBlock:
     """Return what `process()` returns, with the operation of a consumer that is known."""
     if not _is_record(record):
         msg = f"process({type(record).__name__}): give one record as the consumer handed it over"
@@ -171,7 +232,7 @@ def process_block(operation: ProcessOperation, record: Record) -> ProcessBlock:
     return ProcessBlock(lambda: operation.open(record), lambda: _open_span_of_record(record))
 
 
-def process_batch_block(operation: ProcessOperation, records: Any) -> ProcessBlock:
+def process_batch_block(operation: Opens, records: Any) -> ProcessBlock:
     """Return what `process_batch()` returns, with the operation of a consumer that is known."""
     # A generator is refused: to check its records would leave none for the body.
     batch = _flat(records) if isinstance(records, Collection) else None
@@ -181,7 +242,7 @@ def process_batch_block(operation: ProcessOperation, records: Any) -> ProcessBlo
     return ProcessBlock(lambda: _open_batch(operation, batch, records), lambda: _open_span_of_batch(records))
 
 
-def _open_batch(operation: ProcessOperation, batch: Sequence[Any], given: object) -> OpenSpan:
+def _open_batch(operation: Opens, batch: Sequence[Any], given: object) -> OpenSpan:
     """Open a batch beside the span that a loop has open for one of its records, which ends: the batch processes it."""
     for each in open_spans():
         if each.dispatcher is not None and not each.is_held and any(_is_same(each, record) for record in batch):
@@ -214,34 +275,6 @@ class _TracedHandler(wrapt.FunctionWrapper):  # type: ignore[misc,type-arg,unuse
     """A handler that was wrapped, to be recognized when it is wrapped again."""
 
 
-def _shared_operation(options: Options | None) -> ProcessOperation:
-    """Return the one operation for calls without a client under these options."""
-    checked = for_consumer(options)
-    try:
-        return _cached_operation(checked)
-    except TypeError:  # a propagator or provider of the user's that cannot be hashed
-        return _operation_of_these(checked)
-
-
-@lru_cache(maxsize=64)
-def _cached_operation(options: ConsumerOptions) -> ProcessOperation:
-    return ProcessOperation(Contexts(Telemetry(options)), options, None)
-
-
-_unhashable: dict[int, ProcessOperation] = {}
-
-
-def _operation_of_these(options: ConsumerOptions) -> ProcessOperation:
-    """Return the one operation of options that are known by identity alone; it keeps them, and so that identity."""
-    found = _unhashable.get(id(options))
-    if found is None:
-        if len(_unhashable) >= MOST_KEPT:
-            _unhashable.clear()
-        operation = ProcessOperation(Contexts(Telemetry(options, logged=LOGGED_OF_UNKNOWN)), options, None)
-        found = _unhashable.setdefault(id(options), operation)
-    return found
-
-
 async def _await_inside(block: ProcessBlock, handler: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     with block:
         return await handler(*args, **kwargs)
@@ -251,9 +284,7 @@ def _is_async(handler: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
-def _block_for_arguments(
-    operation: ProcessOperation, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> ProcessBlock | None:
+def _block_for_arguments(operation: Opens, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ProcessBlock | None:
     for argument in (*args, *kwargs.values()):
         if _is_record(argument):
             return process_block(operation, argument)
@@ -262,8 +293,18 @@ def _block_for_arguments(
     return None
 
 
-def _is_record(value: object) -> bool:
-    return all(hasattr(value, name) for name in ("topic", "partition", "offset", "headers", "timestamp"))
+def _is_record(value: Any) -> bool:
+    """Return whether a value is a record: a message of confluent-kafka has methods of these names, a mock anything."""
+    try:
+        return (
+            isinstance(getattr(value, "topic", None), str)
+            and isinstance(value.partition, int)
+            and isinstance(value.offset, int)
+            and isinstance(value.timestamp, _TIMES)
+            and hasattr(value, "headers")
+        )
+    except Exception:  # noqa: BLE001 (an argument of a handler may be anything, a proxy of what is not there for example)
+        return False
 
 
 def _is_batch(value: object) -> bool:

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka._consuming.open_span import OpenSpan, idle_span, innermost, restore, start_beside
-from otelkafka._consuming.process import ProcessOperation
+from otelkafka._consuming.process import ProcessOperation, ProcessOperations
 from otelkafka._consuming.wait import Handover, WaitHistory
 from otelkafka._context.current import Attached, get_current, is_suppressed, restored
 from otelkafka._context.propagation import Contexts
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.attributes import Attributes
-from otelkafka._telemetry.links import add_creation_links
+from otelkafka._telemetry.links import set_records
+from otelkafka._telemetry.metrics import Instruments, Reading
 from otelkafka._telemetry.operation import Operation
 from otelkafka.options import ConsumerOptions
 
@@ -30,11 +32,13 @@ class Dispatcher:
 
     Attributes:
         process: the consumer's process operation.
+        operations: those of its records under options that calls give.
         stopped: whether iterators that live on hand over their records without spans.
     """
 
     def __init__(self, contexts: Contexts, options: ConsumerOptions, history: WaitHistory) -> None:
         self.process = ProcessOperation(contexts, options, history)
+        self.operations = ProcessOperations(contexts.telemetry.client, history)
         self.history = history
         self.stopped = False
         self._contexts = contexts
@@ -45,6 +49,18 @@ class Dispatcher:
         self._dispatches = options.process != "manual"
         self._iterated: OpenSpan | None = None
         self._inside: Attached | None = None  # the span that was opened right inside the one before, if it goes on
+        self._telemetry.on_instruments(self._watch)
+        _dispatchers[id(self)] = self
+
+    def _watch(self, instruments: Instruments) -> None:
+        instruments.consumer_lag.watch(self._read_lags)
+        known: Attributes = {semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA, **attributes.of_group(self._client)}
+        instruments.follow(self.history, self.history.spent, known)
+
+    def _read_lags(self) -> Iterator[Reading]:
+        for (topic, partition), lag in list(self.history.lags.items()):
+            named = self._telemetry.destinations[topic].metric_attributes
+            yield attributes.of_place(named, partition, self._client), lag
 
     def fetching(self) -> int:
         """Note that the consumer fetches from now on, and end the span of the record before.
@@ -227,13 +243,15 @@ class Dispatcher:
         traced = [record for record in records if self._telemetry.destinations[record.topic].traced]
         if not traced:
             return INVALID_SPAN
-        span = self._start_span({record.topic for record in traced}, started, len(traced))
+        partitions = {(record.topic, record.partition) for record in traced}
+        partition = traced[0].partition if len(partitions) == 1 else None
+        span = self._start_span({topic for topic, _ in partitions}, started, partition, len(traced))
         if span.is_recording():
             room = self._options.max_links
             created = [self._contexts.creation_context(record) for record in traced]
-            attributes_of = lambda at: attributes.of_position(traced[at])  # noqa: E731 (a line less)
+            attributes_of = lambda at: self._telemetry.record_attributes(traced[at])  # noqa: E731 (a line less)
             self._telemetry.guard.call(
-                "poll", None, add_creation_links, self._telemetry, span, created, room, attributes_of
+                "poll", None, set_records, self._telemetry, span, traced, created, room, attributes_of
             )
         return span
 
@@ -241,14 +259,33 @@ class Dispatcher:
         topics = self._client.topics() or set()
         self._finish(topics, self._start_span(topics, started), started, error)
 
-    def _start_span(self, topics: set[str], started: int, count: int | None = None) -> Span:
+    def _start_span(
+        self, topics: set[str], started: int, partition: int | None = None, count: int | None = None
+    ) -> Span:
         destination = self._telemetry.destinations.of(topics)
         ambient = restored()
         known: Attributes = {} if count is None else {semconv.MESSAGING_BATCH_MESSAGE_COUNT: count}
-        return self._operation.start(ambient, destination, start_time=started, more=known) or INVALID_SPAN
+        return self._operation.start(ambient, destination, partition, start_time=started, more=known) or INVALID_SPAN
 
     def _finish(self, topics: set[str], span: Span, started: int, error: BaseException | None = None) -> None:
         self._operation.finish(started, self._telemetry.destinations.of(topics), None, span, error)
+
+
+_dispatchers: Final[WeakValueDictionary[int, Dispatcher]] = WeakValueDictionary()
+"""Those of the consumers that live in this process."""
+
+
+def dispatcher_of(record: Any) -> Dispatcher | None:
+    """Return what handed a record over in this process, whatever thread asks; the last one, where several have."""
+    found, latest = None, None
+    for reference in _dispatchers.valuerefs():
+        dispatcher = reference()
+        if dispatcher is None or dispatcher.stopped:
+            continue
+        moment = dispatcher.history.handed_over(record)
+        if moment is not None and (latest is None or moment >= latest):
+            found, latest = dispatcher, moment
+    return found
 
 
 class PolledRecords(list[Any]):

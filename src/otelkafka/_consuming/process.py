@@ -16,13 +16,17 @@ from otelkafka._context.fastpath import SampledRoot
 from otelkafka._context.origin import keep_earliest, origin_in, since, with_baggage
 from otelkafka._context.propagation import Contexts, merge
 from otelkafka._context.traceparent import SPAN_KEY
+from otelkafka._protocols import Client
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
-from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import seconds
 from otelkafka._telemetry.destination import Destination
 from otelkafka._telemetry.metrics import Instruments, Reading
 from otelkafka._telemetry.operation import Operation, Series, context_of
+from otelkafka._telemetry.telemetry import LOGGED_OF_UNKNOWN, Telemetry
 from otelkafka.options import ConsumerOptions
+
+_MOST_OPTIONS = 64
+"""How many options given to calls are remembered."""
 
 
 class ProcessOperation:
@@ -48,19 +52,15 @@ class ProcessOperation:
         self._operation = Operation(self.telemetry, "process", semconv.TYPE_PROCESS, SpanKind.CONSUMER)
         self._spans = ProcessSpans(contexts, options, self._operation, history)
         self._may_record_late = self._spans.samples_waits or options.sample_errors
-        self._is_plain = options.relation == "parent" and options.on_process is None
+        self._last_offsets: Any = None if history is None else history.last_offsets
+        self._is_plain = options.relation != "link" and options.on_process is None
         self.telemetry.on_instruments(self._watch)
         lifetime.end_at_exit(self)
 
     def _watch(self, instruments: Instruments) -> None:
         instruments.process_age.watch(self._read_ages)
-        if self.history is not None:
-            instruments.consumer_lag.watch(self._read_lags)
-            group = attributes.of_group(self.telemetry.client)
-            known: Attributes = {semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA, **group}
-            instruments.follow(self.history, self.history.spent, known)
 
-    def open(  # noqa: C901 (the fast path reads top to bottom)
+    def open(  # noqa: C901, PLR0912 (the fast path reads top to bottom)
         self,
         record: Any,
         dispatcher: object = None,
@@ -89,6 +89,9 @@ class ProcessOperation:
                 start = clock.now()
                 telemetry.refresh(start)
             destination, fast_path = telemetry.destinations[record.topic], self.contexts.fast_path
+            partition, offset = record.partition, record.offset
+            if is_fresh:
+                self._last_offsets[destination.topic][partition] = offset
             tracer = reason = beginning = series = None
             if fast_path is not None and self._is_plain and destination.traced:
                 span = fast_path.start_process(record.headers, ambient, start)
@@ -105,19 +108,19 @@ class ProcessOperation:
                         context: Mapping[str, object] = {**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span}
                         origins: Origins = ()
                         if type(span) is UnparsedSpan and span.origin is not None:
-                            origins = ((destination, record.partition, span.origin),)
+                            origins = ((destination, partition, span.origin),)
                             context = with_baggage(context, span.origin)
                         if telemetry.instruments is not None:
                             starts_trace = type(span) is not UnparsedSpan or type(span.trace_id) is int
-                            place = destination, record.partition, span, start
+                            place = destination, partition, span, start
                             series = self._measure_begin(*place, [record], int(starts_trace))
                         opened = OpenSpan(
                             self,
                             record,
                             dispatcher,
                             destination,
-                            record.partition,
-                            record.offset,
+                            partition,
+                            offset,
                             start,
                             span,
                             context,
@@ -410,20 +413,46 @@ class ProcessOperation:
             of_record = self._operation.series(destination, partition, error)
             instruments.pipeline_duration.record(since(origin, opened.ended_at), of_record.attributes, context)
 
-    def _read_lags(self) -> Iterable[Reading]:
-        if self.history is not None:
-            for (topic, partition), lag in list(self.history.lags.items()):
-                yield self._place(self.telemetry.destinations[topic], partition), lag
-
     def _read_ages(self) -> Iterable[Reading]:
         now = clock.now()
         for opened in list(self.in_process):
-            yield self._place(opened.destination, opened.partition), seconds(max(0, now - opened.start))
+            place = attributes.of_place(opened.destination.metric_attributes, opened.partition, self.telemetry.client)
+            yield place, seconds(max(0, now - opened.start))
 
-    def _place(self, destination: Destination, partition: int | None) -> Attributes:
-        return {
-            semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA,
-            **destination.metric_attributes,
-            **attributes.of_partition(partition),
-            **attributes.of_group(self.telemetry.client),
-        }
+
+class ProcessOperations:
+    """The process operations of one consumer's records, or of records of unknown ones, under options that calls give.
+
+    Args:
+        client: the consumer; None where it is not known.
+        history: of its time; None likewise.
+    """
+
+    def __init__(self, client: Client | None = None, history: WaitHistory | None = None) -> None:
+        self._client = client
+        self._history = history
+        self._made: dict[object, ProcessOperation] = {}
+
+    def under(self, options: ConsumerOptions, logged: set[tuple[str, str]] | None = None) -> ProcessOperation:
+        """Return the one operation under these options.
+
+        Args:
+            options: of a call.
+            logged: the kinds of failure that were logged of them before.
+        """
+        key: object = options
+        try:
+            hash(options)
+        except TypeError:  # a propagator or provider of the user's that cannot be hashed: it is known by its identity
+            key, logged = id(options), LOGGED_OF_UNKNOWN
+        found = self._made.get(key)
+        if found is None:
+            if len(self._made) >= _MOST_OPTIONS:
+                self._made.clear()
+            made = ProcessOperation(Contexts(Telemetry(options, self._client, logged)), options, self._history)
+            found = self._made.setdefault(key, made)
+        return found
+
+    def clear(self) -> None:
+        """Forget them."""
+        self._made.clear()

@@ -16,7 +16,7 @@ from otelkafka._telemetry import attributes, semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import MILLISECOND, NANOSECONDS
 from otelkafka._telemetry.destination import Destination
-from otelkafka._telemetry.links import add_creation_links, link_to, note_dropped
+from otelkafka._telemetry.links import link_to, note_dropped, set_records
 from otelkafka._telemetry.operation import Operation
 from otelkafka._telemetry.sampling import Sampling, is_unsampled, sampled, why_failed
 from otelkafka.options import ConsumerOptions
@@ -65,6 +65,8 @@ class ProcessSpans:
         self._operation = operation
         self._history = history
         self._sampling = Sampling(contexts.telemetry)
+        self._is_child = options.relation != "link"
+        self._is_linked = options.relation != "parent"
 
     def reason_for(self, record: Any, start: int, span: Span) -> str | None:
         """Return why a record that the fast path has a span for is recorded all the same: it waited too long.
@@ -104,18 +106,23 @@ class ProcessSpans:
             tracer: starts it; None for the one of the options.
         """
         around = trace.get_current_span(ambient) if ambient else INVALID_SPAN
+        linked = link_to(created, semconv.LINK_CREATION) if self._is_linked else []
         if self.samples_waits and reason is None and is_unsampled(created) and self._is_late(record, start):
             reason = self._acquire_for_wait()
         if reason is not None:
             links = link_to(around.get_span_context(), semconv.LINK_AMBIENT)
+            if self._is_child:
+                links = [*linked, *links]
             why: Attributes = {semconv.SAMPLED_REASON: reason}
             found = self._start_against(destination, record.partition, start, created, context, links, why, 1)
             if found is not None:
                 return found
-        if created.is_valid and self._options.relation == "parent":
+        if created.is_valid and self._is_child:
             parent, links = context, link_to(around.get_span_context(), semconv.LINK_AMBIENT) if ambient else []
+            if linked:
+                links = [*linked, *links]
         else:
-            parent, links = trace.set_span_in_context(around, context), link_to(created, semconv.LINK_CREATION)
+            parent, links = trace.set_span_in_context(around, context), linked
         span = self._start(destination, record.partition, start, parent, links, None, tracer)
         return None if span is None else Started(span, len(links), trace.get_current_span(parent).get_span_context())
 
@@ -172,6 +179,8 @@ class ProcessSpans:
             parent = before if before.is_valid and before.trace_id == own.trace_id else own
             if created[0].trace_id != parent.trace_id:
                 links = link_to(created[0], semconv.LINK_CREATION)
+            elif self._is_child and self._is_linked:
+                links = [*link_to(created[0], semconv.LINK_CREATION), *links]
         count = 1 if failed.batch is None else failed.batch.count
         place = failed.destination, failed.partition, failed.start
         return self._start_against(*place, parent, context, links, known, count)
@@ -219,10 +228,7 @@ class ProcessSpans:
         try:
             record, most = beginning.records[0], self._options.max_links
             wait = self._wait(start, beginning, 0)
-            found = self._record_attributes(beginning, 0)
-            found.update(attributes.of_offset(record.offset))
-            if attributes.is_tombstone(record):
-                found[semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
+            found = self._telemetry.record_attributes(record, beginning.handovers[0].highwater)
             if self._options.capture_headers:
                 found.update(self._telemetry.header_attributes(record.headers))
             if wait is not None:
@@ -240,8 +246,6 @@ class ProcessSpans:
     ) -> None:
         """Set the attributes of a batch on its recording span, and link it to the creation contexts of its records.
 
-        The parent's record gets no link: its attributes stand on the span itself.
-
         Args:
             span: its span.
             start: of its processing, Unix time in nanoseconds.
@@ -256,25 +260,21 @@ class ProcessSpans:
     def _set_batch_attributes(
         self, span: Span, start: int, beginning: Beginning, started: Started, created: Sequence[SpanContext]
     ) -> None:
-        waits = [self._wait(start, beginning, index) for index in range(len(beginning.records))]
+        records = beginning.records
+        waits = [self._wait(start, beginning, index) for index in range(len(records))]
 
         def attributes_of(index: int) -> Attributes:
-            position = attributes.of_position(beginning.records[index])
-            found, wait = {**position, **self._record_attributes(beginning, index)}, waits[index]
+            found = self._telemetry.record_attributes(records[index], beginning.handovers[index].highwater)
+            wait = waits[index]
             return found if wait is None else {**found, **wait.attributes()}
 
-        others = list(created)
-        if started.parent in others:
-            own = others.index(started.parent)
-            others[own] = INVALID_SPAN_CONTEXT
-            span.set_attributes(attributes_of(own))
         longest: Wait | None = max(filter(None, waits), key=lambda wait: wait.queue, default=None)
         if longest is not None:
             span.set_attributes(longest.attributes())
         room = self._options.max_links - started.links
         if room > 0 and beginning.before is not None and _was_busy(longest):
             room -= add_predecessor_link(span, beginning.before)
-        add_creation_links(self._telemetry, span, others, room, attributes_of)
+        set_records(self._telemetry, span, records, created, room, attributes_of)
 
     def _acquire_for_wait(self) -> str | None:
         return semconv.REASON_WAIT if self._sampling.acquire(semconv.REASON_WAIT) else None
@@ -351,14 +351,6 @@ class ProcessSpans:
     def _wait(self, start: int, beginning: Beginning, index: int) -> Wait | None:
         record, handover = beginning.records[index], beginning.handovers[index]
         return wait_of(record, start, handover.time, self._history, beginning.attended[index])
-
-    def _record_attributes(self, beginning: Beginning, index: int) -> Attributes:
-        """Return the key of a record, and how many records lay behind it when it was handed over."""
-        record, handover = beginning.records[index], beginning.handovers[index]
-        found = self._telemetry.key_attributes(record.key)
-        if handover.highwater is not None:
-            found.update(attributes.of_lag(attributes.lag(record.offset, handover.highwater)))
-        return found
 
     def _handover_of(self, record: Any, start: int) -> Handover:
         noted = None if self._history is None else self._history.handover_of(record)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from otelkafka._telemetry import semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import MILLISECOND, NANOSECONDS
+from otelkafka._telemetry.destination import MOST_KEPT
 from otelkafka._telemetry.metrics import TimeSpent
 
 TIMESTAMP_TYPES = {0: "create", 1: "log_append"}
@@ -78,6 +79,16 @@ def wait_of(
     return Wait(queue, busy, fetch, kind, created > start)
 
 
+class LastOffsets(dict[str | None, dict[int, int]]):
+    """The offset of the last record that was handed over, by topic and number of partition, of a bounded number."""
+
+    def __missing__(self, topic: str | None) -> dict[int, int]:
+        """Begin with a topic."""
+        if len(self) >= MOST_KEPT:
+            self.clear()
+        return self.setdefault(topic, {})
+
+
 class WaitHistory:
     """The time that one consumer spent inside `poll()` and `next()`, as a running total with marks.
 
@@ -91,6 +102,7 @@ class WaitHistory:
         has_listener: whether a listener is called at each assignment; without one they are compared after fetches.
         spent: the running totals.
         lags: of each assigned partition, as of the last record handed over.
+        last_offsets: of each partition, that of the last record handed over, by topic and number.
         last_mark: the time of the last mark.
         next_mark: when the next one is due.
     """
@@ -99,6 +111,8 @@ class WaitHistory:
         self.has_listener = True
         self._since = now
         self._assigned: dict[tuple[str, int], int] = {}
+        self._revoked: dict[tuple[str, int], int] = {}
+        self.last_offsets = LastOffsets()
         self._handovers: dict[tuple[str, int], tuple[tuple[int, int, Handover], ...]] = {}
         self._marks = ([now], [0])
         self.last_mark = self.next_mark = now
@@ -128,12 +142,20 @@ class WaitHistory:
         """Note the partitions that the consumer has been assigned in addition."""
         for partition in partitions:
             self._assigned[partition] = now
+            self._revoked.pop(partition, None)
 
     def revoke(self, partitions: set[tuple[str, int]]) -> None:
-        """Forget partitions that the consumer has no more."""
+        """Forget partitions that the consumer has no more, and what was handed over of those revoked before.
+
+        What was handed over of these may still be in process in other threads, also while a listener waits for that.
+        """
+        if not partitions:
+            return
+        for topic, number in self._revoked:
+            self._handovers.pop((topic, number), None)
+            self.last_offsets[topic].pop(number, None)
+        self._revoked = {partition: self._assigned.pop(partition, 0) for partition in partitions}
         for partition in partitions:
-            self._assigned.pop(partition, None)
-            self._handovers.pop(partition, None)
             self.lags.pop(partition, None)
 
     def update(self, partitions: set[tuple[str, int]] | None, now: int) -> None:
@@ -145,7 +167,8 @@ class WaitHistory:
 
     def attended_since(self, topic: str, partition: int) -> int:
         """Return since when there is somebody to fetch the partition's records."""
-        return max(self._since, self._assigned.get((topic, partition), 0))
+        assigned = self._assigned.get((topic, partition))
+        return max(self._since, self._revoked.get((topic, partition), 0) if assigned is None else assigned)
 
     def fetched(self, start: int, end: int) -> int:
         """Return how much of the time from `start` to `end` was spent fetching."""
@@ -159,6 +182,7 @@ class WaitHistory:
             noted = noted[:-1]
         # In its place and not changed: records are processed in other threads, too.
         self._handovers[topic, partition] = (*noted[1 - _MOST_HANDOVERS :], (first, last, handover))
+        self.last_offsets[topic][partition] = last
 
     def handover_of(self, record: Any) -> Handover | None:
         """Return when a record was handed over, if that was noted and is not too long ago."""
@@ -166,6 +190,19 @@ class WaitHistory:
             if first <= record.offset <= last:
                 return handover
         return None
+
+    def handed_over(self, record: Any) -> int | None:
+        """Return when the consumer handed a record over, Unix time in nanoseconds; None where it did not.
+
+        Where no time was noted it is a guess, to compare consumers by: about a millisecond a record.
+        """
+        noted = self.handover_of(record)
+        if noted is not None:
+            return noted.time
+        last = self.last_offsets.get(record.topic, {}).get(record.partition)
+        if last is None or record.offset > last:
+            return None
+        return self.last_mark - (last - int(record.offset)) * MILLISECOND
 
     def _mark(self, now: int) -> None:
         moments, totals = self._marks

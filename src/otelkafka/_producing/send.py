@@ -124,8 +124,12 @@ class Send:
         """End the span, if nothing has yet, with the broker's answer."""
         self._sends.end(self, metadata, None, waited=self.context is None)
 
+    def refused(self, error: BaseException) -> None:
+        """End the span with an error of the client's call: the client has not taken the record."""
+        self._sends.refuse(self, error)
+
     def failed(self, error: BaseException | None) -> None:
-        """End the span, if nothing has yet, with an error, raised by the call or by the broker.
+        """End the span, if nothing has yet, with an error of the record's delivery.
 
         Args:
             error: None where the send can be followed no further.
@@ -136,8 +140,9 @@ class Send:
 class Sends:
     """The sends of one producer.
 
-    For each call of the client's: `begin()`, the call inside the send's `context`, then its `outside` again; where the
-    send `is_followed`, `returned()`, and then `acknowledged()` or `failed()`.
+    For each call of the client's: `begin()`, the call inside the send's `context`, then its `outside` again. Then
+    `refused()`, where the client has not taken the record; else, where the send `is_followed`, `returned()`, and then
+    `acknowledged()` or `failed()`.
 
     Args:
         contexts: of the producer.
@@ -322,7 +327,21 @@ class Sends:
         """End every send that still waits: the producer is closed."""
         self._in_flight.end_all()
 
-    def end(self, send: Send, metadata: Acknowledgement | None, error: BaseException | None, *, waited: bool) -> None:
+    def refuse(self, send: Send, error: BaseException) -> None:
+        """End a send whose record the client has not taken: it was never attempted, and no abort can void it."""
+        if self._transactions is not None:
+            self._transactions.forget_send()
+        self.end(send, None, error, waited=False, is_refused=True)
+
+    def end(
+        self,
+        send: Send,
+        metadata: Acknowledgement | None,
+        error: BaseException | None,
+        *,
+        waited: bool,
+        is_refused: bool = False,
+    ) -> None:
         """End a send, unless another thread was first.
 
         Args:
@@ -330,6 +349,7 @@ class Sends:
             metadata: the broker's acknowledgement; None for none.
             error: how it failed, if it did.
             waited: whether it is in flight; otherwise the client's call has just returned or raised.
+            is_refused: whether the client has not taken the record.
         """
         if not send.is_followed or (waited and not self._in_flight.remove(send)):
             return
@@ -340,7 +360,7 @@ class Sends:
         if metadata is not None:
             self.telemetry.call_hook("on_ack", self._options.on_ack, send.span, metadata)
             partition = getattr(metadata, "partition", None)
-        self.telemetry.guard.call("send", None, self._finish, send, partition, error)
+        self.telemetry.guard.call("send", None, self._finish, send, partition, error, is_refused)
 
     def _end_attributes(self, send: Send, metadata: Acknowledgement | None) -> Attributes:
         known = attributes.of_blocked(send.blocked)
@@ -349,14 +369,21 @@ class Sends:
             known.update(attributes.of_offset(metadata.offset))
         return known
 
-    def _finish(self, send: Send, partition: int | None, error: BaseException | None) -> None:
+    def _finish(
+        self,
+        send: Send,
+        partition: int | None,
+        error: BaseException | None,
+        is_refused: bool,  # noqa: FBT001 (passed on)
+    ) -> None:
         original = send.span
         recorded = error is not None and self.telemetry.guard.call("send", False, self._record_failure, send, partition)
         if recorded:
             self.telemetry.end_span(original, error)
         series = self._operation.finish(send.start, send.destination, partition, send.span, error)
         if series is not None and (instruments := self.telemetry.instruments) is not None:
-            series.total(instruments.sent).add()
+            if not is_refused:  # semantic conventions: what was created but not sent is not counted
+                series.total(instruments.sent).add()
             if recorded:
                 known = self._operation.series(send.destination, partition)
                 self._sampling.count(known.attributes, semconv.REASON_ERROR)

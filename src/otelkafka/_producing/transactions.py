@@ -7,8 +7,8 @@ from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka._context.current import is_suppressed, restored
-from otelkafka._telemetry import semconv
-from otelkafka._telemetry.destination import destination_of_offsets
+from otelkafka._telemetry import attributes, semconv
+from otelkafka._telemetry.destination import committed_by
 from otelkafka._telemetry.operation import Operation
 from otelkafka._telemetry.telemetry import Telemetry
 
@@ -82,6 +82,11 @@ class Transactions:
         thread = get_ident()
         self._sends[thread] = self._sends.get(thread, 0) + 1
 
+    def forget_send(self) -> None:
+        """Count a send of this thread no more: the client has not taken its record."""
+        thread = get_ident()
+        self._sends[thread] = max(0, self._sends.get(thread, 0) - 1)
+
     def begin(self, kind: Kind, offsets: Any = None) -> TransactionCall | None:
         """Start a call of a transaction; None where telemetry is suppressed.
 
@@ -116,6 +121,7 @@ class Transactions:
         if call.kind is ABORT:
             voided = sum(list(self._sends.values()))
             self._telemetry.set_attributes(call.span, lambda: {semconv.TRANSACTION_VOIDED: voided})
-        destination, partition = destination_of_offsets(self._telemetry.destinations.of, call.offsets)
-        self._telemetry.set_attributes(call.span, lambda: destination.attributes)
+        destination, partition, offset = committed_by(call.offsets, self._telemetry.destinations.of)
+        known = {**destination.attributes, **attributes.of_partition(partition), **attributes.of_offset(offset)}
+        self._telemetry.set_attributes(call.span, lambda: known)
         self._operations[call.kind].finish(call.start, destination, partition, call.span, error)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from opentelemetry.util.types import AttributeValue
 
-from otelkafka._protocols import Client, Record, Server
+from otelkafka._protocols import Client, Server
 from otelkafka._telemetry import semconv
 from otelkafka._telemetry.clock import seconds
 from otelkafka.options import KeyFormat
@@ -56,14 +56,15 @@ def of_partition(partition: int | None) -> Attributes:
     return {} if partition is None else {semconv.MESSAGING_DESTINATION_PARTITION_ID: str(partition)}
 
 
+def of_place(destination: Attributes, partition: int | None, client: Client) -> Attributes:
+    """Return what the gauges of a consumer say of a place: a destination, as metrics name it, and a partition."""
+    named = {semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA, **destination}
+    return {**named, **of_partition(partition), **of_group(client)}
+
+
 def of_offset(offset: int | None) -> Attributes:
     """Return the offset; with `acks=0` a producer gets -1, which is none."""
     return {} if offset is None or offset < 0 else {semconv.MESSAGING_KAFKA_OFFSET: offset}
-
-
-def of_position(record: Record) -> Attributes:
-    """Return the partition and the offset of a record."""
-    return {**of_partition(record.partition), **of_offset(record.offset)}
 
 
 def lag(offset: int, highwater: int | None) -> int | None:

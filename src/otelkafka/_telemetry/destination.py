@@ -1,7 +1,7 @@
 """What the options say of topics."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from otelkafka._telemetry import attributes
 from otelkafka._telemetry.guard import Guard
@@ -76,15 +76,35 @@ class Destinations(dict[str, Destination]):
         return self._guard.call("trace_topic", _FAILED, function, topic) if function else True
 
 
-def destination_of_offsets(
-    destination_of: Callable[[set[str]], Destination], offsets: Any, otherwise: Iterable[tuple[str, int]] = ()
-) -> tuple[Destination, int | None]:
-    """Return the destination that the partitions of `offsets` have in common, and the partition where it is one.
+class Committed(NamedTuple):
+    """What the offsets of a commit have in common.
+
+    Attributes:
+        destination: their topic, or several.
+        partition: the one partition; None for several.
+        offset: the one that is committed there, of the next record to be read.
+    """
+
+    destination: Destination
+    partition: int | None
+    offset: int | None
+
+
+def committed_by(
+    offsets: Any, destination_of: Callable[[set[str]], Destination], otherwise: Iterable[tuple[str, int]] = ()
+) -> Committed:
+    """Return what the offsets of a commit have in common.
 
     Args:
-        destination_of: `Destinations.of`.
         offsets: from partitions to offsets; anything else for all of `otherwise`.
+        destination_of: `Destinations.of`.
         otherwise: topics and numbers of partitions.
     """
-    given = {(each.topic, each.partition) for each in offsets} if isinstance(offsets, Mapping) else set(otherwise)
-    return destination_of({topic for topic, _ in given}), next(iter(given))[1] if len(given) == 1 else None
+    is_known = isinstance(offsets, Mapping)
+    given = {(each.topic, each.partition) for each in offsets} if is_known else set(otherwise)
+    destination = destination_of({topic for topic, _ in given})
+    if len(given) != 1:
+        return Committed(destination, None, None)
+    committed = next(iter(offsets.values())) if is_known else None
+    offset = getattr(committed, "offset", committed)
+    return Committed(destination, next(iter(given))[1], offset if isinstance(offset, int) else None)

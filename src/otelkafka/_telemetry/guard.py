@@ -32,6 +32,9 @@ class Guard:
         count: called with the name of the call and its error.
         logged: the kinds that were logged before; None for none.
         logs_messages: whether the log has the message and the traceback of an error, or the name of its class alone.
+
+    Attributes:
+        logged: the kinds that were logged.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class Guard:
     ) -> None:
         self._count = count
         self._logs_messages = logs_messages
-        self._logged = set() if logged is None else logged
+        self.logged = set() if logged is None else logged
 
     def call(self, name: str, default: T, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `function` returns, or `default` where it raises."""
@@ -58,9 +61,9 @@ class Guard:
         with suppress(Exception):  # a meter provider may fail, too
             self._count(name, error)
         kind = (name, type(error).__name__)
-        if kind in self._logged or len(self._logged) >= _MOST_KINDS:
+        if kind in self.logged or len(self.logged) >= _MOST_KINDS:
             return
-        self._logged.add(kind)
+        self.logged.add(kind)
         warn(
             "%s failed; the Kafka call goes on without it. Further %s there are not logged.",
             *kind,

@@ -1,6 +1,7 @@
 """The links of a span: creation contexts under a limit."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -30,25 +31,36 @@ def note_dropped(telemetry: Telemetry, span: Span, count: int) -> None:
         telemetry.drop(semconv.DROPPED_LINKS, count)
 
 
-def add_creation_links(
+def set_records(
     telemetry: Telemetry,
     span: Span,
+    records: Sequence[Any],
     created: Sequence[SpanContext],
     room: int,
     attributes_of: Callable[[int], Attributes],
 ) -> None:
     """Link a recording span to the creation contexts of its records, sampled ones first where there are too many.
 
+    What differs from record to record stands on its link; where there is one record, on the span, too.
+
     Args:
-        telemetry: counts what is left out.
+        telemetry: of the client.
         span: the span of a batch.
-        created: the creation contexts of its records.
+        records: the batch.
+        created: their creation contexts.
         room: how many links there may be; the span says how many are left out.
-        attributes_of: returns what the link of the record at an index says of it.
+        attributes_of: returns what the link of the record at an index says of it, beside where it was read from.
     """
+    if len(records) == 1:
+        span.set_attributes(attributes_of(0))
+    is_mixed = len({record.topic for record in records}) > 1
     valid = [(context, index) for index, context in enumerate(created) if context.is_valid]
     if len(valid) > room:
         note_dropped(telemetry, span, len(valid) - max(0, room))
         valid = sorted(valid, key=lambda each: not each[0].trace_flags.sampled)[: max(0, room)]
     for context, index in valid:
-        span.add_link(context, attributes.of_link(semconv.LINK_CREATION, attributes_of(index)))
+        record = records[index]
+        place = attributes.of_partition(record.partition)
+        if is_mixed:
+            place.update(telemetry.destinations[record.topic].attributes)
+        span.add_link(context, attributes.of_link(semconv.LINK_CREATION, {**place, **attributes_of(index)}))

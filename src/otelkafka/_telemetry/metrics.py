@@ -201,7 +201,9 @@ class Instruments:
         self.pipeline_duration = self._histogram(
             semconv.METRIC_PIPELINE_DURATION, QUEUE_BUCKETS, "From a record's origin to the end of its processing."
         )
-        self.sent = self._counter(semconv.METRIC_SENT_MESSAGES, "{message}", "Messages that a producer tried to send.")
+        self.sent = self._counter(
+            semconv.METRIC_SENT_MESSAGES, "{message}", "Messages that a producer attempted to send."
+        )
         self.consumed = self._counter(semconv.METRIC_CONSUMED_MESSAGES, "{message}", "Messages handed over.")
         self.without_context = self._counter(
             semconv.METRIC_WITHOUT_CONTEXT, "{message}", "Records that carried no valid context."

@@ -198,6 +198,21 @@ class Telemetry:
             self.guard.contain("capture_key", error)
             return {}
 
+    def record_attributes(self, record: Any, highwater: int | None = None) -> Attributes:
+        """Return what is said of one consumed record, on its span or on a link, whatever it shares with others.
+
+        Args:
+            record: the record.
+            highwater: the end of its partition when it was handed over, where that is known.
+        """
+        found = self.key_attributes(record.key)
+        found.update(attributes.of_offset(record.offset))
+        if attributes.is_tombstone(record):
+            found[semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
+        if highwater is not None:
+            found.update(attributes.of_lag(attributes.lag(record.offset, highwater)))
+        return found
+
     def header_attributes(self, headers: object) -> Attributes:
         """Return the headers that the options ask for."""
         wanted = self.options.capture_headers

@@ -162,11 +162,11 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
         Raises:
             IllegalStateError: it has no group.
         """
-        self.cluster.commit(self._group(), self._subscription.offsets() if offsets is None else offsets)
+        self.cluster.commit(self._group(), self._subscription.all_consumed_offsets() if offsets is None else offsets)
 
     def commit_async(self, offsets: dict[TopicPartition, Any] | None = None, callback: Any = None) -> Any:
         """Commit, call `callback` with the offsets and the answer, and return a future that is done."""
-        committed = self._subscription.offsets() if offsets is None else offsets
+        committed = self._subscription.all_consumed_offsets() if offsets is None else offsets
         self.commit(committed)
         if callback is not None:
             callback(committed, True)

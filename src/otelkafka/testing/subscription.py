@@ -19,7 +19,8 @@ NoOffset = getattr(errors, "NoOffsetForPartitionError", None) or fetcher.NoOffse
 class Subscription:
     """The subscription of the only member of a group.
 
-    `listener` and `partitions_auto_assigned()` are the names by which kafka-python's own has them.
+    `listener`, `partitions_auto_assigned()` and `all_consumed_offsets()` are the names by which kafka-python's own has
+    them.
 
     Args:
         cluster: whose topics there are.
@@ -113,6 +114,6 @@ class Subscription:
         self.position(partition)
         self.positions[partition] = offset
 
-    def offsets(self) -> dict[TopicPartition, Any]:
+    def all_consumed_offsets(self) -> dict[TopicPartition, Any]:
         """Return how far it has come, in the form of a commit."""
         return {partition: offset_and_metadata(offset) for partition, offset in self.positions.items()}

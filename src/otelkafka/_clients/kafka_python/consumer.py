@@ -19,7 +19,7 @@ from otelkafka._clients.kafka_python.listeners import (
     listen,
     user_commit_callback,
 )
-from otelkafka._clients.proxy import TracedClient
+from otelkafka._clients.proxy import TracedClient, check_client
 from otelkafka._consuming.commits import Commits
 from otelkafka._consuming.consumer_group import ProcessBlock, process_batch_block, process_block
 from otelkafka._consuming.dispatcher import Dispatcher, DispatchingIterator
@@ -53,16 +53,14 @@ def wrap_consumer(consumer: Any, options: Options | None = None) -> "TracedConsu
         A proxy that is used as the consumer itself, and passes `isinstance` as one.
 
     Raises:
-        TypeError: `consumer` is no consumer, or `options` are not those of one.
+        TypeError: `consumer` is no consumer, or one of another library; or `options` are not those of one.
     """
     checked = for_consumer(options)
     if isinstance(consumer, TracedConsumer):
         before = consumer._self_face
         before.dispatcher.end_open()
         return type(consumer)(consumer.__wrapped__, checked, ConsumerFace(consumer.__wrapped__, checked, before))
-    if isinstance(consumer, type) or not callable(getattr(consumer, "poll", None)):
-        msg = f"wrap_consumer({type(consumer).__name__}): give a KafkaConsumer, or an object with its poll()"
-        raise TypeError(msg)
+    check_client("wrap_consumer", consumer, "KafkaConsumer", "poll")
     return _traced_class(type(consumer))(consumer, checked, ConsumerFace(consumer, checked))
 
 

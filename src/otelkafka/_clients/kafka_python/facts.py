@@ -4,7 +4,7 @@ Every read may fail, with another release of kafka-python or with a client that 
 out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -88,6 +88,10 @@ class KafkaPythonClient:
         """Return the partitions that the consumer is assigned now."""
         return _assignment(self.get())
 
+    def consumed(self) -> Mapping[Any, Any] | None:
+        """Return the offsets, by partition, that a commit without offsets would commit now."""
+        return _consumed(self.get())
+
     def topics(self) -> set[str] | None:
         """Return the topics that the consumer is subscribed to or assigned partitions of."""
         return _topics(self.get())
@@ -111,6 +115,12 @@ def _reference_to(client: Any) -> Callable[[], Any]:
 @_fact
 def _assignment(consumer: Any) -> set[tuple[str, int]]:
     return {(each.topic, each.partition) for each in consumer.assignment()}
+
+
+@_fact
+def _consumed(consumer: Any) -> Mapping[Any, Any]:
+    consumed: Mapping[Any, Any] = consumer._subscription.all_consumed_offsets()
+    return consumed
 
 
 @_fact

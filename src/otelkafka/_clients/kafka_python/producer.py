@@ -9,7 +9,7 @@ from opentelemetry.trace import Span
 
 from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traced_methods, traces
 from otelkafka._clients.kafka_python.facts import KafkaPythonClient, batch_index
-from otelkafka._clients.proxy import TracedClient
+from otelkafka._clients.proxy import TracedClient, check_client
 from otelkafka._context.current import attach, detach, is_variable
 from otelkafka._context.propagation import Contexts
 from otelkafka._producing import transactions
@@ -39,14 +39,12 @@ def wrap_producer(producer: Any, options: Options | None = None) -> "TracedProdu
         A proxy that is used as the producer itself, and passes `isinstance` as one.
 
     Raises:
-        TypeError: `producer` is no producer, or `options` are not those of one.
+        TypeError: `producer` is no producer, or one of another library; or `options` are not those of one.
     """
     checked = for_producer(options)
     if isinstance(producer, TracedProducer):
         producer = producer.__wrapped__
-    if isinstance(producer, type) or not callable(getattr(producer, "send", None)):
-        msg = f"wrap_producer({type(producer).__name__}): give a KafkaProducer, or an object with its send()"
-        raise TypeError(msg)
+    check_client("wrap_producer", producer, "KafkaProducer", "send")
     return TracedProducer(producer, checked, ProducerFace(producer, checked))
 
 
@@ -109,7 +107,7 @@ class ProducerFace:
             begun = self._begin_known(args, kwargs)
         if begun is None:
             return send(*args, **kwargs)
-        headers, is_too_large = begun.headers, False
+        headers, is_refused, is_too_large = begun.headers, False, False
         try:
             try:
                 token = attach(begun.context)
@@ -117,25 +115,31 @@ class ProducerFace:
                     future = send(*args, **kwargs)
                 elif len(args) > _HEADERS or "headers" in kwargs:
                     future = _send_with(headers, send, args, kwargs)
-                    is_too_large = _is_too_large(future)
                 else:
                     future = send(*args, headers=headers, **kwargs)
-                    is_too_large = getattr(future, "is_done", False) is True and _is_too_large(future)
+                if getattr(future, "is_done", False) is True and _is_refused(future):
+                    is_refused = True
+                    is_too_large = headers is not None and isinstance(future.exception, MessageSizeTooLargeError)
             except MessageSizeTooLargeError:
                 if headers is None:
                     raise
                 is_too_large = True
             if is_too_large:
-                future = _send_again(begun, send, args, kwargs)
+                future = send(*args, **kwargs)
+                is_refused = _is_refused(future)
+                if not is_refused:
+                    begun.sent_without_context()
         except BaseException as error:
-            begun.failed(error)
+            begun.refused(error)
             raise
         finally:
             if is_variable:
                 attach(begun.outside)
             else:
                 detach(token, begun.outside)
-        if begun.is_followed:
+        if is_refused:
+            begun.refused(future.exception)
+        elif begun.is_followed:
             self._telemetry.guard.call("send", None, _follow, begun, future)
         return future
 
@@ -209,20 +213,12 @@ def _send_with(headers: Headers, send: Call, args: Args, kwargs: KwArgs) -> Any:
     return send(*args, **{**kwargs, "headers": headers})
 
 
-def _send_again(begun: Send, send: Call, args: Args, kwargs: KwArgs) -> Any:
-    """Send a record that was too large with our header as the caller gave it."""
-    future = send(*args, **kwargs)
-    if not _is_too_large(future):
-        begun.sent_without_context()
-    return future
+def _is_refused(future: Any) -> bool:
+    """Return whether the client itself refused the record, for want of the topic's metadata for example, by the future.
 
-
-def _is_too_large(future: Any) -> bool:
-    """Return whether the client itself refused the record for its size; releases before 3.0 do so by the future.
-
-    What a broker has refused, however soon, lay in a batch.
+    Releases before 3.0 refuse one that is too large so. What a broker has refused, however soon, lay in a batch.
     """
-    if getattr(future, "is_done", False) is not True or not isinstance(future.exception, MessageSizeTooLargeError):
+    if getattr(future, "is_done", False) is not True or getattr(future, "exception", None) is None:
         return False
     index = batch_index(future)
     return index is None or index < 0
