@@ -293,7 +293,8 @@ def processes(headers, sampler, *, general, ambient=None, relation="parent", **m
     try:
         for _ in consumer:
             span = trace.get_current_span().get_span_context()
-            current = {key: value for key, value in context.get_current().items() if "current-span" not in key}
+            values = context.get_current().items()
+            current = {key: value for key, value in values if "current-span" not in key and "open-span" not in key}
             sent = FakeProducer()
             wrap_producer(sent, ProducerOptions(**options, **more)).send("u", b"v").acknowledge()
         assert context.get_current() == (ambient or Context())

@@ -11,8 +11,9 @@ import wrapt
 from opentelemetry.trace import Span
 
 from otelkafka._consuming.dispatcher import PolledRecords, dispatcher_of
-from otelkafka._consuming.open_span import OpenSpan, held, open_spans, restore
+from otelkafka._consuming.open_span import OpenSpan, held, open_spans
 from otelkafka._consuming.process import ProcessOperation, ProcessOperations
+from otelkafka._context.current import restored
 from otelkafka._protocols import Record
 from otelkafka._telemetry import lifetime
 from otelkafka._telemetry.guard import Guard
@@ -130,7 +131,7 @@ class ProcessBlock:
         """Open the span, make it current and return it."""
         if lifetime.waiting:
             lifetime.finish_waiting()
-        restore()
+        restored()
         found = self._find_open()
         opened = found or self._open_span()
         is_first = not opened.is_held

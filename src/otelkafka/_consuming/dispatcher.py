@@ -7,10 +7,10 @@ from weakref import WeakValueDictionary
 
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
-from otelkafka._consuming.open_span import OpenSpan, idle_span, innermost, restore, start_beside
+from otelkafka._consuming.open_span import OpenSpan, idle_span, restore, start_beside
 from otelkafka._consuming.process import ProcessOperation, ProcessOperations
 from otelkafka._consuming.wait import Handover, WaitHistory
-from otelkafka._context.current import Attached, get_current, is_suppressed, restored
+from otelkafka._context.current import OPEN_KEY, Attached, get_current, is_suppressed, reset, restored
 from otelkafka._context.propagation import Contexts
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.attributes import Attributes
@@ -76,14 +76,10 @@ class Dispatcher:
             started = self._telemetry.now()
         if type(started) is not int:
             started = self._telemetry.now()
-        iterated = self._iterated
-        if iterated is not None:
-            if innermost.get() is iterated:
-                iterated.end(None, started)  # before it is forgotten: an interrupt in there leaves it to the next call
-            else:
-                self.end_outer(iterated, started)
+        if self._iterated is not None:
+            self.end_one(self._iterated, started)  # before it is forgotten: an interrupt in there leaves it to the next
             self._iterated = None
-        if innermost.get() is not None or type(get_current()) is Attached:
+        if OPEN_KEY in get_current():
             restore(self)
         self.history.spent.entered = started
         return started
@@ -115,9 +111,10 @@ class Dispatcher:
             self._telemetry.guard.call("next", None, self._note_one, record, now)
             return None
         if self._inside is not None:
-            self._start_beside()
-        self._iterated = opened = self.process.open(record, self, None, now, is_fresh=True)
-        return opened
+            self._iterated = self._open_beside(record, None, now, is_fresh=True)
+        else:
+            self._iterated = self.process.open(record, self, None, now, is_fresh=True)
+        return self._iterated
 
     def polled(self, polled: Any, started: int) -> Any:
         """Note that the client has handed over lists of records, and return what the application gets.
@@ -148,26 +145,48 @@ class Dispatcher:
 
     def open_listed(self, record: Any, handover: Handover, now: int | None) -> OpenSpan:
         """Open the process span of a record from a polled list."""
-        if innermost.get() is not None or type(get_current()) is Attached:
+        if OPEN_KEY in get_current():
             restore(self)
         if self.stopped:
             return idle_span(record)
         if self._inside is not None:
-            self._start_beside()
+            return self._open_beside(record, handover, now)
         return self.process.open(record, self, handover, now)
 
-    def end_outer(self, opened: OpenSpan, now: int | None) -> None:
-        """End the span of the record before, which is not the innermost here, and note what goes on inside it."""
-        inside = opened.inside()
-        around = None if inside is None else inside.outside
+    def end_one(self, opened: OpenSpan, now: int | None) -> None:
+        """End the span of the record before, wherever it is, and note what goes on inside it."""
+        current = get_current()
+        if (
+            opened.is_bare
+            and type(current) is Attached
+            and current.opened is opened
+            and not opened.is_held
+            and now is not None
+        ):
+            try:
+                reset(opened.token)
+            except (ValueError, RuntimeError):  # attached in another contextvars.Context
+                pass
+            else:  # as `opened.end()` does, without its calls: it happens once a record
+                opened.ended, opened.ended_at = True, now
+                opened.token = opened.record = opened.dispatcher = opened.operation = None
+                self.process.predecessor = opened
+                return
+        inside, token = opened.inside(), opened.token
         opened.end(None, now)
-        if inside is not None and inside.outside is not around:  # else it was attached in another contextvars.Context
+        if inside is not None and opened.token is not token:  # else it was attached in another contextvars.Context
             self._inside = inside
 
-    def _start_beside(self) -> None:
+    def _open_beside(
+        self, record: Any, handover: Handover | None, now: int | None, *, is_fresh: bool = False
+    ) -> OpenSpan:
+        """Open the process span of a record beside the one before, inside which another consumer has one open still."""
         inside, self._inside = self._inside, None
-        if inside is not None:
-            start_beside(inside)
+        last = None if inside is None else start_beside(inside)
+        opened = self.process.open(record, self, handover, now, is_fresh=is_fresh)
+        if last is not None and opened.outer is None:
+            opened.outer = last
+        return opened
 
     def end_open(self) -> None:
         """End the span that iteration left open, wherever it is, and one of a list that was left in this context.
@@ -348,10 +367,7 @@ class PolledIterator(DispatchingIterator):
         if type(now) is not int:
             now = None
         if self._open is not None:
-            if innermost.get() is self._open:
-                self._open.end(None, now)
-            else:
-                self._dispatcher.end_outer(self._open, now)
+            self._dispatcher.end_one(self._open, now)
             self._open = None
         record = next(self._records)
         self._open = self._dispatcher.open_listed(record, self._handover, now)

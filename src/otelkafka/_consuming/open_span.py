@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -12,7 +12,16 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext
 
 from otelkafka._consuming.wait import Handover
-from otelkafka._context.current import Attached, UnparsedSpan, attach, forget_ended, get_current, restored
+from otelkafka._context.current import (
+    OPEN_KEY,
+    Attached,
+    UnparsedSpan,
+    attach,
+    forget_ended,
+    get_current,
+    reset,
+    restored,
+)
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import seconds
@@ -69,7 +78,7 @@ class Owner(Protocol):
 class OpenSpan:
     """The process span of a record or of a batch, which may be current in one `contextvars.Context`.
 
-    Args:
+    Attributes:
         operation: of the consumer, which ends it; None for one that records nothing.
         record: the record that is processed; for a batch, the object that the caller has it in.
         dispatcher: ends it where the next record is asked for; None where a context manager does.
@@ -78,104 +87,63 @@ class OpenSpan:
         offset: of the record; None for a batch.
         start: when its processing started, Unix time in nanoseconds.
         span: its span.
-        context: becomes current; None for one that is current nowhere.
-        ambient: the context that is current now.
         current: the span that is current meanwhile, where that is not its own but the one in its headers.
         batch: what a batch has.
         origins: of its records.
         parent: of its span, where that is known.
         beginning: what is known of it at its start, where anything is recorded of it or may be.
         series: of its metrics, where they are measured.
-
-    Attributes:
         ended: whether it has ended.
         ended_at: when it ended.
+        failure: the error that was recorded last.
         gone: the events that its partition is not the consumer's any more, and when they were.
+        is_bare: whether there is nothing to record or measure at its end.
         is_held: whether a block is around its processing, which alone ends it then.
+        is_left: whether it is not current any more in the `contextvars.Context` where it was attached.
         outer: the span that was open here before it.
+        token: restores the context where it was attached; None where it was not, or is so already.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_failure",
-        "_mark",
-        "_operation",
-        "batch",
-        "beginning",
-        "current",
-        "destination",
-        "dispatcher",
-        "ended",
-        "ended_at",
-        "gone",
-        "is_held",
-        "offset",
-        "origins",
-        "outer",
-        "parent",
-        "partition",
-        "record",
-        "series",
-        "span",
-        "start",
-    )
+    # Defaults of the class, which an open span of the fast path does not set.
+    ended = is_bare = is_held = is_left = False
+    batch: Batch | None = None
+    beginning: Beginning | None = None
+    current: Span | None = None
+    failure: BaseException | None = None
+    gone: Sequence[tuple[str, int]] = ()
+    origins: Origins = ()
+    outer: "OpenSpan | None" = None
+    parent: SpanContext | None = None
+    series: Series | None = None
+    token: Any = None
 
-    def __init__(
-        self,
-        operation: Owner | None,
-        record: Any,
-        dispatcher: object,
-        destination: Destination,
-        partition: int | None,
-        offset: int | None,
-        start: int,
-        span: Span,
-        context: Mapping[str, object] | None,
-        ambient: Context,
-        origins: Origins = (),
-        beginning: Beginning | None = None,
-        series: Series | None = None,
-        *,
-        current: Span | None = None,
-        batch: Batch | None = None,
-        parent: SpanContext | None = None,
-    ) -> None:
-        self._operation = operation
-        self.record = record
-        self.dispatcher = dispatcher
-        self.destination = destination
-        self.partition = partition
-        self.offset = offset
-        self.start = self.ended_at = start
-        self.span = span
-        self.current = current
-        self.batch = batch
-        self.origins = origins
-        self.parent = parent
-        self.beginning = beginning
-        self.series = series
-        self.gone: Sequence[tuple[str, int]] = ()
-        self.ended = self.is_held = False
-        self.outer: OpenSpan | None = None
-        self._failure: BaseException | None = None
-        self._mark: Token[OpenSpan | None] | None = None
-        if context is None:
-            return
-        outer = innermost.get(_UNSET)
-        if outer is _UNSET:
-            innermost.set(None)  # to go back to a value costs less than to go back to none
-        elif outer is not None:
-            self.outer = _live(outer)
-        self._mark = innermost.set(self)
-        attached = Attached(context)
+    operation: Owner | None
+    record: Any
+    dispatcher: object
+    destination: Destination
+    partition: int | None
+    offset: int | None
+    start: int
+    ended_at: int = 0
+    span: Span
+
+    def attach(self, context: Mapping[str, object], ambient: Context) -> "OpenSpan":
+        """Make a context with the span current, and return self.
+
+        Args:
+            context: becomes current.
+            ambient: the context that is current now.
+        """
+        attached = Attached({**context, OPEN_KEY: self})
         attached.opened, attached.outside = self, ambient
-        if type(ambient) is Attached and ambient.opened.ended:
-            forget_ended(ambient)
-        attach(attached)
+        if OPEN_KEY in ambient:
+            self.outer = _live(ambient[OPEN_KEY])
+            if type(ambient) is Attached and ambient.opened.ended:
+                forget_ended(ambient)
+        self.token = attach(attached)
+        return self
 
-    def end(  # noqa: C901, PLR0912 (the fast path reads top to bottom)
-        self, error: BaseException | None = None, now: int | None = None
-    ) -> None:
+    def end(self, error: BaseException | None = None, now: int | None = None) -> None:
         """End the span, once, and restore the context where it was attached; with no effect on any other.
 
         Where a block holds it, it does not end: it is not current here any more, unless that block is around this.
@@ -185,26 +153,12 @@ class OpenSpan:
             now: Unix time in nanoseconds; None to read the clock.
         """
         if self.is_held:
-            if all(each is not self for each in held.get()):
-                self.leave()
+            if all(each is not self for each in held.get()) and self.leave():
+                restored()
             return
-        mark = self._mark
-        if mark is not None:
-            if innermost.get() is not self:
-                self.leave()
-            else:  # as leave() does, without its calls: it happens once a record
-                try:
-                    innermost.reset(mark)
-                except ValueError:  # attached in another contextvars.Context, of which this one may be a copy
-                    pass
-                else:
-                    current = get_current()
-                    if type(current) is Attached and current.opened is self and type(current.outside) is not Attached:
-                        self._mark = None
-                        attach(current.outside)
-                    else:
-                        self._come_out()
-        operation = self._operation
+        if self.token is not None and self.leave():
+            restored()
+        operation = self.operation
         if self.ended or operation is None:
             self.ended, self.record = True, None
             return
@@ -212,7 +166,7 @@ class OpenSpan:
         self.ended_at = operation.telemetry.now() if now is None else now
         if error is not None:
             self.fail(error)
-        self.record = self.dispatcher = self._operation = None
+        self.record = self.dispatcher = self.operation = None
         if self.outer is not None:
             self.outer = _live(self.outer)
         operation.predecessor = self
@@ -221,8 +175,8 @@ class OpenSpan:
             or self.beginning is not None
             or operation.telemetry.instruments is not None
         ):
-            operation.ended(self, self._failure)
-        self._failure = None
+            operation.ended(self, self.failure)
+        self.failure = None
 
     def drop(self) -> None:
         """End the span in a finalizer, and restore the context where it was attached here."""
@@ -233,12 +187,12 @@ class OpenSpan:
         now = None
         with suppress(Exception):  # who is given no time reads the clock, and contains its failure
             now = clock.now()
-        if self._operation is not None:
-            self._operation = _EndedLater(self._operation)
-        was_attached = self._mark is not None
+        if self.operation is not None:
+            self.operation = _EndedLater(self.operation)
+        was_attached = self.token is not None
         self.end(None, now)
-        if was_attached and self._mark is None:  # who is interrupted here may come back to this context
-            self._mark = innermost.set(innermost.get())
+        if was_attached and self.token is None:  # who is interrupted here may come back to this context
+            self.token = attach(get_current())
 
     def end_here(self) -> None:
         """End the span if it was attached in this very context; one that this context inherited goes on."""
@@ -247,44 +201,28 @@ class OpenSpan:
 
     def fail(self, error: BaseException) -> None:
         """Record an error of the processing, once, also where it passes through more than one that would record it."""
-        if error is not self._failure:
-            self._failure = error
-            if self._operation is not None:
-                self._operation.telemetry.record_exception(self.span, error)
+        if error is not self.failure:
+            self.failure = error
+            if self.operation is not None:
+                self.operation.telemetry.record_exception(self.span, error)
 
     def leave(self) -> bool:
         """Restore the context from before this span; False where it was not attached, or elsewhere."""
-        mark, last = self._mark, innermost.get()
-        if mark is None:
+        current = get_current()
+        if self.token is None:
             return False
         try:
-            innermost.reset(mark)
+            reset(self.token)
         except (ValueError, RuntimeError):  # attached in another contextvars.Context; another thread is there just now
             return False
-        if last is not self:  # what was opened inside goes on
-            innermost.set(last)
-        self._come_out()
-        return True
-
-    def _come_out(self) -> None:
-        """Restore the context from before this span, where it is known to be attached here."""
-        current = get_current()
+        self.is_left = True
         if type(current) is Attached and current.opened is self:
-            self._mark = None
-            attach(current.outside)
+            self.token = None
             if type(current.outside) is Attached:
-                if current.outside.opened.ended:
-                    restored()
                 forget_ended(current)
-            return
-        # What the application has attached since is its own affair; it may come back to this context, though.
-        self._mark = innermost.set(innermost.get())
-        while type(current) is Attached:
-            outside = current.outside
-            if type(outside) is Attached and outside.opened is self:
-                current.outside = outside.outside
-                return
-            current = outside
+        else:  # what the application has attached since, or what was opened inside, goes on; it may come back here
+            self.token = attach(current)
+        return True
 
     def inside(self) -> Attached | None:
         """Return the context of the span that was opened here right inside this one, if that one is still current."""
@@ -327,17 +265,19 @@ class _EndedLater:
         lifetime.finish(partial(self._operation.ended, span, error))
 
 
-innermost: ContextVar[OpenSpan | None] = ContextVar("otelkafka_innermost_span", default=None)
 held: ContextVar[tuple[OpenSpan, ...]] = ContextVar("otelkafka_held_spans", default=())
 """The spans that were open already when a block around this took them over."""
-_UNSET: Any = object()
 _NOWHERE = Destination(None, None)
-_NOTHING = Context()
 
 
 def idle_span(record: Any = None, dispatcher: object = None) -> OpenSpan:
     """Return an open span that records nothing and is current nowhere."""
-    return OpenSpan(None, record, dispatcher, _NOWHERE, None, None, 0, INVALID_SPAN, None, _NOTHING)
+    opened = OpenSpan()
+    opened.operation = opened.partition = opened.offset = None
+    opened.record, opened.dispatcher, opened.destination = record, dispatcher, _NOWHERE
+    opened.start = opened.ended_at = 0
+    opened.span = INVALID_SPAN
+    return opened
 
 
 def open_spans() -> Iterator[OpenSpan]:
@@ -345,37 +285,40 @@ def open_spans() -> Iterator[OpenSpan]:
     return (each for each in _spans_here() if not each.ended)
 
 
-def restore(dispatcher: object = None) -> None:
+def restore(dispatcher: object) -> None:
     """End what `dispatcher` has left open here, and restore the context from spans that ended elsewhere.
 
     A list whose loop goes on leaves a span open; an iterator that was dropped in another thread ends one elsewhere.
     """
-    if innermost.get() is not None:
-        for each in open_spans() if dispatcher is not None else ():
-            if each.dispatcher is dispatcher and not each.is_held:
-                each.end_here()
-        last = innermost.get()
-        if last is not None and last.ended:
-            innermost.set(_live(last))
+    for each in open_spans():
+        if each.dispatcher is dispatcher and not each.is_held:
+            each.end_here()
     restored()
 
 
-def start_beside(inside: Attached) -> None:
+def start_beside(inside: Attached) -> OpenSpan | None:
     """Go on in the context from before a span that has ended, though `inside` was opened inside it and is open still.
 
     Of consumers that take turns each would open the next span inside the other's, in one trace without an end. It
     stays where a block holds a span since, or the application has attached a context.
+
+    Returns:
+        The innermost span that is open still; None where nothing was done.
     """
-    current = get_current()
+    current = last = get_current()
     while type(current) is Attached and not current.opened.is_held:
         if current is inside:
-            attach(inside.outside)
-            return
+            around = inside.outside
+            while type(around) is Attached and around.opened.ended:
+                around = around.outside
+            attach(around)
+            return _live(last[OPEN_KEY])
         current = current.outside
+    return None
 
 
 def _spans_here() -> Iterator[OpenSpan]:
-    each = innermost.get()
+    each: OpenSpan | None = get_current().get(OPEN_KEY)  # type: ignore[assignment]
     while each is not None:
         # Ended ones are dropped here, so that a chain of tasks that each start the next does not grow.
         each.outer = _live(each.outer)
@@ -383,7 +326,7 @@ def _spans_here() -> Iterator[OpenSpan]:
         each = each.outer
 
 
-def _live(span: OpenSpan | None) -> OpenSpan | None:
+def _live(span: Any) -> OpenSpan | None:
     while span is not None and span.ended:
         span = span.outer
     return span

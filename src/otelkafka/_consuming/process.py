@@ -11,11 +11,12 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, SpanKind, Trace
 from otelkafka._consuming.open_span import Batch, Beginning, OpenSpan, Origins, idle_span
 from otelkafka._consuming.process_span import ProcessSpans, Started
 from otelkafka._consuming.wait import Handover, WaitHistory, queue_of
-from otelkafka._context.current import UnparsedSpan, get_current, is_suppressed
+from otelkafka._context.current import OPEN_KEY, Attached, UnparsedSpan, attach, get_current, is_suppressed
 from otelkafka._context.fastpath import SampledRoot
 from otelkafka._context.origin import keep_earliest, origin_in, since, with_baggage
 from otelkafka._context.propagation import Contexts, merge
-from otelkafka._context.traceparent import SPAN_KEY
+from otelkafka._context.sdk import PROPAGATE, PROPAGATOR, PROVIDER, TRACE
+from otelkafka._context.traceparent import RANDOM, RANDOM_DIGITS, SPAN_KEY, TRACEPARENT
 from otelkafka._protocols import Client
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.clock import seconds
@@ -27,6 +28,8 @@ from otelkafka.options import ConsumerOptions
 
 _MOST_OPTIONS = 64
 """How many options given to calls are remembered."""
+
+_new: Any = object.__new__
 
 
 class ProcessOperation:
@@ -53,6 +56,7 @@ class ProcessOperation:
         self._spans = ProcessSpans(contexts, options, self._operation, history)
         self._may_record_late = self._spans.samples_waits or options.sample_errors
         self._last_offsets: Any = None if history is None else history.last_offsets
+        self._is_bare = not self._may_record_late
         self._is_plain = options.relation != "link" and options.on_process is None
         self.telemetry.on_instruments(self._watch)
         lifetime.end_at_exit(self)
@@ -60,7 +64,7 @@ class ProcessOperation:
     def _watch(self, instruments: Instruments) -> None:
         instruments.process_age.watch(self._read_ages)
 
-    def open(  # noqa: C901, PLR0912 (the fast path reads top to bottom)
+    def open(  # noqa: C901, PLR0912, PLR0915 (the fast path reads top to bottom)
         self,
         record: Any,
         dispatcher: object = None,
@@ -94,7 +98,45 @@ class ProcessOperation:
                 self._last_offsets[destination.topic][partition] = offset
             tracer = reason = beginning = series = None
             if fast_path is not None and self._is_plain and destination.traced:
-                span = fast_path.start_process(record.headers, ambient, start)
+                headers = record.headers
+                if (
+                    self._is_bare
+                    and type(headers) is list
+                    and len(headers) == 1
+                    and (matches := fast_path.is_unrecorded) is not None
+                    and type(header := headers[0]) is tuple
+                    and len(header) == 2  # noqa: PLR2004 (key and value)
+                    and header[0] == TRACEPARENT
+                    and type(parent := header[1]) is bytes
+                    and matches(parent) is not None
+                    and PROPAGATE[PROPAGATOR] is fast_path.propagator
+                    and TRACE[PROVIDER] is fast_path.provider
+                    and telemetry.instruments is None
+                ):
+                    unrecorded = _new(UnparsedSpan)
+                    unrecorded.trace_id = parent[3:35]
+                    if fast_path.carries:
+                        unrecorded.span_id, unrecorded.flags = parent[36:52], int(parent[-2:], 16)
+                        unrecorded.is_remote = True
+                    elif fast_path.keeps_random and parent[54] in RANDOM_DIGITS:
+                        unrecorded.flags = RANDOM
+                    opened = OpenSpan()
+                    opened.operation = self
+                    opened.record = record
+                    opened.dispatcher = dispatcher
+                    opened.destination = destination
+                    opened.partition = partition
+                    opened.offset = offset
+                    opened.start = start
+                    opened.span = unrecorded
+                    opened.is_bare = True
+                    if OPEN_KEY in ambient:
+                        return opened.attach({**ambient, SPAN_KEY: unrecorded}, ambient)
+                    attached = Attached({**ambient, SPAN_KEY: unrecorded, OPEN_KEY: opened})
+                    attached.opened, attached.outside = opened, ambient
+                    opened.token = attach(attached)
+                    return opened
+                span = fast_path.start_process(headers, ambient, start)
                 if type(span) is SampledRoot:
                     tracer = span.tracer()
                 elif span is not None:
@@ -114,24 +156,16 @@ class ProcessOperation:
                             starts_trace = type(span) is not UnparsedSpan or type(span.trace_id) is int
                             place = destination, partition, span, start
                             series = self._measure_begin(*place, [record], int(starts_trace))
-                        opened = OpenSpan(
-                            self,
-                            record,
-                            dispatcher,
-                            destination,
-                            partition,
+                        opened = self._opened(record, dispatcher, destination, partition, start, span)
+                        opened.offset, opened.origins, opened.beginning, opened.series = (
                             offset,
-                            start,
-                            span,
-                            context,
-                            ambient,
                             origins,
                             beginning,
                             series,
                         )
                         if telemetry.instruments is not None:
                             self.in_process[opened] = None
-                        return opened
+                        return opened.attach(context, ambient)
             return self._open(record, dispatcher, destination, start, ambient, handover, is_fresh, reason, tracer)
         except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
             self.telemetry.guard.contain("process", error)
@@ -193,25 +227,11 @@ class ProcessOperation:
         if telemetry.instruments is not None:
             without = int(not created.is_valid)
             series = self._measure_begin(destination, record.partition, span, start, [record], without)
-        opened = OpenSpan(
-            self,
-            record,
-            dispatcher,
-            destination,
-            record.partition,
-            record.offset,
-            start,
-            span,
-            context,
-            ambient,
-            current=current,
-            origins=origins,
-            parent=None if started is None else started.parent,
-            beginning=beginning,
-            series=series,
-        )
+        opened = self._opened(record, dispatcher, destination, record.partition, start, span)
+        opened.offset, opened.origins, opened.beginning, opened.series = record.offset, origins, beginning, series
+        opened.current, opened.parent = current, None if started is None else started.parent
         self.in_process[opened] = None
-        return opened
+        return opened.attach(context, ambient)
 
     def open_batch(self, records: Sequence[Any], given: object = None) -> OpenSpan:
         """Start the process span of a batch, and make it current; it carries no record's baggage.
@@ -261,24 +281,27 @@ class ProcessOperation:
         if telemetry.instruments is not None:
             without = telemetry.guard.call("measure", 0, self._count_without_context, records, created)
             series = self._measure_begin(destination, partition, span, start, records, without)
-        opened = OpenSpan(
-            self,
-            given,
-            None,
-            destination,
-            partition,
-            None,
-            start,
-            span,
-            context,
-            ambient,
-            batch=Batch(len(about), partitions),
-            origins=origins,
-            parent=None if started is None else started.parent,
-            beginning=beginning,
-            series=series,
-        )
+        opened = self._opened(given, None, destination, partition, start, span)
+        opened.batch, opened.origins = Batch(len(about), partitions), origins
+        opened.beginning, opened.series = beginning, series
+        opened.parent = None if started is None else started.parent
         self.in_process[opened] = None
+        return opened.attach(context, ambient)
+
+    def _opened(
+        self,
+        record: object,
+        dispatcher: object,
+        destination: Destination,
+        partition: int | None,
+        start: int,
+        span: Span,
+    ) -> OpenSpan:
+        opened = OpenSpan()
+        opened.operation, opened.record, opened.dispatcher = self, record, dispatcher
+        opened.destination, opened.partition, opened.offset = destination, partition, None
+        opened.start = opened.ended_at = start
+        opened.span = span
         return opened
 
     def _origins_of(self, records: Sequence[Any], start: int) -> Origins:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar
-from typing import Any, Final, Protocol
+from contextvars import ContextVar, Token
+from random import getrandbits
+from typing import Any, Final, NamedTuple, Protocol
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
@@ -12,6 +13,8 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, SpanCont
 
 from otelkafka._context.sdk import SUPPRESSED, SUPPRESSED_ELSE, context_variable
 
+OPEN_KEY: Final = context_api.create_key("otelkafka-open-span")
+"""The key of the innermost open span of a record or a batch; what the application derives from a context keeps it."""
 _MOST_ENDED = 3
 
 
@@ -22,22 +25,27 @@ def is_suppressed() -> bool:
 
 
 class UnparsedSpan(NonRecordingSpan):
-    """A span that records nothing, and whose context is made only when somebody asks for it.
+    """A span that records nothing, and whose context is made, and its id drawn, only when somebody asks for it.
 
-    Args:
+    Attributes:
         trace_id: as a number or as hexadecimal digits; 0 where there is none.
-        span_id: likewise.
+        span_id: likewise; None where it is not drawn yet.
         flags: of its context.
         is_remote: whether it is of another process.
         origin: when the pipeline began that it is part of, Unix time in milliseconds; None for no pipeline.
     """
 
-    __slots__ = ("flags", "is_remote", "origin", "span_id", "trace_id")
+    # Defaults of the class, which the fast path does not set.
+    span_id: int | bytes | None = None
+    flags = 0
+    is_remote = False
+    origin: int | None = None
+    trace_id: int | bytes
 
     def __init__(
         self,
         trace_id: int | bytes,
-        span_id: int | bytes,
+        span_id: int | bytes | None,
         flags: int,
         is_remote: bool = False,  # noqa: FBT001, FBT002 (once a record: positional arguments cost less)
         origin: int | None = None,
@@ -45,14 +53,26 @@ class UnparsedSpan(NonRecordingSpan):
         self.trace_id = trace_id
         self.span_id = span_id
         self.flags = flags
-        self.is_remote = is_remote
-        self.origin = origin
+        if is_remote:
+            self.is_remote = True
+        if origin is not None:
+            self.origin = origin
 
     def get_span_context(self) -> SpanContext:
         """Return its context."""
-        return SpanContext(_number(self.trace_id), _number(self.span_id), self.is_remote, TraceFlags(self.flags))
+        span_id = self.span_id
+        if span_id is None:
+            span_id = self.span_id = draw_span_id()
+        return SpanContext(_number(self.trace_id), _number(span_id), self.is_remote, TraceFlags(self.flags))
 
     _context = property(get_span_context)  # by which the API's own class knows it
+
+
+def draw_span_id() -> int:
+    """Return the id of a new span, as the SDK's own generator draws it."""
+    while not (drawn := getrandbits(64)):
+        pass
+    return drawn
 
 
 def _number(digits: int | bytes) -> int:
@@ -64,6 +84,8 @@ class Opened(Protocol):
 
     ended: bool
     is_held: bool
+    is_left: bool
+    token: Any
 
     def leave(self) -> bool:
         """Restore the context from before it; False where it was not attached, or in another `contextvars.Context`."""
@@ -88,7 +110,7 @@ def restored() -> Context:
     What was attached in another `contextvars.Context`, of which this one is a copy, stays.
     """
     current = get_current()
-    while type(current) is Attached and current.opened.ended and current.opened.leave():
+    while type(current) is Attached and (current.opened.ended or current.opened.is_left) and current.opened.leave():
         current = get_current()
     return current
 
@@ -103,8 +125,18 @@ def forget_ended(attached: Attached) -> None:
         if type(outside) is not Attached or not outside.opened.ended:
             return
         attached = outside
+    attached.opened.token = None  # it holds them, too
     while type(attached.outside) is Attached and attached.outside.opened.ended:
         attached.outside = attached.outside.outside
+
+
+class _Entered(NamedTuple):
+    """What a foreign runtime has attached."""
+
+    attached: "Attached | None"
+    api: Any
+    mark: Token[Any]
+    before: Context
 
 
 class ForeignRuntime:
@@ -115,38 +147,35 @@ class ForeignRuntime:
     """
 
     def __init__(self) -> None:
-        self._attached: ContextVar[tuple[tuple[Attached, Any], ...]] = ContextVar("otelkafka_attached", default=())
+        self._last: ContextVar[Attached | None] = ContextVar("otelkafka_attached", default=None)
 
     def get_current(self) -> Context:
         """Return the current context: the object that was attached, where its span is the current one."""
-        current, attached = context_api.get_current(), self._attached.get()
-        return attached[-1][0] if attached and _ids_of(attached[-1][0]) == _ids_of(current) else current
+        current, last = context_api.get_current(), self._last.get()
+        if last is None:
+            return current
+        return last if _ids_of(last) == _ids_of(current) else Context({**current, OPEN_KEY: last[OPEN_KEY]})
 
-    def attach(self, context: Context) -> object:
-        """Make a context current, or the one current again that was so before, and return what `detach()` wants."""
-        attached = self._attached.get()
-        while attached and attached[-1][0].opened.ended and attached[-1][0].outside is not context:
-            attached = attached[:-1]
-        if any(context is each or context is each.outside for each, _ in attached):
-            while attached and attached[-1][0] is not context:
-                (left, token), attached = attached[-1], attached[:-1]
-                context_api.detach(token)
-                if left.outside is context:
-                    break
-            self._attached.set(attached)
-            self._ensure(context)
-            return None
+    def attach(self, context: Context) -> _Entered:
+        """Make a context current, and return what `reset()` wants."""
+        before, last = self.get_current(), self._last.get()
+        api = None
         with suppress(Exception):
-            token = context_api.attach(context)
-            if type(context) is Attached:
-                self._attached.set((*attached, (context, token)))
-            return token
-        return None
+            api = context_api.attach(context)
+        self._ensure(context)
+        attached = context if type(context) is Attached else last
+        return _Entered(attached, api, self._last.set(attached), before)
 
-    def detach(self, token: Any, outside: Context) -> None:
-        """Make a context current again that was so before one that is not of an open span."""
-        context_api.detach(token)
-        self._ensure(outside)
+    def reset(self, entered: _Entered) -> None:
+        """Make a context current again that was so before.
+
+        Raises:
+            ValueError: it was attached in another `contextvars.Context`.
+        """
+        self._last.reset(entered.mark)
+        if entered.api is not None:
+            context_api.detach(entered.api)
+        self._ensure(entered.before)
 
     @staticmethod
     def _ensure(context: Context) -> None:
@@ -163,12 +192,12 @@ def _ids_of(context: Context) -> tuple[int, int]:
     return span.trace_id, span.span_id
 
 
-_variable, _foreign = context_variable(), ForeignRuntime()
-is_variable: Final = _variable is not None
+_variable: Any = context_variable() or ForeignRuntime()
+is_variable: Final = isinstance(_variable, ContextVar)
 """Whether OpenTelemetry keeps the current context in a context variable."""
-get_current: Callable[[], Context] = _foreign.get_current if _variable is None else _variable.get
+get_current: Callable[[], Context] = _variable.get if is_variable else _variable.get_current
 """OpenTelemetry's `get_current()`; where it keeps the context in a context variable, that one's own."""
-attach: Callable[[Any], Any] = _foreign.attach if _variable is None else _variable.set
+attach: Callable[[Any], Any] = _variable.set if is_variable else _variable.attach
 """OpenTelemetry's `attach()`, likewise."""
-detach: Callable[[Any, Any], None] = _foreign.detach
-"""Make a context current again where `is_variable` is false; elsewhere it is attached."""
+reset: Callable[[Any], None] = _variable.reset
+"""OpenTelemetry's `detach()`, likewise; it raises ValueError in another `contextvars.Context`."""

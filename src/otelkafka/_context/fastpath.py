@@ -6,7 +6,7 @@ are drawn, and the same context is carried on. Anything else takes the general p
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, final
 
 from opentelemetry import trace
@@ -32,7 +32,7 @@ from otelkafka._context.traceparent import (
     SAMPLED,
     SAMPLED_DIGITS,
     SPAN_KEY,
-    TRACEPARENT,
+    UNSAMPLED,
     VALID,
     carries_baggage,
     is_w3c,
@@ -96,15 +96,24 @@ class FastPath:
     Args:
         propagator: the global one.
         provider: the global one; None where there is none yet.
+
+    Attributes:
+        is_unrecorded: matches the `traceparent` of a record of which nothing is recorded for certain, where it has no
+            other header; None where that is not known.
+        carries: whether its process span is the span in its headers.
+        keeps_random: whether its process span keeps the flag that says that its trace id is random.
     """
 
+    is_unrecorded: Callable[[bytes], object] | None = None
+    carries = keeps_random = False
+
     def __init__(self, propagator: Any, provider: Any) -> None:
-        self._propagator = propagator
-        self._provider = provider
+        self.propagator = propagator
+        self.provider = provider
 
     def holds(self) -> bool:
         """Return whether the global propagator and provider are still those of that moment."""
-        return PROPAGATE[PROPAGATOR] is self._propagator and TRACE[PROVIDER] is self._provider
+        return PROPAGATE[PROPAGATOR] is self.propagator and TRACE[PROVIDER] is self.provider
 
     def start_send(
         self,
@@ -160,6 +169,8 @@ class WithSdk(FastPath):
         self._sampler = sampler
         self._bound = sampler.bound
         self._drops_remote = sampler.drops_remote
+        self.is_unrecorded = UNSAMPLED.fullmatch if sampler.drops_remote else None
+        self.keeps_random = sampler.has_random_ids
         self._root_flags = RANDOM if sampler.has_random_ids else 0
         self._draw_trace_id = sampler.tracer.id_generator.generate_trace_id
         self._draw_span_id = sampler.tracer.id_generator.generate_span_id
@@ -170,7 +181,7 @@ class WithSdk(FastPath):
         now: int,  # noqa: ARG002
     ) -> NonRecordingSpan | SampledRoot | None:
         """Start the span of a send."""
-        if PROPAGATE[PROPAGATOR] is not self._propagator or TRACE[PROVIDER] is not self._provider:
+        if PROPAGATE[PROPAGATOR] is not self.propagator or TRACE[PROVIDER] is not self.provider:
             return None
         parent = None
         if ambient:
@@ -194,26 +205,16 @@ class WithSdk(FastPath):
         now: int,  # noqa: ARG002
     ) -> NonRecordingSpan | SampledRoot | None:
         """Start the span of a record."""
-        if PROPAGATE[PROPAGATOR] is not self._propagator or TRACE[PROVIDER] is not self._provider:
+        if PROPAGATE[PROPAGATOR] is not self.propagator or TRACE[PROVIDER] is not self.provider:
             return None
-        header = headers[0] if type(headers) is list and len(headers) == 1 else None
-        if (  # what most records have: this one header
-            type(header) is tuple
-            and len(header) == 2  # noqa: PLR2004 (key and value)
-            and header[0] == TRACEPARENT
-            and type(header[1]) is bytes
-            and VALID.fullmatch(header[1])
-        ):
-            parent: bytes | None = header[1]
-        else:
-            parent = traceparent_of(headers)
+        parent = traceparent_of(headers)
         if not parent:
             return None if parent is None or SPAN_KEY in ambient else self._start_trace()
         last = parent[54]
         if last in SAMPLED_DIGITS or not self._drops_remote:
             return None
         flags = RANDOM if self._root_flags and last in RANDOM_DIGITS else 0
-        return UnparsedSpan(parent[3:35], self._draw_span_id(), flags)
+        return UnparsedSpan(parent[3:35], None, flags)
 
     def _start_trace(self) -> NonRecordingSpan | SampledRoot | None:
         """Draw the ids of a new trace, and take the sampler's decision."""
@@ -227,6 +228,12 @@ class WithSdk(FastPath):
 
 class WithoutSdk(FastPath):
     """What is certain without an SDK: nothing is recorded, and a context is carried on as it is."""
+
+    carries = True
+
+    def __init__(self, propagator: Any, provider: Any) -> None:
+        super().__init__(propagator, provider)
+        self.is_unrecorded = VALID.fullmatch
 
     def start_send(
         self,

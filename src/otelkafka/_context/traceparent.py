@@ -31,6 +31,7 @@ TRACEPARENT: Final = "traceparent"
 BAGGAGE: Final = "baggage"
 _OTHERS: Final = frozenset(("tracestate", BAGGAGE))
 VALID: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+UNSAMPLED: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][02468ace]")
 _WHOLE = frozenset((TraceContextTextMapPropagator, W3CBaggagePropagator))
 
 

@@ -10,7 +10,7 @@ from opentelemetry.trace import Span
 from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traced_methods, traces
 from otelkafka._clients.kafka_python.facts import KafkaPythonClient, batch_index
 from otelkafka._clients.proxy import TracedClient, check_client
-from otelkafka._context.current import attach, detach, is_variable
+from otelkafka._context.current import attach, is_variable, reset
 from otelkafka._context.propagation import Contexts
 from otelkafka._producing import transactions
 from otelkafka._producing.send import Message, Send, Sends
@@ -133,10 +133,10 @@ class ProducerFace:
             begun.refused(error)
             raise
         finally:
-            if is_variable:
+            if is_variable or token is None:
                 attach(begun.outside)
             else:
-                detach(token, begun.outside)
+                reset(token)
         if is_refused:
             begun.refused(future.exception)
         elif begun.is_followed:
