@@ -52,7 +52,6 @@ class ProcessOperation:
         self._operation = Operation(self.telemetry, "process", semconv.TYPE_PROCESS, SpanKind.CONSUMER)
         self._spans = ProcessSpans(contexts, options, self._operation, history)
         self._may_record_late = self._spans.samples_waits or options.sample_errors
-        self._last_offsets: Any = None if history is None else history.last_offsets
         self._is_plain = options.relation != "link" and options.on_process is None
         self.telemetry.on_instruments(self._watch)
         lifetime.end_at_exit(self)
@@ -91,7 +90,7 @@ class ProcessOperation:
             destination, fast_path = telemetry.destinations[record.topic], self.contexts.fast_path
             partition, offset = record.partition, record.offset
             if is_fresh:
-                self._last_offsets[destination.topic][partition] = offset
+                destination.last_offsets[partition] = offset
             tracer = reason = beginning = series = None
             if fast_path is not None and self._is_plain and destination.traced:
                 span = fast_path.start_process(record.headers, ambient, start)
