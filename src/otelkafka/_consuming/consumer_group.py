@@ -25,8 +25,8 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 def process(record: Record, options: Options | None = None) -> "ProcessBlock":
     """Make a process span for a record that no wrapped consumer is at hand for, in another thread for example.
 
-    The consumer of this process that handed the record over is found, where it is traced and still lives; where several
-    have, the one that did last. So the span and its metrics have its group, its client and how long the record waited.
+    The consumer that handed the record over is found, where it is traced and still lives; where several have, the one
+    that did last. So the span and its metrics have its group, its client and how long the record waited.
 
     Args:
         record: a consumed record, or a copy of one.
@@ -107,9 +107,6 @@ def wrap_handler(handler: Any = None, options: Options | None = None) -> Any:
             return wrapped(*args, **kwargs)
 
     return _TracedHandler(handler, call)
-
-
-_TIMES: Final = (int, float, type(None))
 
 
 class ProcessBlock:
@@ -292,6 +289,9 @@ def _block_for_arguments(operation: Opens, args: tuple[Any, ...], kwargs: dict[s
         if _is_batch(argument):
             return process_batch_block(operation, argument)
     return None
+
+
+_TIMES: Final = (int, float, type(None))
 
 
 def _is_record(value: Any) -> bool:

@@ -14,6 +14,7 @@ from otelkafka._context.current import OPEN_KEY, Attached, get_current, is_suppr
 from otelkafka._context.propagation import Contexts
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.attributes import Attributes
+from otelkafka._telemetry.clock import MILLISECOND
 from otelkafka._telemetry.links import set_records
 from otelkafka._telemetry.metrics import Instruments, Reading
 from otelkafka._telemetry.operation import Operation
@@ -188,6 +189,20 @@ class Dispatcher:
             opened.outer = last
         return opened
 
+    def handed_over(self, record: Any) -> int | None:
+        """Return when the consumer handed a record over, Unix time in nanoseconds; None where it did not.
+
+        Where no time was noted it is a guess, to compare consumers by: about a millisecond a record.
+        """
+        noted = self.history.handover_of(record)
+        if noted is not None:
+            return noted.time
+        destination = self._telemetry.destinations.get(record.topic)
+        last = None if destination is None else destination.last_offsets.get(record.partition)
+        if last is None or record.offset > last:
+            return None
+        return self.history.last_mark - (last - int(record.offset)) * MILLISECOND
+
     def end_open(self) -> None:
         """End the span that iteration left open, wherever it is, and one of a list that was left in this context.
 
@@ -220,7 +235,11 @@ class Dispatcher:
     def _note_one(self, record: Any, now: int) -> None:
         """Note when a record was handed over, for who will process it."""
         handover = Handover(now, self._client.highwater(record.topic, record.partition))
-        self.history.note_handover(record.topic, record.partition, record.offset, record.offset, handover)
+        self._note(record.topic, record.partition, record.offset, record.offset, handover)
+
+    def _note(self, topic: str, partition: int, first: int, last: int, handover: Handover) -> None:
+        self.history.note_handover(topic, partition, first, last, handover)
+        self._telemetry.destinations[topic].last_offsets[partition] = last
 
     def _count_one(self, record: Any) -> None:
         self._count(record, 1, self._client.highwater(record.topic, record.partition))
@@ -235,7 +254,7 @@ class Dispatcher:
                 continue
             handover = Handover(now, self._client.highwater(partition.topic, partition.partition))
             first, last = records[0].offset, records[-1].offset
-            self.history.note_handover(partition.topic, partition.partition, first, last, handover)
+            self._note(partition.topic, partition.partition, first, last, handover)
             self._count(records[-1], len(records), handover.highwater)
             handed_over[partition] = PolledRecords(records, self, handover)
         if not is_suppressed():
@@ -301,7 +320,7 @@ def dispatcher_of(record: Any) -> Dispatcher | None:
         dispatcher = reference()
         if dispatcher is None or dispatcher.stopped:
             continue
-        moment = dispatcher.history.handed_over(record)
+        moment = dispatcher.handed_over(record)
         if moment is not None and (latest is None or moment >= latest):
             found, latest = dispatcher, moment
     return found

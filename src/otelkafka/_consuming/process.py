@@ -55,7 +55,6 @@ class ProcessOperation:
         self._operation = Operation(self.telemetry, "process", semconv.TYPE_PROCESS, SpanKind.CONSUMER)
         self._spans = ProcessSpans(contexts, options, self._operation, history)
         self._may_record_late = self._spans.samples_waits or options.sample_errors
-        self._last_offsets: Any = None if history is None else history.last_offsets
         self._is_bare = not self._may_record_late
         self._is_plain = options.relation != "link" and options.on_process is None
         self.telemetry.on_instruments(self._watch)
@@ -95,7 +94,7 @@ class ProcessOperation:
             destination, fast_path = telemetry.destinations[record.topic], self.contexts.fast_path
             partition, offset = record.partition, record.offset
             if is_fresh:
-                self._last_offsets[destination.topic][partition] = offset
+                destination.last_offsets[partition] = offset
             tracer = reason = beginning = series = None
             if fast_path is not None and self._is_plain and destination.traced:
                 headers = record.headers

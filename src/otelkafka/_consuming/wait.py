@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from otelkafka._telemetry import semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import MILLISECOND, NANOSECONDS
-from otelkafka._telemetry.destination import MOST_KEPT
 from otelkafka._telemetry.metrics import TimeSpent
 
 TIMESTAMP_TYPES = {0: "create", 1: "log_append"}
@@ -79,16 +78,6 @@ def wait_of(
     return Wait(queue, busy, fetch, kind, created > start)
 
 
-class LastOffsets(dict[str | None, dict[int, int]]):
-    """The offset of the last record that was handed over, by topic and number of partition, of a bounded number."""
-
-    def __missing__(self, topic: str | None) -> dict[int, int]:
-        """Begin with a topic."""
-        if len(self) >= MOST_KEPT:
-            self.clear()
-        return self.setdefault(topic, {})
-
-
 class WaitHistory:
     """The time that one consumer spent inside `poll()` and `next()`, as a running total with marks.
 
@@ -102,7 +91,6 @@ class WaitHistory:
         has_listener: whether a listener is called at each assignment; without one they are compared after fetches.
         spent: the running totals.
         lags: of each assigned partition, as of the last record handed over.
-        last_offsets: of each partition, that of the last record handed over, by topic and number.
         last_mark: the time of the last mark.
         next_mark: when the next one is due.
     """
@@ -112,7 +100,6 @@ class WaitHistory:
         self._since = now
         self._assigned: dict[tuple[str, int], int] = {}
         self._revoked: dict[tuple[str, int], int] = {}
-        self.last_offsets = LastOffsets()
         self._handovers: dict[tuple[str, int], tuple[tuple[int, int, Handover], ...]] = {}
         self._marks = ([now], [0])
         self.last_mark = self.next_mark = now
@@ -151,9 +138,8 @@ class WaitHistory:
         """
         if not partitions:
             return
-        for topic, number in self._revoked:
-            self._handovers.pop((topic, number), None)
-            self.last_offsets[topic].pop(number, None)
+        for partition in self._revoked:
+            self._handovers.pop(partition, None)
         self._revoked = {partition: self._assigned.pop(partition, 0) for partition in partitions}
         for partition in partitions:
             self.lags.pop(partition, None)
@@ -182,7 +168,6 @@ class WaitHistory:
             noted = noted[:-1]
         # In its place and not changed: records are processed in other threads, too.
         self._handovers[topic, partition] = (*noted[1 - _MOST_HANDOVERS :], (first, last, handover))
-        self.last_offsets[topic][partition] = last
 
     def handover_of(self, record: Any) -> Handover | None:
         """Return when a record was handed over, if that was noted and is not too long ago."""
@@ -190,19 +175,6 @@ class WaitHistory:
             if first <= record.offset <= last:
                 return handover
         return None
-
-    def handed_over(self, record: Any) -> int | None:
-        """Return when the consumer handed a record over, Unix time in nanoseconds; None where it did not.
-
-        Where no time was noted it is a guess, to compare consumers by: about a millisecond a record.
-        """
-        noted = self.handover_of(record)
-        if noted is not None:
-            return noted.time
-        last = self.last_offsets.get(record.topic, {}).get(record.partition)
-        if last is None or record.offset > last:
-            return None
-        return self.last_mark - (last - int(record.offset)) * MILLISECOND
 
     def _mark(self, now: int) -> None:
         moments, totals = self._marks

@@ -14,20 +14,24 @@ _FAILED: Final[Any] = object()
 
 
 class Destination:
-    """What the options say of a topic, or of several: whether they are traced, and their name.
+    """What the options say of a topic of a client, or of several: whether they are traced, and their name.
 
     Args:
         topic: the topic's name; None for several.
         template: the low-cardinality name that stands for it, or for all of them, if there is one.
         traced: whether its records get spans.
+
+    Attributes:
+        last_offsets: of each partition of a consumer's topic, the offset of the last record that was handed over.
     """
 
-    __slots__ = ("attributes", "metric_attributes", "name", "topic", "traced")
+    __slots__ = ("attributes", "last_offsets", "metric_attributes", "name", "topic", "traced")
 
     def __init__(self, topic: str | None, template: str | None, *, traced: bool = True) -> None:
         self.topic = topic
         self.traced = traced
         self.name = template or topic or ""
+        self.last_offsets: dict[int, int] = {}
         self.attributes = attributes.of_destination(topic, template)
         # A metric has one name of low cardinality, not one for each tenant.
         self.metric_attributes = attributes.of_destination(None if template else topic, template)
