@@ -342,7 +342,7 @@ def test_fast_path_is_taken_where_nothing_is_recorded(relation):
     """Whether the record would be linked or not: it is not sampled, as its sender was not."""
     options = ConsumerOptions(tracer_provider=provider_of(ParentBased(ALWAYS_OFF)), relation=relation)
     for _ in wrap_consumer(FakeConsumer(record(0, headers=[UNSAMPLED])), options):
-        assert type(trace.get_current_span()) is UnparsedSpan
+        assert isinstance(trace.get_current_span(), UnparsedSpan)
 
 
 def test_without_an_sdk_nothing_is_made():

@@ -148,7 +148,7 @@ class ProcessBlock:
         failure = None if isinstance(error, GeneratorExit) else error
         if is_first:
             opened.is_held = False
-            opened.end(failure)
+            opened.close(failure)
         elif failure is not None:
             opened.fail(failure)
 
@@ -244,7 +244,7 @@ def _open_batch(operation: Opens, batch: Sequence[Any], given: object) -> OpenSp
     """Open a batch beside the span that a loop has open for one of its records, which ends: the batch processes it."""
     for each in open_spans():
         if each.dispatcher is not None and not each.is_held and any(_is_same(each, record) for record in batch):
-            each.end_here()
+            each.close_here()
     return operation.open_batch(batch, given)
 
 

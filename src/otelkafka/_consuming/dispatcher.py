@@ -157,24 +157,18 @@ class Dispatcher:
     def end_one(self, opened: OpenSpan, now: int | None) -> None:
         """End the span of the record before, wherever it is, and note what goes on inside it."""
         current = get_current()
-        if (
-            opened.is_bare
-            and type(current) is Attached
-            and current.opened is opened
-            and not opened.is_held
-            and now is not None
-        ):
+        if opened.is_bare and type(current) is Attached and current.opened is opened and not opened.is_held and now:
             try:
                 reset(opened.token)
             except (ValueError, RuntimeError):  # attached in another contextvars.Context
                 pass
-            else:  # as `opened.end()` does, without its calls: it happens once a record
+            else:  # as `opened.close()` does, without its calls: it happens once a record
                 opened.ended, opened.ended_at = True, now
                 opened.token = opened.record = opened.dispatcher = opened.operation = None
                 self.process.predecessor = opened
                 return
         inside, token = opened.inside(), opened.token
-        opened.end(None, now)
+        opened.close(None, now)
         if inside is not None and opened.token is not token:  # else it was attached in another contextvars.Context
             self._inside = inside
 
@@ -209,7 +203,7 @@ class Dispatcher:
         A span that ended in another context than this, where it is still current, is so no longer.
         """
         if self._iterated is not None:
-            self._iterated.end()
+            self._iterated.close()
             self._iterated = None
         self._inside = None
         restore(self)

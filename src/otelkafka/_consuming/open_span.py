@@ -22,6 +22,7 @@ from otelkafka._context.current import (
     reset,
     restored,
 )
+from otelkafka._context.traceparent import RANDOM, RANDOM_DIGITS
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import seconds
@@ -72,7 +73,7 @@ class Owner(Protocol):
     predecessor: "OpenSpan | None"
 
     def ended(self, span: "OpenSpan", error: BaseException | None) -> None:
-        """End the span and measure it; called by `end()` at most once for each span."""
+        """End the span and measure it; called by `close()` at most once for each span."""
 
 
 class OpenSpan:
@@ -137,13 +138,13 @@ class OpenSpan:
         attached = Attached({**context, OPEN_KEY: self})
         attached.opened, attached.outside = self, ambient
         if OPEN_KEY in ambient:
-            self.outer = _live(ambient[OPEN_KEY])
+            self.outer = _live(_open_in(ambient))
             if type(ambient) is Attached and ambient.opened.ended:
                 forget_ended(ambient)
         self.token = attach(attached)
         return self
 
-    def end(self, error: BaseException | None = None, now: int | None = None) -> None:
+    def close(self, error: BaseException | None = None, now: int | None = None) -> None:
         """End the span, once, and restore the context where it was attached; with no effect on any other.
 
         Where a block holds it, it does not end: it is not current here any more, unless that block is around this.
@@ -171,7 +172,7 @@ class OpenSpan:
             self.outer = _live(self.outer)
         operation.predecessor = self
         if (
-            type(self.span) is not UnparsedSpan
+            not isinstance(self.span, UnparsedSpan)
             or self.beginning is not None
             or operation.telemetry.instruments is not None
         ):
@@ -181,7 +182,7 @@ class OpenSpan:
     def drop(self) -> None:
         """End the span in a finalizer, and restore the context where it was attached here."""
         if not lifetime.is_collecting():
-            self.end()
+            self.close()
             restored()  # it may have ended before, in another thread
             return
         now = None
@@ -190,14 +191,14 @@ class OpenSpan:
         if self.operation is not None:
             self.operation = _EndedLater(self.operation)
         was_attached = self.token is not None
-        self.end(None, now)
+        self.close(None, now)
         if was_attached and self.token is None:  # who is interrupted here may come back to this context
             self.token = attach(get_current())
 
-    def end_here(self) -> None:
+    def close_here(self) -> None:
         """End the span if it was attached in this very context; one that this context inherited goes on."""
         if self.leave():
-            self.end()
+            self.close()
 
     def fail(self, error: BaseException) -> None:
         """Record an error of the processing, once, also where it passes through more than one that would record it."""
@@ -251,6 +252,52 @@ class OpenSpan:
         return found if self.batch is None else {**found, semconv.MESSAGING_BATCH_MESSAGE_COUNT: self.batch.count}
 
 
+class BareSpan(UnparsedSpan, OpenSpan):
+    """An open span that is its own span, of which nothing is recorded or measured: the fast path makes one a record.
+
+    Attributes:
+        traceparent: of the record, valid.
+    """
+
+    is_bare = True
+    traceparent: bytes
+
+    @property
+    def span(self) -> Span:  # type: ignore[override]
+        """Itself."""
+        return self
+
+    @property
+    def trace_id(self) -> bytes:  # type: ignore[override]
+        """The record's."""
+        return self.traceparent[3:35]
+
+
+class BareSpanWithRandomId(BareSpan):
+    """The same, under an SDK that says whether a trace id is random."""
+
+    @property
+    def flags(self) -> int:  # type: ignore[override]
+        """Whether the trace id is random."""
+        return RANDOM if self.traceparent[54] in RANDOM_DIGITS else 0
+
+
+class CarriedSpan(BareSpan):
+    """The same without an SDK: it is the span of the record's header."""
+
+    is_remote = True
+
+    @property
+    def span_id(self) -> bytes:  # type: ignore[override]
+        """The record's."""
+        return self.traceparent[36:52]
+
+    @property
+    def flags(self) -> int:  # type: ignore[override]
+        """The record's."""
+        return int(self.traceparent[-2:], 16)
+
+
 class _EndedLater:
     """The process operation of a span that ends while garbage is collected: it takes no lock before that is over."""
 
@@ -292,7 +339,7 @@ def restore(dispatcher: object) -> None:
     """
     for each in open_spans():
         if each.dispatcher is dispatcher and not each.is_held:
-            each.end_here()
+            each.close_here()
     restored()
 
 
@@ -312,13 +359,13 @@ def start_beside(inside: Attached) -> OpenSpan | None:
             while type(around) is Attached and around.opened.ended:
                 around = around.outside
             attach(around)
-            return _live(last[OPEN_KEY])
+            return _live(_open_in(last))
         current = current.outside
     return None
 
 
 def _spans_here() -> Iterator[OpenSpan]:
-    each: OpenSpan | None = get_current().get(OPEN_KEY)  # type: ignore[assignment]
+    each = _open_in(get_current())
     while each is not None:
         # Ended ones are dropped here, so that a chain of tasks that each start the next does not grow.
         each.outer = _live(each.outer)
@@ -326,7 +373,12 @@ def _spans_here() -> Iterator[OpenSpan]:
         each = each.outer
 
 
-def _live(span: Any) -> OpenSpan | None:
+def _open_in(context: Context) -> OpenSpan | None:
+    found = context.get(OPEN_KEY)
+    return found if isinstance(found, OpenSpan) else None
+
+
+def _live(span: OpenSpan | None) -> OpenSpan | None:
     while span is not None and span.ended:
         span = span.outer
     return span

@@ -1,14 +1,23 @@
 """The process operation of a consumer: it opens the span of a record or a batch, measures it and ends it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, SpanKind, Tracer
 
-from otelkafka._consuming.open_span import Batch, Beginning, OpenSpan, Origins, idle_span
+from otelkafka._consuming.open_span import (
+    BareSpan,
+    BareSpanWithRandomId,
+    Batch,
+    Beginning,
+    CarriedSpan,
+    OpenSpan,
+    Origins,
+    idle_span,
+)
 from otelkafka._consuming.process_span import ProcessSpans, Started
 from otelkafka._consuming.wait import Handover, WaitHistory, queue_of
 from otelkafka._context.current import OPEN_KEY, Attached, UnparsedSpan, attach, get_current, is_suppressed
@@ -16,7 +25,7 @@ from otelkafka._context.fastpath import SampledRoot
 from otelkafka._context.origin import keep_earliest, origin_in, since, with_baggage
 from otelkafka._context.propagation import Contexts, merge
 from otelkafka._context.sdk import PROPAGATE, PROPAGATOR, PROVIDER, TRACE
-from otelkafka._context.traceparent import RANDOM, RANDOM_DIGITS, SPAN_KEY, TRACEPARENT
+from otelkafka._context.traceparent import SPAN_KEY, TRACEPARENT
 from otelkafka._protocols import Client
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.clock import seconds
@@ -29,7 +38,23 @@ from otelkafka.options import ConsumerOptions
 _MOST_OPTIONS = 64
 """How many options given to calls are remembered."""
 
-_new: Any = object.__new__
+_new: Callable[[type[BareSpan]], BareSpan] = object.__new__
+
+
+class _Bare(NamedTuple):
+    """What a record must look like of which nothing is recorded or measured, and what its open span is.
+
+    Args:
+        matches: matches its traceparent, its only header.
+        propagator: the global one then.
+        provider: the global one then.
+        kind: of its open span.
+    """
+
+    matches: Callable[[bytes], object]
+    propagator: Any
+    provider: Any
+    kind: type[BareSpan]
 
 
 class ProcessOperation:
@@ -55,12 +80,23 @@ class ProcessOperation:
         self._operation = Operation(self.telemetry, "process", semconv.TYPE_PROCESS, SpanKind.CONSUMER)
         self._spans = ProcessSpans(contexts, options, self._operation, history)
         self._may_record_late = self._spans.samples_waits or options.sample_errors
-        self._is_bare = not self._may_record_late
+        self._bare: _Bare | None = None
         self._is_plain = options.relation != "link" and options.on_process is None
+        self.telemetry.on_refresh(self._refresh)
         self.telemetry.on_instruments(self._watch)
         lifetime.end_at_exit(self)
 
+    def _refresh(self) -> None:
+        """Find out what a record must look like of which nothing is recorded or measured for certain."""
+        path, bare = self.contexts.fast_path, None
+        is_quiet = self._is_plain and not self._may_record_late and self.telemetry.instruments is None
+        if is_quiet and path is not None and path.is_unrecorded is not None:
+            kind = CarriedSpan if path.carries else BareSpanWithRandomId if path.keeps_random else BareSpan
+            bare = _Bare(path.is_unrecorded, path.propagator, path.provider, kind)
+        self._bare = bare
+
     def _watch(self, instruments: Instruments) -> None:
+        self._bare = None
         instruments.process_age.watch(self._read_ages)
 
     def open(  # noqa: C901, PLR0912, PLR0915 (the fast path reads top to bottom)
@@ -91,51 +127,42 @@ class ProcessOperation:
             if start is None:
                 start = clock.now()
                 telemetry.refresh(start)
-            destination, fast_path = telemetry.destinations[record.topic], self.contexts.fast_path
+            destination, bare = telemetry.destinations[record.topic], self._bare
             partition, offset = record.partition, record.offset
             if is_fresh:
                 destination.last_offsets[partition] = offset
+            if (
+                bare is not None
+                and destination.traced
+                and type(headers := record.headers) is list
+                and len(headers) == 1
+                and type(header := headers[0]) is tuple
+                and len(header) == 2  # noqa: PLR2004 (key and value)
+                and header[0] == TRACEPARENT
+                and type(parent := header[1]) is bytes
+                and bare.matches(parent) is not None
+                and PROPAGATE[PROPAGATOR] is bare.propagator
+                and TRACE[PROVIDER] is bare.provider
+            ):
+                unrecorded = _new(bare.kind)
+                unrecorded.traceparent = parent
+                unrecorded.operation = self
+                unrecorded.record = record
+                unrecorded.dispatcher = dispatcher
+                unrecorded.destination = destination
+                unrecorded.partition = partition
+                unrecorded.offset = offset
+                unrecorded.start = start
+                if OPEN_KEY in ambient:
+                    return unrecorded.attach({**ambient, SPAN_KEY: unrecorded}, ambient)
+                attached = Attached({**ambient, SPAN_KEY: unrecorded, OPEN_KEY: unrecorded})
+                attached.opened, attached.outside = unrecorded, ambient
+                unrecorded.token = attach(attached)
+                return unrecorded
+            fast_path = self.contexts.fast_path
             tracer = reason = beginning = series = None
             if fast_path is not None and self._is_plain and destination.traced:
-                headers = record.headers
-                if (
-                    self._is_bare
-                    and type(headers) is list
-                    and len(headers) == 1
-                    and (matches := fast_path.is_unrecorded) is not None
-                    and type(header := headers[0]) is tuple
-                    and len(header) == 2  # noqa: PLR2004 (key and value)
-                    and header[0] == TRACEPARENT
-                    and type(parent := header[1]) is bytes
-                    and matches(parent) is not None
-                    and PROPAGATE[PROPAGATOR] is fast_path.propagator
-                    and TRACE[PROVIDER] is fast_path.provider
-                    and telemetry.instruments is None
-                ):
-                    unrecorded = _new(UnparsedSpan)
-                    unrecorded.trace_id = parent[3:35]
-                    if fast_path.carries:
-                        unrecorded.span_id, unrecorded.flags = parent[36:52], int(parent[-2:], 16)
-                        unrecorded.is_remote = True
-                    elif fast_path.keeps_random and parent[54] in RANDOM_DIGITS:
-                        unrecorded.flags = RANDOM
-                    opened = OpenSpan()
-                    opened.operation = self
-                    opened.record = record
-                    opened.dispatcher = dispatcher
-                    opened.destination = destination
-                    opened.partition = partition
-                    opened.offset = offset
-                    opened.start = start
-                    opened.span = unrecorded
-                    opened.is_bare = True
-                    if OPEN_KEY in ambient:
-                        return opened.attach({**ambient, SPAN_KEY: unrecorded}, ambient)
-                    attached = Attached({**ambient, SPAN_KEY: unrecorded, OPEN_KEY: opened})
-                    attached.opened, attached.outside = opened, ambient
-                    opened.token = attach(attached)
-                    return opened
-                span = fast_path.start_process(headers, ambient, start)
+                span = fast_path.start_process(record.headers, ambient, start)
                 if type(span) is SampledRoot:
                     tracer = span.tracer()
                 elif span is not None:
@@ -148,11 +175,11 @@ class ProcessOperation:
                     if reason is None:
                         context: Mapping[str, object] = {**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span}
                         origins: Origins = ()
-                        if type(span) is UnparsedSpan and span.origin is not None:
+                        if isinstance(span, UnparsedSpan) and span.origin is not None:
                             origins = ((destination, partition, span.origin),)
                             context = with_baggage(context, span.origin)
                         if telemetry.instruments is not None:
-                            starts_trace = type(span) is not UnparsedSpan or type(span.trace_id) is int
+                            starts_trace = not isinstance(span, UnparsedSpan) or type(span.trace_id) is int
                             place = destination, partition, span, start
                             series = self._measure_begin(*place, [record], int(starts_trace))
                         opened = self._opened(record, dispatcher, destination, partition, start, span)
@@ -312,7 +339,7 @@ class ProcessOperation:
         return found
 
     def ended(self, opened: OpenSpan, error: BaseException | None) -> None:
-        """End the span of what was open, and measure it; `OpenSpan.end()` calls it, once.
+        """End the span of what was open, and measure it; `OpenSpan.close()` calls it, once.
 
         Args:
             opened: what has ended.
@@ -355,7 +382,7 @@ class ProcessOperation:
         """End what is open at the end of the process, also inside a block of a thread that goes on until then."""
         for opened in list(self.in_process):
             opened.is_held = False
-            opened.end()
+            opened.close()
 
     def restart(self) -> None:
         """Forget what is open, in the child of a fork: it ends in the parent."""

@@ -78,7 +78,7 @@ class ProcessSpans:
             start: of its processing, Unix time in nanoseconds.
             span: of the fast path.
         """
-        continues = self.samples_waits and type(span) is UnparsedSpan and type(span.trace_id) is bytes
+        continues = self.samples_waits and isinstance(span, UnparsedSpan) and type(span.trace_id) is bytes
         return self._acquire_for_wait() if continues and self._is_late(record, start) else None
 
     def start(
@@ -346,7 +346,7 @@ class ProcessSpans:
             tracer=tracer,
         )
         # Without an SDK it is the one around, which is not to be taken for one of the fast path's.
-        return NonRecordingSpan(span.get_span_context()) if type(span) is UnparsedSpan else span
+        return NonRecordingSpan(span.get_span_context()) if isinstance(span, UnparsedSpan) else span
 
     def _wait(self, start: int, beginning: Beginning, index: int) -> Wait | None:
         record, handover = beginning.records[index], beginning.handovers[index]

@@ -190,7 +190,7 @@ class WithSdk(FastPath):
             parent = ambient.get(SPAN_KEY)
         if parent is None:
             return self._start_trace()
-        plain = parent if type(parent) is UnparsedSpan else _unparsed(parent)
+        plain = parent if isinstance(parent, UnparsedSpan) else _unparsed(parent)
         if plain is None or plain.flags & SAMPLED:
             return None
         if not (self._drops_remote if plain.is_remote else self._sampler.drops_local):
@@ -246,7 +246,7 @@ class WithoutSdk(FastPath):
         if not ambient:
             return INVALID_SPAN
         parent = ambient.get(SPAN_KEY)
-        return parent if type(parent) is UnparsedSpan and BAGGAGE_KEY not in ambient else None
+        return parent if isinstance(parent, UnparsedSpan) and BAGGAGE_KEY not in ambient else None
 
     def start_process(
         self,
@@ -329,7 +329,7 @@ def _with_origin(
 ) -> NonRecordingSpan | SampledRoot | None:
     if origin is None or started is None or type(started) is SampledRoot:
         return started
-    if type(started) is UnparsedSpan:
+    if isinstance(started, UnparsedSpan):
         ids = started.trace_id, started.span_id, started.flags
         return UnparsedSpan(*ids, started.is_remote, origin)
     return UnparsedSpan(0, 0, 0, origin=origin)

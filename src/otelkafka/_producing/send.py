@@ -216,13 +216,13 @@ class Sends:
                     tracer = span.tracer()
                 elif span is not None:
                     context, carried = _WITHOUT_SPAN, None
-                    if type(span) is UnparsedSpan:
+                    if isinstance(span, UnparsedSpan):
                         context = Context({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
                         trace_id, span_id = span.trace_id, span.span_id
                         if type(trace_id) is int and type(span_id) is int and trace_id:  # as header() does
                             carried = [(TRACEPARENT, b"00-%032x-%016x-%02x" % (trace_id, span_id, span.flags))]
                         else:
-                            carried = [header(trace_id, span_id, span.flags)] if trace_id else []
+                            carried = [header(trace_id, span_id or 0, span.flags)] if trace_id else []
                         if span.origin is not None:
                             context = with_baggage(context, span.origin)
                             carried.append(header_of(span.origin))
