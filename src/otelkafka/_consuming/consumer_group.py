@@ -151,6 +151,7 @@ class ProcessBlock:
             opened.close(failure)
         elif failure is not None:
             opened.fail(failure)
+        restored()
 
 
 class _Entered(NamedTuple):
@@ -244,7 +245,7 @@ def _open_batch(operation: Opens, batch: Sequence[Any], given: object) -> OpenSp
     """Open a batch beside the span that a loop has open for one of its records, which ends: the batch processes it."""
     for each in open_spans():
         if each.dispatcher is not None and not each.is_held and any(_is_same(each, record) for record in batch):
-            each.close_here()
+            each.dispatcher.end_here(each)
     return operation.open_batch(batch, given)
 
 

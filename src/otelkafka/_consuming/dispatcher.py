@@ -7,10 +7,10 @@ from weakref import WeakValueDictionary
 
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
-from otelkafka._consuming.open_span import OpenSpan, idle_span, restore, start_beside
+from otelkafka._consuming.open_span import OpenSpan, idle_span, innermost, open_spans, start_beside
 from otelkafka._consuming.process import ProcessOperation, ProcessOperations
 from otelkafka._consuming.wait import Handover, WaitHistory
-from otelkafka._context.current import OPEN_KEY, Attached, get_current, is_suppressed, reset, restored
+from otelkafka._context.current import Attached, get_current, is_suppressed, reset, restored
 from otelkafka._context.propagation import Contexts
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.attributes import Attributes
@@ -80,8 +80,9 @@ class Dispatcher:
         if self._iterated is not None:
             self.end_one(self._iterated, started)  # before it is forgotten: an interrupt in there leaves it to the next
             self._iterated = None
-        if OPEN_KEY in get_current():
-            restore(self)
+        last = innermost.get()
+        if (last is not None and (not last.ended or last.outer is not None)) or type(get_current()) is Attached:
+            self._restore(started)
         self.history.spent.entered = started
         return started
 
@@ -146,8 +147,9 @@ class Dispatcher:
 
     def open_listed(self, record: Any, handover: Handover, now: int | None) -> OpenSpan:
         """Open the process span of a record from a polled list."""
-        if OPEN_KEY in get_current():
-            restore(self)
+        last = innermost.get()
+        if (last is not None and (not last.ended or last.outer is not None)) or type(get_current()) is Attached:
+            self._restore(now)
         if self.stopped:
             return idle_span(record)
         if self._inside is not None:
@@ -157,31 +159,58 @@ class Dispatcher:
     def end_one(self, opened: OpenSpan, now: int | None) -> None:
         """End the span of the record before, wherever it is, and note what goes on inside it."""
         current = get_current()
-        if opened.is_bare and type(current) is Attached and current.opened is opened and not opened.is_held and now:
+        if (
+            opened.is_bare
+            and type(current) is Attached
+            and current.opened is opened
+            and type(current.outside) is not Attached
+            and not opened.is_held
+            and now
+        ):
             try:
                 reset(opened.token)
-            except (ValueError, RuntimeError):  # attached in another contextvars.Context
+            except (TypeError, ValueError, RuntimeError):  # attached in another contextvars.Context, and left there
                 pass
             else:  # as `opened.close()` does, without its calls: it happens once a record
                 opened.ended, opened.ended_at = True, now
                 opened.token = opened.record = opened.dispatcher = opened.operation = None
                 self.process.predecessor = opened
                 return
-        inside, token = opened.inside(), opened.token
+        inside, token = None if opened.ended else opened.inside(), opened.token
         opened.close(None, now)
         if inside is not None and opened.token is not token:  # else it was attached in another contextvars.Context
             self._inside = inside
+
+    def end_here(self, opened: OpenSpan, now: int | None = None) -> None:
+        """End a span if it was attached in this very context; one that this context inherited goes on."""
+        inside = opened.inside()
+        if opened.leave():
+            opened.close(None, now)
+            restored()
+            self._inside = inside or self._inside
+
+    def drop_one(self, opened: OpenSpan) -> None:
+        """End the span of the last record in a finalizer: the loop was left."""
+        inside, token = None if opened.ended else opened.inside(), opened.token
+        opened.drop()
+        if inside is not None and opened.token is not token:
+            self._inside = inside
+
+    def _restore(self, now: int | None = None) -> None:
+        """End what a list has left open here, and restore the context from spans that ended elsewhere."""
+        for each in open_spans():
+            if each.dispatcher is self and not each.is_held:
+                self.end_here(each, now)
+        restored()
 
     def _open_beside(
         self, record: Any, handover: Handover | None, now: int | None, *, is_fresh: bool = False
     ) -> OpenSpan:
         """Open the process span of a record beside the one before, inside which another consumer has one open still."""
         inside, self._inside = self._inside, None
-        last = None if inside is None else start_beside(inside)
-        opened = self.process.open(record, self, handover, now, is_fresh=is_fresh)
-        if last is not None and opened.outer is None:
-            opened.outer = last
-        return opened
+        if inside is not None:
+            start_beside(inside)
+        return self.process.open(record, self, handover, now, is_fresh=is_fresh)
 
     def handed_over(self, record: Any) -> int | None:
         """Return when the consumer handed a record over, Unix time in nanoseconds; None where it did not.
@@ -203,15 +232,14 @@ class Dispatcher:
         A span that ended in another context than this, where it is still current, is so no longer.
         """
         if self._iterated is not None:
-            self._iterated.close()
+            self.end_one(self._iterated, None)
             self._iterated = None
-        self._inside = None
-        restore(self)
+        self._restore()
 
     def drop(self) -> None:
         """End the span that iteration left open, in a finalizer: the consumer and its iterators have been dropped."""
         if self._iterated is not None:
-            self._iterated.drop()
+            self.drop_one(self._iterated)
 
     def stop(self) -> None:
         """Hand over no record with a span any more."""
@@ -350,20 +378,21 @@ class PolledRecords(list[Any]):
 class DispatchingIterator(Iterator[Any]):
     """An iterator of records that runs the body of the loop inside each record's process span."""
 
-    __slots__ = ("_open",)
+    __slots__ = ("_dispatcher", "_open")
+    _dispatcher: Dispatcher
     _open: OpenSpan | None
 
     def __del__(self) -> None:
         """End the span of the last record where the loop was left."""
         with suppress(Exception):  # at the end of the interpreter anything may be gone, and `_open` was never there
             if self._open is not None:
-                self._open.drop()
+                self._dispatcher.drop_one(self._open)
 
 
 class PolledIterator(DispatchingIterator):
     """Iterates a polled list."""
 
-    __slots__ = ("_dispatcher", "_handover", "_records")
+    __slots__ = ("_handover", "_records")
 
     def __init__(self, dispatcher: Dispatcher, handover: Handover, records: Iterator[Any]) -> None:
         self._dispatcher = dispatcher

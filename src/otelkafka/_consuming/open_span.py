@@ -13,7 +13,6 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanContext
 
 from otelkafka._consuming.wait import Handover
 from otelkafka._context.current import (
-    OPEN_KEY,
     Attached,
     UnparsedSpan,
     attach,
@@ -76,6 +75,13 @@ class Owner(Protocol):
         """End the span and measure it; called by `close()` at most once for each span."""
 
 
+class Loop(Protocol):
+    """What hands over the records of a consumer, as its open spans see it."""
+
+    def end_here(self, opened: "OpenSpan", now: int | None = None) -> None:
+        """End the span of the record before, if it was attached in this very context."""
+
+
 class OpenSpan:
     """The process span of a record or of a batch, which may be current in one `contextvars.Context`.
 
@@ -120,7 +126,7 @@ class OpenSpan:
 
     operation: Owner | None
     record: Any
-    dispatcher: object
+    dispatcher: Loop | None
     destination: Destination
     partition: int | None
     offset: int | None
@@ -135,12 +141,12 @@ class OpenSpan:
             context: becomes current.
             ambient: the context that is current now.
         """
-        attached = Attached({**context, OPEN_KEY: self})
+        attached = Attached(context)
         attached.opened, attached.outside = self, ambient
-        if OPEN_KEY in ambient:
-            self.outer = _live(_open_in(ambient))
-            if type(ambient) is Attached and ambient.opened.ended:
-                forget_ended(ambient)
+        if type(ambient) is Attached and ambient.opened.ended:
+            forget_ended(ambient)
+        self.outer = _live(innermost.get())
+        innermost.set(self)
         self.token = attach(attached)
         return self
 
@@ -195,11 +201,6 @@ class OpenSpan:
         if was_attached and self.token is None:  # who is interrupted here may come back to this context
             self.token = attach(get_current())
 
-    def close_here(self) -> None:
-        """End the span if it was attached in this very context; one that this context inherited goes on."""
-        if self.leave():
-            self.close()
-
     def fail(self, error: BaseException) -> None:
         """Record an error of the processing, once, also where it passes through more than one that would record it."""
         if error is not self.failure:
@@ -219,8 +220,7 @@ class OpenSpan:
         self.is_left = True
         if type(current) is Attached and current.opened is self:
             self.token = None
-            if type(current.outside) is Attached:
-                forget_ended(current)
+            current.outside = _NOTHING  # others may have inherited this one, and a chain of tasks would grow
         else:  # what the application has attached since, or what was opened inside, goes on; it may come back here
             self.token = attach(current)
         return True
@@ -312,12 +312,15 @@ class _EndedLater:
         lifetime.finish(partial(self._operation.ended, span, error))
 
 
+innermost: ContextVar[OpenSpan | None] = ContextVar("otelkafka_innermost_span", default=None)
+"""The span that was opened here last; it may have ended."""
 held: ContextVar[tuple[OpenSpan, ...]] = ContextVar("otelkafka_held_spans", default=())
 """The spans that were open already when a block around this took them over."""
 _NOWHERE = Destination(None, None)
+_NOTHING = Context()
 
 
-def idle_span(record: Any = None, dispatcher: object = None) -> OpenSpan:
+def idle_span(record: Any = None, dispatcher: Loop | None = None) -> OpenSpan:
     """Return an open span that records nothing and is current nowhere."""
     opened = OpenSpan()
     opened.operation = opened.partition = opened.offset = None
@@ -332,50 +335,31 @@ def open_spans() -> Iterator[OpenSpan]:
     return (each for each in _spans_here() if not each.ended)
 
 
-def restore(dispatcher: object) -> None:
-    """End what `dispatcher` has left open here, and restore the context from spans that ended elsewhere.
-
-    A list whose loop goes on leaves a span open; an iterator that was dropped in another thread ends one elsewhere.
-    """
-    for each in open_spans():
-        if each.dispatcher is dispatcher and not each.is_held:
-            each.close_here()
-    restored()
-
-
-def start_beside(inside: Attached) -> OpenSpan | None:
+def start_beside(inside: Attached) -> None:
     """Go on in the context from before a span that has ended, though `inside` was opened inside it and is open still.
 
     Of consumers that take turns each would open the next span inside the other's, in one trace without an end. It
     stays where a block holds a span since, or the application has attached a context.
-
-    Returns:
-        The innermost span that is open still; None where nothing was done.
     """
-    current = last = get_current()
+    current = get_current()
     while type(current) is Attached and not current.opened.is_held:
         if current is inside:
             around = inside.outside
-            while type(around) is Attached and around.opened.ended:
-                around = around.outside
-            attach(around)
-            return _live(_open_in(last))
+            if inside.opened.leave():  # else it was attached in another contextvars.Context, of which this is a copy
+                inside.opened.token = inside.opened.token or attach(get_current())  # its own loop asks once more
+                attach(around)
+                restored()
+            return
         current = current.outside
-    return None
 
 
 def _spans_here() -> Iterator[OpenSpan]:
-    each = _open_in(get_current())
+    each = innermost.get()
     while each is not None:
         # Ended ones are dropped here, so that a chain of tasks that each start the next does not grow.
         each.outer = _live(each.outer)
         yield each
         each = each.outer
-
-
-def _open_in(context: Context) -> OpenSpan | None:
-    found = context.get(OPEN_KEY)
-    return found if isinstance(found, OpenSpan) else None
 
 
 def _live(span: OpenSpan | None) -> OpenSpan | None:

@@ -14,13 +14,15 @@ from otelkafka._consuming.open_span import (
     Batch,
     Beginning,
     CarriedSpan,
+    Loop,
     OpenSpan,
     Origins,
     idle_span,
+    innermost,
 )
 from otelkafka._consuming.process_span import ProcessSpans, Started
 from otelkafka._consuming.wait import Handover, WaitHistory, queue_of
-from otelkafka._context.current import OPEN_KEY, Attached, UnparsedSpan, attach, get_current, is_suppressed
+from otelkafka._context.current import Attached, UnparsedSpan, attach, get_current, is_suppressed
 from otelkafka._context.fastpath import SampledRoot
 from otelkafka._context.origin import keep_earliest, origin_in, since, with_baggage
 from otelkafka._context.propagation import Contexts, merge
@@ -102,7 +104,7 @@ class ProcessOperation:
     def open(  # noqa: C901, PLR0912, PLR0915 (the fast path reads top to bottom)
         self,
         record: Any,
-        dispatcher: object = None,
+        dispatcher: Loop | None = None,
         handover: Handover | None = None,
         start: int | None = None,
         *,
@@ -153,9 +155,11 @@ class ProcessOperation:
                 unrecorded.partition = partition
                 unrecorded.offset = offset
                 unrecorded.start = start
-                if OPEN_KEY in ambient:
+                outer = innermost.get()
+                if outer is not None and (not outer.ended or outer.outer is not None or type(ambient) is Attached):
                     return unrecorded.attach({**ambient, SPAN_KEY: unrecorded}, ambient)
-                attached = Attached({**ambient, SPAN_KEY: unrecorded, OPEN_KEY: unrecorded})
+                innermost.set(unrecorded)
+                attached = Attached({**ambient, SPAN_KEY: unrecorded})
                 attached.opened, attached.outside = unrecorded, ambient
                 unrecorded.token = attach(attached)
                 return unrecorded
@@ -200,7 +204,7 @@ class ProcessOperation:
     def _open(
         self,
         record: Any,
-        dispatcher: object,
+        dispatcher: Loop | None,
         destination: Destination,
         start: int,
         ambient: Context,
@@ -317,7 +321,7 @@ class ProcessOperation:
     def _opened(
         self,
         record: object,
-        dispatcher: object,
+        dispatcher: Loop | None,
         destination: Destination,
         partition: int | None,
         start: int,

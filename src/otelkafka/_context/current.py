@@ -13,9 +13,7 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, SpanCont
 
 from otelkafka._context.sdk import SUPPRESSED, SUPPRESSED_ELSE, context_variable
 
-OPEN_KEY: Final = context_api.create_key("otelkafka-open-span")
-"""The key of the innermost open span of a record or a batch; what the application derives from a context keeps it."""
-_MOST_ENDED = 3
+_MOST_ENDED = 6
 
 
 def is_suppressed() -> bool:
@@ -125,7 +123,8 @@ def forget_ended(attached: Attached) -> None:
         if type(outside) is not Attached or not outside.opened.ended:
             return
         attached = outside
-    attached.opened.token = None  # it holds them, too
+    if type(attached.outside) is Attached and attached.outside.opened.ended:
+        attached.opened.token = None  # it holds them, too
     while type(attached.outside) is Attached and attached.outside.opened.ended:
         attached.outside = attached.outside.outside
 
@@ -152,9 +151,7 @@ class ForeignRuntime:
     def get_current(self) -> Context:
         """Return the current context: the object that was attached, where its span is the current one."""
         current, last = context_api.get_current(), self._last.get()
-        if last is None:
-            return current
-        return last if _ids_of(last) == _ids_of(current) else Context({**current, OPEN_KEY: last[OPEN_KEY]})
+        return last if last is not None and _ids_of(last) == _ids_of(current) else current
 
     def attach(self, context: Context) -> _Entered:
         """Make a context current, and return what `reset()` wants."""

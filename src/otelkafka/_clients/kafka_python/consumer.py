@@ -319,7 +319,7 @@ class RecordIterator(DispatchingIterator):
         advance: returns its next record.
     """
 
-    __slots__ = ("_advance", "_consumer", "_dispatcher", "_face")
+    __slots__ = ("_advance", "_consumer", "_face")
 
     def __init__(self, face: ConsumerFace, consumer: Any, advance: Callable[[], Any]) -> None:
         self._dispatcher = face.dispatcher
