@@ -44,7 +44,7 @@ from tests.support.context_model import Block, Consumer, Frame, Iterator, Model,
 from tests.support.face import process_batch_of, process_of, wrap_consumer, wrap_producer
 
 RECORDS = 60
-PLACES = 6
+PLACES = 8
 COMPARED = {"creation", "ambient"}
 
 
@@ -506,7 +506,8 @@ class Walk:
             if not consumer.is_closed:
                 self.step(f"main close {name}")
         for place in self.places:
-            self.step(f"{place} send")
+            self.step(f"{place} enter {place}-end X0")
+            self.step(f"{place} leave {place}-end")
         wrong = [f"{span.name} has not ended, by the model itself" for span in self.model.started if not span.ended]
         if self.places["main"].current is not None:
             wrong.append(f"{self.places['main'].current.name} is current at the end, by the model itself")
@@ -559,17 +560,19 @@ def kind_of(name, of_process=False):
 # Random programs.
 
 
-LOOPS = {"next": 8, "iter": 3, "advance": 10, "drop": 3, "poll": 3, "loop": 4, "probe": 3, "send": 2, "close": 0.1}
+LOOPS = {"next": 8, "iter": 3, "advance": 10, "drop": 3, "poll": 3, "loop": 4, "probe": 3, "close": 0.1}
 APPLICATION = {"span": 3, "attach": 1, "exit": 4}
 BLOCKS = {"enter": 10, "leave": 10, "fail": 3, "commit": 1}
 CONTEXTS = {"copy": 2, "fresh": 1}
 PROFILES = {
     "one consumer": (1, {**LOOPS, **APPLICATION}),
+    "sends": (2, {**LOOPS, **APPLICATION, "send": 10}),
     "consumers in turn": (3, {**LOOPS, **APPLICATION}),
     "blocks": (2, {**LOOPS, **APPLICATION, **BLOCKS}),
     "batches": (2, {**LOOPS, **APPLICATION, **BLOCKS, "batch": 8}),
     "loops in contexts": (2, {**LOOPS, **APPLICATION, **CONTEXTS}),
-    "everything": (3, {**LOOPS, **APPLICATION, **BLOCKS, "batch": 4, **CONTEXTS}),
+    "tasks": (1, {"next": 8, "iter": 1, "advance": 5, "poll": 1, "probe": 1, "leave": 6, "fail": 1, "copy": 8}),
+    "everything": (3, {**LOOPS, **APPLICATION, **BLOCKS, **CONTEXTS, "batch": 4, "send": 2}),
 }
 """By name: how many consumers there are, and how often each step is taken."""
 
@@ -581,6 +584,7 @@ class Chooser:
         self.random = Random(f"{profile} {seed}")
         self.consumers, self.weights = PROFILES[profile]
         self.count = 0
+        self.planned = []
 
     def setup(self):
         draw = self.random
@@ -596,8 +600,10 @@ class Chooser:
     def step(self, walk):
         """Return a step, or None where the one that was drawn is not possible."""
         self.count += 1
+        if self.planned:
+            return self.planned.pop()
         action = self.random.choices(list(self.weights), list(self.weights.values()))[0]
-        place = self._one(list(walk.places)) if self.random.random() < 0.6 else "main"
+        place = self._one(list(walk.places)) if self.random.random() < 0.5 else "main"
         names = getattr(self, f"_{action}", self._nothing)(walk, walk.places[place])
         if names is None:
             return None
@@ -663,9 +669,17 @@ class Chooser:
     _attach = _span
 
     def _copy(self, walk, here):
-        return [f"t{len(walk.places)}"] if len(walk.places) < PLACES else None
+        """Copy the context, mostly as a task does that processes a record of the loop around it."""
+        name = f"t{len(walk.places)}"
+        if len(walk.places) == PLACES:
+            return None
+        if "leave" in self.weights and self.random.random() < 0.7:
+            record = self._record(walk, here)
+            self.planned = [f"{name} enter b{self.count} {self._way()}{record}"]
+        return [name]
 
-    _fresh = _copy
+    def _fresh(self, walk, here):
+        return [f"t{len(walk.places)}"] if len(walk.places) < PLACES else None
 
 
 def run(program, *, is_real=True):
