@@ -207,6 +207,7 @@ def test_what_has_ended_elsewhere_is_gone_as_soon_as_otelkafka_runs_here(check):
         t1   send               | nothing
         t1   close A            | nothing; ended A2
         main probe              | A2
+        main send               | X0
         main leave b1           | nothing; ended X0
     """)
 

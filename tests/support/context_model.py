@@ -1,6 +1,6 @@
-"""A model of which span is current where: the rules of DESIGN.md, "Process", without any of otelkafka's code.
+"""A model of which process span ends when, and which is current where: the rules, without any of otelkafka's code.
 
-The rules have numbers here, to which the model and the tests refer:
+They have numbers here, to which the model and the tests refer:
 
 1. A loop's span ends where the loop goes on or is left: at the next `next()`, `iter()`, `poll()`, `close()`, at the next
    record of a list, where an iterator ends or is dropped. Of an iteration wherever it is; of polled lists that list's own,
@@ -43,6 +43,7 @@ class Span:
     is_sampled: bool = True
     given: object = None
     of_process: bool = False
+    of_loop: "Consumer | None" = None
     context: object = None
     frame: "Frame | None" = None
     blocks: list = field(default_factory=list)
@@ -221,7 +222,7 @@ class Model:
                 here.clean()
 
     def may_have_run(self, here, current):
-        """Accept both readings of rule 4 for a call that it does not name: `commit()`, and where an iterator ends."""
+        """Accept both readings of rule 4 for what it does not name: `commit()`, the end of an iterator or of a block."""
         frame = here.without_gone()
         if current == (frame.span.context if frame and frame.span else None):
             here.top = frame
@@ -234,13 +235,19 @@ class Model:
 
     def _go_on(self, here, consumer, own, record=None, iterator=None):
         """Rules 1 and 5: `own` and what the consumer's loops have open here is left, then the record's span opens."""
-        left = [span for span in consumer.loops if span in own or span.frame.place is here]
+        opened = [span for span in here.known if span.of_loop is consumer and span.frame.place is here]
+        opened_here = [span for span in opened if not span.ended and not span.frame.left]
+        left = [*opened_here, *(span for span in own if span not in opened_here)]
         top = here.without_gone()
-        last = next((span for span in left if span.frame.place is here and not span.is_held_in(here)), None)
-        self._check_released(here)
+        last = next((span for span in reversed(opened_here) if not span.is_held_in(here)), None)
         rewinds = last is not None and record is not None and self._has_only_loops_inside(here, top, last)
-        if last is not None and not rewinds:
-            self._check_innermost(here, top, last)
+        if record is not None and opened:
+            self._check_rewound(here, top, opened[-1])
+        for span in opened_here:
+            if span.blocks and span not in consumer.loops and not span.is_held_in(here):
+                raise Unclear("its loop has gone on elsewhere, another context holds it: is it left here?")
+            if span is not last or not rewinds:
+                self._check_innermost(here, top, span)
         here.top = top
         for span in left:
             self._leave(span, here)
@@ -248,7 +255,9 @@ class Model:
             here.top = last.frame.outer
         here.clean()
         if record is not None:
-            consumer.loops[self._open(here, "loop", record.name, [record], consumer.relation)] = iterator
+            span = self._open(here, "loop", record.name, [record], consumer.relation)
+            span.of_loop = consumer
+            consumer.loops[span] = iterator
 
     def _check_innermost(self, here, top, span):
         is_held_elsewhere = span.frame.place is here and span.blocks and not span.is_held_in(here)
@@ -257,12 +266,13 @@ class Model:
                 "a loop lets go of what another context holds, and it is not the innermost: does rule 8 hold?"
             )
 
-    def _check_released(self, here):
-        for span in here.known:
-            released = span.frame.kind == "loop" and not any(span in consumer.loops for consumer in self.consumers)
-            is_held_elsewhere = span.frame.place is here and span.blocks and not span.is_held_in(here)
-            if released and is_held_elsewhere and not span.frame.left:
-                raise Unclear("its loop has gone on elsewhere, another context holds it: is it current here?")
+    def _check_rewound(self, here, top, last):
+        if last.ended and self._has_only_loops_inside(here, top, last):
+            outer = last.frame.outer
+            while outer is not None and outer.is_gone_in(here):
+                outer = outer.outer
+            if outer is not top:
+                raise Unclear("poll() or a block has ended the loop's last span, others go on inside: is it rule 5?")
 
     def _has_only_loops_inside(self, here, top, span):
         """Rule 5: whether the loop's last span has nothing inside but spans of loops."""
@@ -337,7 +347,8 @@ class Model:
             block.frame.left = True
         if not span.blocks:
             self._end(span)
-        here.clean()
+        if here.current is span:
+            here.clean()
 
     # The application.
 

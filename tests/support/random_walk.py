@@ -414,7 +414,12 @@ class Walk:
         block = self._innermost(here, name, Block)
         self.model.leave(here, block, failed=failed)
         del self.entered[name]
-        return lambda: self._left(self.running.pop(name), Failure(name) if failed else None)
+
+        def run():
+            self._left(self.running.pop(name), Failure(name) if failed else None)
+            self.model.may_have_run(here, current())
+
+        return run
 
     def _fail(self, here, name):
         return self._leave(here, name, failed=True)
@@ -585,6 +590,9 @@ class Chooser:
         self.consumers, self.weights = PROFILES[profile]
         self.count = 0
         self.planned = []
+        self.loops_elsewhere = (
+            0 if profile == "tasks" else 0.2
+        )  # where tasks have loops, too, the rules are soon unclear
 
     def setup(self):
         draw = self.random
@@ -603,7 +611,8 @@ class Chooser:
         if self.planned:
             return self.planned.pop()
         action = self.random.choices(list(self.weights), list(self.weights.values()))[0]
-        place = self._one(list(walk.places)) if self.random.random() < 0.5 else "main"
+        often = 0.5 if action not in LOOPS or "leave" not in self.weights else self.loops_elsewhere
+        place = self._one(list(walk.places)) if self.random.random() < often else "main"
         names = getattr(self, f"_{action}", self._nothing)(walk, walk.places[place])
         if names is None:
             return None
