@@ -133,7 +133,7 @@ class ProcessBlock:
         opened = found or self._open_span()
         is_first = not opened.is_held
         opened.is_held = True
-        mark = held.set((*held.get(), opened)) if found is not None and is_first else None
+        mark = None if found is None else held.set((*held.get(), opened))
         self._entered.append(_Entered(opened, is_first, mark))
         return opened.span
 
