@@ -167,7 +167,8 @@ class Contexts:
         carrier = self.options.carrier(headers)
         self.telemetry.propagator.inject(carrier, context, _SETTER)
         injected = carrier.headers
-        if injected is None or not are_sendable(injected) or not _keeps(injected, headers):
+        can_send = are_sendable(injected) or self.telemetry.client.can_send(injected)
+        if injected is None or not can_send or not _keeps(injected, headers):
             msg = "the carrier's headers cannot be sent: they must be a list of (str, bytes) tuples with all given ones"
             raise TypeError(msg)
         return injected

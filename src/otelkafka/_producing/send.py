@@ -255,7 +255,9 @@ class Sends:
         tracer: Tracer | None = None,
     ) -> Send:
         telemetry = self.telemetry
-        sendable = self._client.takes_headers and are_sendable(message.headers)
+        sendable = self._client.takes_headers and (
+            are_sendable(message.headers) or self._client.can_send(message.headers)
+        )
         given = message.headers if sendable and message.headers else []
         taken = self._contexts.take(given)
         incoming, rest = taken or (Context(), given)
