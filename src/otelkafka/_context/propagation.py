@@ -16,7 +16,7 @@ from otelkafka._protocols import Record
 from otelkafka._telemetry import semconv
 from otelkafka._telemetry.telemetry import LOGGED_OF_UNKNOWN, Telemetry
 from otelkafka.headers import AskedGetter, Carrier, CarrierGetter, CarrierSetter, Headers, are_sendable
-from otelkafka.options import Options
+from otelkafka.options import Options, for_either
 
 _GETTER = CarrierGetter()
 _SETTER = CarrierSetter()
@@ -35,7 +35,7 @@ def inject(headers: Headers | None = None, context: Context | None = None, optio
         propagator fails.
 
     Raises:
-        TypeError: `headers` are no list or tuple.
+        TypeError: `headers` are no list or tuple, or `options` are none.
     """
     _check_headers(headers)
     contexts = _contexts_of(options)
@@ -63,7 +63,7 @@ def extract(record_or_headers: Record | Iterable[Any] | None, options: Options |
         The context; empty where the record carries none, or a broken one.
 
     Raises:
-        TypeError: it has no headers and is no list or tuple of them.
+        TypeError: it has no headers and is no list or tuple of them, or `options` are none.
     """
     headers = getattr(record_or_headers, "headers", record_or_headers)
     _check_headers(headers)
@@ -200,7 +200,7 @@ def _cached_contexts(options: Options) -> Contexts:
 
 
 def _contexts_of(options: Options | None) -> Contexts:
-    contexts = shared_contexts(options or Options())
+    contexts = shared_contexts(for_either(options))
     contexts.telemetry.refresh(contexts.telemetry.now())
     return contexts
 

@@ -142,7 +142,7 @@ class Telemetry:
     def _name(self, operation: str, destination: str) -> str:
         plain, template = f"{operation} {destination}".strip(), self.options.span_name
         if isinstance(template, str):
-            return template.format(operation=operation, destination=destination).strip()
+            return template.format(operation=operation, destination=destination).strip() or plain
         name = self.guard.call("span_name", plain, template, operation, destination)
         if isinstance(name, str) and name:
             return name
