@@ -15,6 +15,7 @@ from otelkafka._context.traceparent import SPAN_KEY, TRACEPARENT, header
 from otelkafka._producing.transactions import Transactions
 from otelkafka._protocols import Acknowledgement
 from otelkafka._telemetry import attributes, clock, semconv
+from otelkafka._telemetry.api import METER_PROVIDER, METRICS
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.destination import Destination
 from otelkafka._telemetry.in_flight import InFlight
@@ -193,7 +194,10 @@ class Sends:
         try:
             telemetry, tracer = self.telemetry, None
             start = clock.now()
-            if not telemetry.refreshed <= start < telemetry.refresh_at:
+            if (
+                not telemetry.refreshed <= start < telemetry.refresh_at
+                or METRICS.get(METER_PROVIDER) is not telemetry.global_meter_provider
+            ):
                 telemetry.refresh(start)
             destination, fast_path = telemetry.destinations[topic], self._contexts.fast_path
             if (

@@ -8,6 +8,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind
 
 from otelkafka._telemetry import attributes, clock, semconv
+from otelkafka._telemetry.api import PROVIDER, TRACE
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import seconds
 from otelkafka._telemetry.destination import Destination
@@ -95,6 +96,8 @@ class Operation:
             tracer: starts it; None for the one of the options.
         """
         telemetry = self._telemetry
+        if TRACE.get(PROVIDER) is not telemetry.global_tracer_provider:
+            telemetry.refresh(telemetry.now())
         if clock.monotonic() >= self._renew_at:
             self._renew()
         known = self._known.get((destination.name, destination.topic, partition))
