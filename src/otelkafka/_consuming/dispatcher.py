@@ -200,6 +200,14 @@ class Dispatcher:
         if not traced:
             return INVALID_SPAN
         span = self._start_span({record.topic for record in traced}, started, len(traced))
+        try:
+            self._link_to_records(span, traced)
+        except BaseException as error:  # an interrupt in the user's code, which passes: nobody else has the span
+            self._telemetry.end_span(span, error)
+            raise
+        return span
+
+    def _link_to_records(self, span: Span, traced: list[Any]) -> None:
         if span.is_recording():
             room = self._options.max_links
             created = [self._contexts.creation_context(record) for record in traced]
@@ -207,7 +215,6 @@ class Dispatcher:
             self._telemetry.guard.call(
                 "poll", None, add_creation_links, self._telemetry, span, created, room, attributes_of
             )
-        return span
 
     def _record_failure(self, started: int, error: BaseException) -> None:
         topics = self._client.topics() or set()

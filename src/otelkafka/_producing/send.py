@@ -274,14 +274,18 @@ class Sends:
             span = self._operation.start(
                 context, destination, message.partition, links=links, start_time=start, more=known, tracer=tracer
             )
-            if span is not None:
+        headers = None
+        try:
+            if span is not None and destination.traced:
                 telemetry.call_hook("on_send", self._options.on_send, span, message)
                 if hook is not None:
                     telemetry.guard.call("produce_hook", None, hook, span)
                 context = trace.set_span_in_context(span, context)
-        headers = None
-        if sendable and taken is not None and span is not None:
-            headers = self._contexts.put(rest, context)
+            if sendable and taken is not None and span is not None:
+                headers = self._contexts.put(rest, context)
+        except BaseException as error:  # an interrupt in the user's code, which passes: nobody else has the span
+            telemetry.end_span(span or INVALID_SPAN, error)
+            raise
         span = span or INVALID_SPAN
         is_followed = self._is_always_followed or telemetry.instruments is not None or span.is_recording()
         if headers == given:
@@ -338,12 +342,13 @@ class Sends:
             return
         if not waited:
             send.blocked = self.telemetry.now() - send.start
-        self.telemetry.set_attributes(send.span, lambda: self._end_attributes(send, metadata))
-        partition = send.partition
-        if metadata is not None:
-            self.telemetry.call_hook("on_ack", self._options.on_ack, send.span, metadata)
-            partition = getattr(metadata, "partition", None)
-        self.telemetry.guard.call("send", None, self._finish, send, partition, error)
+        partition = send.partition if metadata is None else getattr(metadata, "partition", None)
+        try:
+            self.telemetry.set_attributes(send.span, lambda: self._end_attributes(send, metadata))
+            if metadata is not None:
+                self.telemetry.call_hook("on_ack", self._options.on_ack, send.span, metadata)
+        finally:
+            self.telemetry.guard.call("send", None, self._finish, send, partition, error)
 
     def _end_attributes(self, send: Send, metadata: Acknowledgement | None) -> Attributes:
         known = attributes.of_blocked(send.blocked)

@@ -112,7 +112,7 @@ class Operation:
             try:
                 span.is_recording()  # what a span must be able to say; later on nobody is there to contain its failure
                 is_valid = span.get_span_context().is_valid
-            except Exception:
+            except BaseException:
                 span.end()
                 raise
             # Where there is no SDK the parent's context is carried on, which the oldest API does not do itself.

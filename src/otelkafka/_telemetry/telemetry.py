@@ -184,12 +184,14 @@ class Telemetry:
         """End a span: its status is unset after success, else the error."""
         if span is INVALID_SPAN:
             return
-        if error is not None:
-            self.record_exception(span, error)
         try:
-            span.end(end_time)
-        except Exception as failure:  # noqa: BLE001 (likewise)
-            self.guard.contain("end_span", failure)
+            if error is not None:
+                self.record_exception(span, error)
+        finally:
+            try:
+                span.end(end_time)
+            except Exception as failure:  # noqa: BLE001 (likewise)
+                self.guard.contain("end_span", failure)
 
     def record_exception(self, span: Span, error: BaseException) -> None:
         """Record an error on a span, which goes on."""
