@@ -1,14 +1,18 @@
 """Bad input is refused at once, with what to do instead."""
 
 import dataclasses
+import functools
 
 import pytest
+from opentelemetry import metrics as metrics_api
+from opentelemetry import propagate, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 import otelkafka
 from otelkafka import (
+    Carrier,
     ConsumerOptions,
     HeaderCarrier,
     Options,
@@ -20,6 +24,7 @@ from otelkafka import (
     wrap_handler,
 )
 from otelkafka.reporter import metrics_reporter
+from otelkafka.testing import fake_record
 from tests.support.face import wrap_consumer, wrap_producer
 from tests.support.fakes import FakeConsumer, FakeProducer
 
@@ -87,6 +92,35 @@ def test_consumer_of_confluent_kafka_is_refused():
         (lambda: Options(span_name=5), TypeError, "span_name"),
         (lambda: Options(span_name="{operation!x}"), ValueError, "span_name"),
         (lambda: Options(span_name=" "), ValueError, "span_name"),
+        (lambda: Options(span_name="{destination[0]}"), ValueError, "span_name"),
+        (lambda: Options(span_name="{destination[-1]}"), ValueError, "span_name"),
+        (lambda: Options(span_name="{destination.name}"), ValueError, "span_name"),
+        (lambda: Options(span_name="{destination.__class__}"), ValueError, "span_name"),
+        (lambda: Options(span_name="{destination!r}"), ValueError, "span_name"),
+        (lambda: Options(span_name="{} {}"), ValueError, "span_name"),
+        (lambda: Options(span_name="{0}"), ValueError, "span_name"),
+        (lambda: Options(span_name="{destination:d}"), ValueError, "span_name"),
+        (lambda: Options(span_name="{destination:{operation}}"), ValueError, "span_name"),
+        (lambda: Options(span_name="{destination"), ValueError, "span_name"),
+        (lambda: Options(span_name="}"), ValueError, "span_name"),
+        (lambda: Options(carrier=Carrier), TypeError, "carrier"),
+        (lambda: Options(capture_headers=(name for name in "ab")), TypeError, "capture_headers"),
+        (lambda: Options(capture_headers={"a"}), TypeError, "capture_headers"),
+        (lambda: Options(capture_headers=b"ab"), TypeError, "capture_headers"),
+        (lambda: Options(capture_headers=[None]), TypeError, "capture_headers"),
+        (lambda: Options(sample_limit=True), TypeError, "sample_limit"),
+        (lambda: Options(sample_limit=1.5), TypeError, "sample_limit"),
+        (lambda: ProducerOptions(max_in_flight=float("nan")), TypeError, "max_in_flight"),
+        (lambda: ProducerOptions(max_in_flight=True), TypeError, "max_in_flight"),
+        (lambda: ConsumerOptions(max_links=-1), ValueError, "max_links"),
+        (lambda: ConsumerOptions(sample_waits_over=True), TypeError, "sample_waits_over"),
+        (lambda: ConsumerOptions(sample_waits_over=float("inf")), ValueError, "sample_waits_over"),
+        (lambda: ConsumerOptions(process=str), TypeError, "process"),
+        (lambda: ConsumerOptions(poll_spans=1), TypeError, "poll_spans"),
+        (lambda: inject([], options=5), TypeError, "options=int"),
+        (lambda: inject([], options=Options), TypeError, "options=Options: .* instance"),
+        (lambda: extract([], options={"propagator": None}), TypeError, "options=dict"),
+        (lambda: process(None, ConsumerOptions), TypeError, "options=ConsumerOptions: .* instance"),
         (lambda: ConsumerOptions(relation=None), TypeError, "relation"),
         (lambda: wrap_producer(FakeProducer(), ConsumerOptions()), TypeError, "ProducerOptions"),
         (lambda: wrap_consumer(FakeProducer, 5), TypeError, "ConsumerOptions"),
@@ -115,6 +149,87 @@ def test_bad_input_is_refused_at_once(make, error, field):
     """A wrong option or object raises at once, and the text names what is wrong."""
     with pytest.raises(error, match=field):
         make()
+
+
+FUNCTIONS = {
+    ProducerOptions: ["span_name", "destination_template", "trace_topic", "capture_key", "on_send", "on_ack"],
+    ConsumerOptions: ["on_process"],
+}
+EACH_FUNCTION = [(options, name) for options, names in FUNCTIONS.items() for name in names]
+
+
+class Callable:
+    def __call__(self, *_):
+        return "x"
+
+
+class AsyncCallable:
+    async def __call__(self, *_):
+        return "x"
+
+
+async def is_async(*_):
+    return "x"
+
+
+async def is_async_generator(*_):
+    yield "x"
+
+
+@pytest.mark.parametrize(("options", "name"), EACH_FUNCTION)
+@pytest.mark.parametrize(
+    "function",
+    [is_async, is_async_generator, AsyncCallable(), functools.partial(is_async), AsyncCallable().__call__],
+    ids=["function", "generator", "object", "partial", "method"],
+)
+def test_async_function_is_refused(options, name, function):
+    """Nothing would await it."""
+    with pytest.raises(TypeError, match=f"{name}=.*not async"):
+        options(**{name: function})
+
+
+@pytest.mark.parametrize(("options", "name"), EACH_FUNCTION)
+def test_class_in_the_place_of_a_function_is_refused(options, name):
+    """Each call would make an instance, and nothing more; an instance that can be called, and str(), are functions."""
+    with pytest.raises(TypeError, match="give an instance, not the class"):
+        options(**{name: Callable})
+    made = options(**{name: Callable()})
+    assert dataclasses.replace(made, **{name: functools.partial(Callable())}) is not made
+    makes = {"trace_topic": bool}.get(name, str)
+    if name.startswith("on_"):
+        with pytest.raises(TypeError, match="give an instance, not the class"):
+            options(**{name: makes})
+    else:
+        options(**{name: makes})
+
+
+def test_every_option_is_checked():
+    """An object of no use is refused for each of them, by name."""
+    for options in (Options, ProducerOptions, ConsumerOptions):
+        for field in dataclasses.fields(options):
+            with pytest.raises(TypeError, match=f"{field.name}=object"):
+                options(**{field.name: object()})
+
+
+def test_template_without_a_destination_leaves_no_span_without_a_name(recorder):
+    """Of several topics there is no one destination, and this template has nothing else."""
+    options = ConsumerOptions(span_name="{destination:.3}", tracer_provider=recorder.tracer_provider)
+    with process_batch([fake_record("orders"), fake_record("other")], options):
+        pass
+    with process(fake_record("orders"), options):
+        pass
+    assert [span.name for span in recorder.spans] == ["process", "ord"]
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("tracer_provider", trace), ("meter_provider", metrics_api), ("propagator", propagate)]
+)
+def test_module_in_the_place_of_a_provider_is_refused(name, module):
+    """OpenTelemetry's own modules have functions of the same names, with other arguments."""
+    with pytest.raises(TypeError, match="give an instance, not the module"):
+        Options(**{name: module})
+    with pytest.raises(TypeError, match="give an instance, not the module"):
+        metrics_reporter(metrics_api)
 
 
 @pytest.mark.parametrize("name", ["tracer_provider", "meter_provider", "propagator"])

@@ -7,6 +7,8 @@ engine is asked before and after it.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+from otelkafka.headers import are_like_sendable
+
 
 class Record(Protocol):
     """A consumed record."""
@@ -82,6 +84,9 @@ class Client(Protocol):
     def takes_headers(self) -> bool:
         """Whether the broker's message format has headers."""
 
+    def can_send(self, headers: object) -> bool:
+        """Return whether the producer takes these headers, which are not of the plain types that each one takes."""
+
     @property
     def is_transactional(self) -> bool:
         """Whether the producer may have transactions."""
@@ -114,6 +119,10 @@ class NoClient:
     is_transactional = False
     error_names: ClassVar[list[Callable[[BaseException], str | None]]] = []
     """The `error_name()` of each face that is loaded: the record may be of any of them."""
+
+    def can_send(self, headers: object) -> bool:
+        """Return whether most producers take these headers."""
+        return are_like_sendable(headers)
 
     def server(self, topic: str | None, partition: int | None) -> None:
         """Return None: the server is not known."""

@@ -120,16 +120,23 @@ class CarrierSetter(Setter[Carrier]):
 
 
 def are_sendable(headers: object) -> bool:
-    """Return whether every `send()` takes these headers: None, or a list (no subclass) of (str, bytes) tuples."""
+    """Return whether every `send()` takes these headers: None, or a list of (str, bytes) tuples, no subclass of any."""
     if headers is None:
         return True
     return type(headers) is list and all(
         type(header) is tuple
         and len(header) == 2  # noqa: PLR2004 (key and value)
-        and isinstance(header[0], str)
-        and isinstance(header[1], bytes)
+        and type(header[0]) is str
+        and type(header[1]) is bytes
         for header in headers
     )
+
+
+def are_like_sendable(headers: object) -> bool:
+    """Return whether these headers are what every `send()` takes, or made of subclasses of that."""
+    if headers is None:
+        return True
+    return isinstance(headers, list) and all(_is_header(header) and isinstance(header[1], bytes) for header in headers)
 
 
 def _is_of(header: object, key: str) -> bool:

@@ -1,7 +1,10 @@
 """The options: frozen objects, checked when they are made."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from string import Formatter
+from types import ModuleType
 from typing import Any, Literal, TypeAlias
 
 from opentelemetry.metrics import MeterProvider
@@ -26,16 +29,38 @@ def _is_boolean(value: object) -> None:
         raise TypeError(msg)
 
 
-def _is_function(value: object) -> None:
-    if value is not None and not callable(value):
-        msg = "give a function, or None for none"
+def _check_function(value: Callable[..., Any], returns: type | None) -> None:
+    """Refuse what can be called, and is no function to call: nothing awaits a coroutine, nothing uses an instance."""
+    if isinstance(value, type) and (returns is None or not issubclass(value, returns)):
+        msg = "give an instance, not the class"
         raise TypeError(msg)
+    for called in (value, getattr(value, "__call__", None)):  # noqa: B004 (of an object that can be called)
+        if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
+            msg = "give a function that is not async: nothing awaits it"
+            raise TypeError(msg)
+
+
+def _is_function(returns: type | None = None) -> Check:
+    """Return a check of a function; `returns` is what a class may stand for it that makes just that."""
+
+    def check(value: object) -> None:
+        if value is None:
+            return
+        if not callable(value):
+            msg = "give a function, or None for none"
+            raise TypeError(msg)
+        _check_function(value, returns)
+
+    return check
 
 
 def _is_key_format(value: object) -> None:
-    if not isinstance(value, bool) and not callable(value):
+    if isinstance(value, bool):
+        return
+    if not callable(value):
         msg = "give True, False or a function from a key to a str or None"
         raise TypeError(msg)
+    _check_function(value, str)
 
 
 def _is_count(value: object) -> None:
@@ -60,8 +85,8 @@ def _is_duration(value: object) -> None:
 
 def _offers(*methods: str) -> Check:
     def check(value: object) -> None:
-        if isinstance(value, type):
-            msg = "give an instance, not the class"
+        if isinstance(value, type | ModuleType):
+            msg = f"give an instance, not the {'class' if isinstance(value, type) else 'module'}"
             raise TypeError(msg)
         if value is not None and not all(callable(getattr(value, name, None)) for name in methods):
             msg = f"give an object with {' and '.join(methods)}(), or None for the global one"
@@ -83,22 +108,31 @@ def _is_one_of(*choices: str) -> Check:
 
 
 def _is_carrier(value: object) -> None:
-    if not isinstance(value, type) or not all(hasattr(value, name) for name in ("set", "get", "keys", "headers")):
+    offers = all(hasattr(value, name) for name in ("set", "get", "keys", "headers"))
+    if not isinstance(value, type) or not offers or value is Carrier:
         msg = "give a class with set(), get(), keys() and headers, HeaderCarrier or one of its subclasses, say"
         raise TypeError(msg)
 
 
 def _is_span_name(value: object) -> None:
     if callable(value):
+        _check_function(value, str)
         return
     if not isinstance(value, str):
         msg = "give a template such as '{operation} {destination}', or a function of both"
         raise TypeError(msg)
     try:
-        named = value.format(operation="send", destination="topic")
-    except (LookupError, ValueError, AttributeError) as error:
+        # Formatted here, whatever passes is formatted by each name: an index or a conversion depends on the name.
+        plain = all(
+            name in (None, "operation", "destination") and not conversion and "{" not in (spec or "")
+            for _, name, spec, conversion in Formatter().parse(value)
+        )
+        named = value.format(operation="send", destination="topic") if plain else None
+    except ValueError:
+        named = None
+    if named is None:
         msg = "use no other fields than {operation} and {destination} in the template"
-        raise ValueError(msg) from error
+        raise ValueError(msg)
     if not named.strip():
         msg = "give a template that is not empty"
         raise ValueError(msg)
@@ -148,8 +182,8 @@ class Options:
     propagator: TextMapPropagator | None = _checked(None, _offers("inject", "extract"))
     carrier: type[Carrier] = _checked(HeaderCarrier, _is_carrier)
     span_name: SpanName = _checked("{operation} {destination}", _is_span_name)
-    destination_template: Callable[[str], str | None] | None = _checked(None, _is_function)
-    trace_topic: Callable[[str], bool] | None = _checked(None, _is_function)
+    destination_template: Callable[[str], str | None] | None = _checked(None, _is_function(str))
+    trace_topic: Callable[[str], bool] | None = _checked(None, _is_function(bool))
     capture_key: KeyFormat = _checked(True, _is_key_format)
     record_exceptions: bool = _checked(True, _is_boolean)
     capture_headers: Sequence[str] = _checked((), _are_header_names)
@@ -180,8 +214,8 @@ class ProducerOptions(Options):
         max_in_flight: how many spans may wait for their acknowledgement; beyond it a span ends when `send()` returns.
     """
 
-    on_send: Callable[[Span, Any], None] | None = _checked(None, _is_function)
-    on_ack: Callable[[Span, Any], None] | None = _checked(None, _is_function)
+    on_send: Callable[[Span, Any], None] | None = _checked(None, _is_function())
+    on_ack: Callable[[Span, Any], None] | None = _checked(None, _is_function())
     max_in_flight: int = _checked(100_000, _is_count)
 
 
@@ -211,7 +245,7 @@ class ConsumerOptions(Options):
     commit_spans: bool = _checked(True, _is_boolean)
     rebalance_spans: bool = _checked(True, _is_boolean)
     max_links: int = _checked(128, _is_count)
-    on_process: Callable[[Span, Any], None] | None = _checked(None, _is_function)
+    on_process: Callable[[Span, Any], None] | None = _checked(None, _is_function())
     sample_waits_over: float | None = _checked(None, _is_duration, float)
 
 
@@ -235,11 +269,25 @@ def for_consumer(options: Options | None) -> ConsumerOptions:
     return checked
 
 
+def for_either(options: Options | None) -> Options:
+    """Return options of either side.
+
+    Raises:
+        TypeError: `options` are none.
+    """
+    if options is None or isinstance(options, Options):
+        return Options() if options is None else options
+    msg = f"options={_kind_of(options)}: give an instance of Options, ProducerOptions or ConsumerOptions"
+    raise TypeError(msg)
+
+
 def _shown(value: object) -> str:
     """Return a plain value, and of anything else its type: it may hold what belongs into no log."""
-    if isinstance(value, type):
-        return value.__name__
-    return repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
+    return repr(value) if isinstance(value, str | int | float | None) else _kind_of(value)
+
+
+def _kind_of(value: object) -> str:
+    return value.__name__ if isinstance(value, type) else type(value).__name__
 
 
 def _for_side(options: Options | None, side: type[Any]) -> Any:
@@ -249,5 +297,5 @@ def _for_side(options: Options | None, side: type[Any]) -> Any:
         return options
     if type(options) is Options:
         return side(**{each.name: getattr(options, each.name) for each in fields(Options)})
-    msg = f"options={type(options).__name__}: give {side.__name__}, or Options, which both sides accept"
+    msg = f"options={_kind_of(options)}: give an instance of {side.__name__}, or of Options, which both accept"
     raise TypeError(msg)

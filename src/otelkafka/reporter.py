@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from threading import Lock
+from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
 from weakref import WeakSet
 
@@ -72,8 +73,9 @@ def metrics_reporter(meter_provider: MeterProvider | None = None) -> type[Abstra
     Raises:
         TypeError: `meter_provider` is none.
     """
-    if isinstance(meter_provider, type):
-        msg = f"metrics_reporter({meter_provider.__name__}): give an instance, not the class"
+    if isinstance(meter_provider, type | ModuleType):
+        kind = "class" if isinstance(meter_provider, type) else "module"
+        msg = f"metrics_reporter({meter_provider.__name__}): give an instance, not the {kind}"
         raise TypeError(msg)
     if meter_provider is not None and not callable(getattr(meter_provider, "get_meter", None)):
         given = type(meter_provider).__name__

@@ -221,6 +221,24 @@ def test_wait_adds_up_after_the_clock_was_set_back(recorder, clock):
     assert [told[part] for part in parts] == [2, 0, 2]
 
 
+def test_consumer_is_busy_also_after_the_clock_was_set_back(recorder, clock, metrics):
+    """What it does from then on is noted at once, and not only when the clock has come to where it was."""
+    consumer = consumer_of(recorder, record(0), meter_provider=metrics.meter_provider)
+    for _ in consumer:
+        clock.advance(5)
+    clock.advance(-3600)
+    old = clock.now // 1_000_000
+    write(consumer, *(record(at, timestamp=old) for at in (1, 2)))
+    for _ in consumer:
+        clock.advance(2)
+    waits = [span.attributes["otelkafka.queue.busy_duration"] for span in recorder.spans]
+    assert waits[1:] == [0, 2]
+    (busy,) = [
+        value for told, value in metrics.points("otelkafka.consumer.time") if told["otelkafka.consumer.state"] == "busy"
+    ]
+    assert busy == 9
+
+
 def test_lag_of_a_record_that_was_put_aside_is_its_own_or_none():
     """What is known of the one handed over last is not true of those before it."""
     side = Side(SpanRecorder(ALWAYS_ON))

@@ -4,13 +4,14 @@ import time
 
 import pytest
 
-from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
+from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_handler, wrap_producer
 from otelkafka.testing import (
     FakeClock,
     FakeCluster,
     FakeConsumer,
     FakeProducer,
     SpanRecorder,
+    fake_record,
     span_tree,
 )
 from tests.support.fakes import ambient_of
@@ -85,6 +86,31 @@ def test_whole_trace_is_one_literal(turn, metrics):
     assert [span.context.trace_id for span in recorder.named("process questions")] == [1, 2]
     (told, count), *_ = metrics.points("messaging.client.consumed.messages")
     assert (told["messaging.consumer.group.name"], count) == ("wall", 2)
+
+
+def test_clock_is_that_of_clients_made_before_it(recorder, metrics):
+    """Spans, waits, metrics, records and handlers of what was made, and used, before: all have its time."""
+    providers = {"tracer_provider": recorder.tracer_provider, "meter_provider": metrics.meter_provider}
+    cluster, options = FakeCluster(), ConsumerOptions(**providers)
+    producer = wrap_producer(FakeProducer(cluster), ProducerOptions(**providers))
+    consumer = wrap_consumer(FakeConsumer("questions", cluster=cluster), options)
+    producer.send("questions", b"Real?")
+    next(consumer)
+    with FakeClock() as clock:
+        handle = wrap_handler(lambda _: clock.advance(0.5), options)
+        at = clock.now
+        producer.send("questions", b"Why?")
+        producer.send("questions", b"How?")
+        for _ in consumer:
+            clock.advance(0.25)
+        handle(fake_record("questions", offset=9))
+    sent, processed = recorder.named("send questions")[1:], recorder.named("process questions")[1:]
+    assert [span.start_time - at for span in (*sent, *processed)] == [0, 0, 0, 250_000_000, 500_000_000]
+    assert [span.end_time - span.start_time for span in processed] == [250_000_000, 250_000_000, 500_000_000]
+    assert processed[1].attributes["otelkafka.queue.busy_duration"] == 0.25
+    assert cluster.records("questions")[1].timestamp == at // 1_000_000
+    data = metrics.metrics["messaging.process.duration"].data.data_points
+    assert sum(point.sum for point in data) == pytest.approx(1, abs=0.1)
 
 
 def test_clock_changes_no_other_clock_and_is_put_back(recorder):

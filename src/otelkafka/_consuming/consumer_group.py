@@ -1,6 +1,8 @@
 """Processing in a block or a handler: `process()`, `process_batch()` and `wrap_handler()`."""
 
+import copy
 import inspect
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Token
@@ -83,7 +85,7 @@ def wrap_handler(handler: Any = None, options: Options | None = None) -> Any:
         options: `ConsumerOptions`, or `Options`; None for those of the consumer, else the defaults.
 
     Returns:
-        A handler that is called in the same way.
+        What behaves as the handler: it is called, inspected, copied and pickled in the same way.
 
     Raises:
         TypeError: `handler` cannot be called, or `options` are not those of a consumer.
@@ -106,7 +108,7 @@ def wrap_handler(handler: Any = None, options: Options | None = None) -> Any:
         with block:
             return wrapped(*args, **kwargs)
 
-    return _TracedHandler(handler, call)
+    return _TracedHandler(handler, call, options)
 
 
 class ProcessBlock:
@@ -270,8 +272,74 @@ def _open_span_of_batch(records: object) -> OpenSpan | None:
     return next((each for each in open_spans() if each.record is records), None)
 
 
+class _BoundHandler(wrapt.BoundFunctionWrapper):  # type: ignore[misc,type-arg,unused-ignore]
+    """A wrapped method, as a class or an instance has it."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Return by which name its instance or its class has it, as methods do."""
+        method = self.__wrapped__
+        if inspect.ismethod(method):
+            return method.__reduce_ex__(protocol)
+        owner, name = _place_by_name(method)
+        if getattr(getattr(owner, name, None), "_self_parent", None) is self._self_parent:
+            return getattr, (owner, name)
+        return wrap_handler, (method, self._self_parent._self_options)
+
+    def __copy__(self) -> Any:
+        """Return itself: a function is not copied, and a method remains that of its instance."""
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        """Return itself, or the method of a copy of its instance."""
+        method = self.__wrapped__
+        if not inspect.ismethod(method):
+            return self
+        of = copy.deepcopy(method.__self__, memo)
+        return self if of is method.__self__ else self._self_parent.__get__(of, type(of))
+
+
 class _TracedHandler(wrapt.FunctionWrapper):  # type: ignore[misc,type-arg,unused-ignore]
-    """A handler that was wrapped, to be recognized when it is wrapped again."""
+    """A handler that was wrapped, to be recognized when it is wrapped again.
+
+    Args:
+        handler: what was wrapped.
+        call: calls it inside a span.
+        options: as they were given.
+    """
+
+    __bound_function_wrapper__ = _BoundHandler
+
+    def __init__(self, handler: Any, call: Callable[..., Any], options: Options | None) -> None:
+        super().__init__(handler, call)
+        self._self_options = options
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Return its name where it is found by that, as functions do, else what it was made of."""
+        owner, name = _place_by_name(self.__wrapped__)
+        if getattr(owner, name, None) is self:
+            return self.__wrapped__.__qualname__
+        return wrap_handler, (self.__wrapped__, self._self_options)
+
+    def __copy__(self) -> Any:
+        """Return itself where the handler is not copied either, as a function; else a copy of it, wrapped."""
+        return self._around(copy.copy(self.__wrapped__))
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        """Return itself where the handler is not copied either, as a function; else a copy of it, wrapped."""
+        return self._around(copy.deepcopy(self.__wrapped__, memo))
+
+    def _around(self, copied: Any) -> Any:
+        return self if copied is self.__wrapped__ else wrap_handler(copied, self._self_options)
+
+
+def _place_by_name(function: Any) -> tuple[object, str]:
+    """Return the module or class that has a function by its name, as the function itself says, and that name there."""
+    path = getattr(function, "__qualname__", None)
+    owner: object = sys.modules.get(getattr(function, "__module__", None) or "")
+    *outer, name = path.split(".") if isinstance(path, str) else [""]
+    for each in outer:
+        owner = getattr(owner, each, None)
+    return owner, name
 
 
 async def _await_inside(block: ProcessBlock, handler: Callable[..., Any], args: Any, kwargs: Any) -> Any:

@@ -306,6 +306,14 @@ class Dispatcher:
         partitions = {(record.topic, record.partition) for record in traced}
         partition = traced[0].partition if len(partitions) == 1 else None
         span = self._start_span({topic for topic, _ in partitions}, started, partition, len(traced))
+        try:
+            self._link_to_records(span, traced)
+        except BaseException as error:  # an interrupt in the user's code, which passes: nobody else has the span
+            self._telemetry.end_span(span, error)
+            raise
+        return span
+
+    def _link_to_records(self, span: Span, traced: list[Any]) -> None:
         if span.is_recording():
             room = self._options.max_links
             created = [self._contexts.creation_context(record) for record in traced]
@@ -313,7 +321,6 @@ class Dispatcher:
             self._telemetry.guard.call(
                 "poll", None, set_records, self._telemetry, span, traced, created, room, attributes_of
             )
-        return span
 
     def _record_failure(self, started: int, error: BaseException) -> None:
         topics = self._client.topics() or set()

@@ -244,13 +244,18 @@ class ProcessOperation:
             if started is None:
                 return idle_span(record, dispatcher)
             span = started.span
-            is_recording = span.is_recording()
-            if is_recording or self.options.sample_errors:
-                beginning = self._spans.begin(start, [record], ambient, self.predecessor, handover, is_fresh=is_fresh)
-                if is_recording:
-                    self._spans.set_attributes(span, start, beginning, started.links)
-            if self.options.on_process is not None:
-                telemetry.call_hook("on_process", self.options.on_process, span, record)
+            try:
+                is_recording = span.is_recording()
+                if is_recording or self.options.sample_errors:
+                    place = start, [record], ambient, self.predecessor, handover
+                    beginning = self._spans.begin(*place, is_fresh=is_fresh)
+                    if is_recording:
+                        self._spans.set_attributes(span, start, beginning, started.links)
+                if self.options.on_process is not None:
+                    telemetry.call_hook("on_process", self.options.on_process, span, record)
+            except BaseException as error:  # an interrupt in the user's code, which passes: nobody else has the span
+                telemetry.end_span(span, error)
+                raise
             context = trace.set_span_in_context(span, context)
         else:
             current = trace.get_current_span(context)
@@ -301,12 +306,16 @@ class ProcessOperation:
             if started is None:
                 return idle_span(given)
             span = started.span
-            is_recording = span.is_recording()
-            if is_recording or self.options.sample_errors:
-                beginning = self._spans.begin(start, traced, ambient, self.predecessor)
-            if is_recording and beginning is not None:
-                created = [self.contexts.creation_context(record) for record in traced]
-                self._spans.set_batch_attributes(span, start, beginning, started, created)
+            try:
+                is_recording = span.is_recording()
+                if is_recording or self.options.sample_errors:
+                    beginning = self._spans.begin(start, traced, ambient, self.predecessor)
+                if is_recording and beginning is not None:
+                    created = [self.contexts.creation_context(record) for record in traced]
+                    self._spans.set_batch_attributes(span, start, beginning, started, created)
+            except BaseException as error:  # as for one record
+                telemetry.end_span(span, error)
+                raise
             context = trace.set_span_in_context(span, context)
         if telemetry.instruments is not None:
             without = telemetry.guard.call("measure", 0, self._count_without_context, records, created)
@@ -350,18 +359,20 @@ class ProcessOperation:
             error: how the processing failed, if it did.
         """
         telemetry, beginning = self.telemetry, opened.beginning
-        if beginning is not None:
-            opened.beginning = None
-            if error is not None:
-                telemetry.guard.call("process", None, self._record_failure, opened, beginning, error)
         self.in_process.pop(opened, None)
         opened.ended_at = end = max(opened.start, opened.ended_at)  # the clock may have been set back
-        if telemetry.instruments is not None:
-            telemetry.guard.call("measure", None, self._measure_end, opened, error)
-        if opened.origins:
-            earliest = min(origin for *_, origin in opened.origins)
-            telemetry.set_attributes(opened.span, lambda: {semconv.PIPELINE_DURATION: since(earliest, end)})
-        telemetry.end_span(opened.span, end_time=end)
+        try:
+            if beginning is not None:
+                opened.beginning = None
+                if error is not None:
+                    telemetry.guard.call("process", None, self._record_failure, opened, beginning, error)
+            if telemetry.instruments is not None:
+                telemetry.guard.call("measure", None, self._measure_end, opened, error)
+            if opened.origins:
+                earliest = min(origin for *_, origin in opened.origins)
+                telemetry.set_attributes(opened.span, lambda: {semconv.PIPELINE_DURATION: since(earliest, end)})
+        finally:
+            telemetry.end_span(opened.span, end_time=end)
 
     def _record_failure(self, opened: OpenSpan, beginning: Beginning, error: BaseException) -> None:
         """Record what has failed and was not sampled, in the trace of the record, or of the first of a batch."""

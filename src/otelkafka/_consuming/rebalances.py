@@ -54,7 +54,7 @@ class Rebalances:
         try:
             with current:
                 yield
-        except Exception as error:
+        except BaseException as error:
             contained("rebalance", None, self._finish, kind, changed, span, error)
             raise
         contained("rebalance", None, self._finish, kind, changed, span, None)
@@ -76,7 +76,7 @@ class Rebalances:
         telemetry.set_attributes(span, lambda: {semconv.REBALANCE_PARTITIONS: partitions})
         return span
 
-    def _finish(self, kind: str, changed: set[tuple[str, int]], span: Span, error: Exception | None) -> None:
+    def _finish(self, kind: str, changed: set[tuple[str, int]], span: Span, error: BaseException | None) -> None:
         telemetry = self._telemetry
         if kind != "assign":
             telemetry.guard.call("rebalance", None, self._process.note_gone, changed, semconv.EVENT_GONE[kind])

@@ -117,6 +117,8 @@ class WaitHistory:
         if self.last_mark <= start <= end < self.next_mark:
             spent.fetched += end - start
             return False
+        if start < self.last_mark:
+            self._follow_back(start)
         if start >= self.next_mark:
             self._mark(start)
         if end > start:
@@ -175,6 +177,16 @@ class WaitHistory:
             if first <= record.offset <= last:
                 return handover
         return None
+
+    def _follow_back(self, now: int) -> None:
+        """Follow a clock that was set back: what was noted has passed all the same."""
+        by = self.last_mark - now
+        moments, totals = self._marks
+        self._marks = ([moment - by for moment in moments], totals)
+        self._assigned = {partition: min(since - by, now) for partition, since in self._assigned.items()}
+        self._since = min(self._since - by, now)
+        self.last_mark = self.next_mark = now
+        self.spent.set_back(by)
 
     def _mark(self, now: int) -> None:
         moments, totals = self._marks

@@ -15,10 +15,6 @@ from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext
 from otelkafka._context.current import UnparsedSpan
 from otelkafka._context.origin import is_possible, only_origin, without_origin
 from otelkafka._context.sdk import (
-    PROPAGATE,
-    PROPAGATOR,
-    PROVIDER,
-    TRACE,
     Sampler,
     global_propagator,
     global_provider,
@@ -38,6 +34,7 @@ from otelkafka._context.traceparent import (
     is_w3c,
     traceparent_of,
 )
+from otelkafka._telemetry.api import PROPAGATE, PROPAGATOR, PROVIDER, TRACE
 from otelkafka._telemetry.clock import MILLISECOND
 from otelkafka.headers import HeaderCarrier
 from otelkafka.options import Options

@@ -12,12 +12,12 @@ from opentelemetry.trace import SpanContext
 from otelkafka._context import traceparent
 from otelkafka._context.fastpath import FastPath, fast_path_of
 from otelkafka._context.origin import begin, is_possible, origin_in
-from otelkafka._context.sdk import PROVIDER, TRACE
 from otelkafka._protocols import Record
 from otelkafka._telemetry import lifetime, semconv
+from otelkafka._telemetry.api import PROVIDER, TRACE
 from otelkafka._telemetry.telemetry import LOGGED_OF_UNKNOWN, Telemetry
 from otelkafka.headers import AskedGetter, Carrier, CarrierGetter, CarrierSetter, Headers, are_sendable
-from otelkafka.options import Options
+from otelkafka.options import Options, for_either
 
 _GETTER = CarrierGetter()
 _SETTER = CarrierSetter()
@@ -36,7 +36,7 @@ def inject(headers: Headers | None = None, context: Context | None = None, optio
         propagator fails.
 
     Raises:
-        TypeError: `headers` are no list or tuple.
+        TypeError: `headers` are no list or tuple, or `options` are none.
     """
     _check_headers(headers)
     contexts = _contexts_of(options)
@@ -64,7 +64,7 @@ def extract(record_or_headers: Record | Iterable[Any] | None, options: Options |
         The context; empty where the record carries none, or a broken one.
 
     Raises:
-        TypeError: it has no headers and is no list or tuple of them.
+        TypeError: it has no headers and is no list or tuple of them, or `options` are none.
     """
     headers = getattr(record_or_headers, "headers", record_or_headers)
     _check_headers(headers)
@@ -173,7 +173,8 @@ class Contexts:
         carrier = self.options.carrier(headers)
         self.telemetry.propagator.inject(carrier, context, _SETTER)
         injected = carrier.headers
-        if injected is None or not are_sendable(injected) or not _keeps(injected, headers):
+        can_send = are_sendable(injected) or self.telemetry.client.can_send(injected)
+        if injected is None or not can_send or not _keeps(injected, headers):
             msg = "the carrier's headers cannot be sent: they must be a list of (str, bytes) tuples with all given ones"
             raise TypeError(msg)
         return injected
@@ -205,7 +206,7 @@ def _cached_contexts(options: Options) -> Contexts:
 
 
 def _contexts_of(options: Options | None) -> Contexts:
-    contexts = shared_contexts(options or Options())
+    contexts = shared_contexts(for_either(options))
     contexts.telemetry.refresh(contexts.telemetry.now())
     return contexts
 

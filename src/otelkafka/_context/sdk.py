@@ -1,4 +1,4 @@
-"""Private facts of OpenTelemetry's API and SDK: the one module that reads their private attributes.
+"""Private facts of OpenTelemetry's API and SDK: it reads their private attributes, beside the globals of `api`.
 
 A fact that is missing, or that another release has elsewhere, counts as unknown: then the public API is used.
 """
@@ -8,18 +8,12 @@ from contextvars import ContextVar
 from typing import Any, Final, NamedTuple
 
 from opentelemetry import context as context_api
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.propagators.composite import CompositePropagator
 
 from otelkafka._telemetry import scope, semconv
-
-PROPAGATE: Final = vars(propagate)
-"""The module's globals, in which the global propagator is `PROPAGATE[PROPAGATOR]`: a function costs more than this."""
-PROPAGATOR: Final = "_HTTP_TEXT_FORMAT"
-TRACE: Final = vars(trace)
-"""The module's globals, in which the global tracer provider is `TRACE[PROVIDER]`."""
-PROVIDER: Final = "_TRACER_PROVIDER"
+from otelkafka._telemetry.api import PROPAGATE, PROPAGATOR, PROVIDER, TRACE
 
 SUPPRESSED: Final = "suppress_instrumentation"
 SUPPRESSED_ELSE: Final[str] = getattr(context_api, "_SUPPRESS_INSTRUMENTATION_KEY", SUPPRESSED)

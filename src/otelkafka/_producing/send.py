@@ -15,6 +15,7 @@ from otelkafka._context.traceparent import SPAN_KEY, TRACEPARENT, header
 from otelkafka._producing.transactions import Transactions
 from otelkafka._protocols import Acknowledgement
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
+from otelkafka._telemetry.api import METER_PROVIDER, METRICS
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.destination import Destination
 from otelkafka._telemetry.in_flight import in_flight_of
@@ -201,7 +202,10 @@ class Sends:
         try:
             telemetry, tracer = self.telemetry, None
             start = clock.now()
-            if not telemetry.refreshed <= start < telemetry.refresh_at:
+            if (
+                not telemetry.refreshed <= start < telemetry.refresh_at
+                or METRICS.get(METER_PROVIDER) is not telemetry.global_meter_provider
+            ):
                 telemetry.refresh(start)
             destination, fast_path = telemetry.destinations[topic], self._contexts.fast_path
             if (
@@ -263,7 +267,9 @@ class Sends:
         tracer: Tracer | None = None,
     ) -> Send:
         telemetry = self.telemetry
-        sendable = self._client.takes_headers and are_sendable(message.headers)
+        sendable = self._client.takes_headers and (
+            are_sendable(message.headers) or self._client.can_send(message.headers)
+        )
         given = message.headers if sendable and message.headers else []
         taken = self._contexts.take(given)
         incoming, rest = taken or (Context(), given)
@@ -276,14 +282,18 @@ class Sends:
             span = self._operation.start(
                 context, destination, message.partition, links=links, start_time=start, more=known, tracer=tracer
             )
-            if span is not None:
+        headers = None
+        try:
+            if span is not None and destination.traced:
                 telemetry.call_hook("on_send", self._options.on_send, span, message)
                 if hook is not None:
                     telemetry.guard.call("produce_hook", None, hook, span)
                 context = trace.set_span_in_context(span, context)
-        headers = None
-        if sendable and taken is not None and span is not None:
-            headers = self._contexts.put(rest, context)
+            if sendable and taken is not None and span is not None:
+                headers = self._contexts.put(rest, context)
+        except BaseException as error:  # an interrupt in the user's code, which passes: nobody else has the span
+            telemetry.end_span(span or INVALID_SPAN, error)
+            raise
         span = span or INVALID_SPAN
         is_followed = self._is_always_followed or telemetry.instruments is not None or span.is_recording()
         if headers == given:
@@ -355,12 +365,13 @@ class Sends:
             return
         if not waited:
             send.blocked = self.telemetry.now() - send.start
-        self.telemetry.set_attributes(send.span, lambda: self._end_attributes(send, metadata))
-        partition = send.partition
-        if metadata is not None:
-            self.telemetry.call_hook("on_ack", self._options.on_ack, send.span, metadata)
-            partition = getattr(metadata, "partition", None)
-        self.telemetry.guard.call("send", None, self._finish, send, partition, error, is_refused)
+        partition = send.partition if metadata is None else getattr(metadata, "partition", None)
+        try:
+            self.telemetry.set_attributes(send.span, lambda: self._end_attributes(send, metadata))
+            if metadata is not None:
+                self.telemetry.call_hook("on_ack", self._options.on_ack, send.span, metadata)
+        finally:
+            self.telemetry.guard.call("send", None, self._finish, send, partition, error, is_refused)
 
     def _end_attributes(self, send: Send, metadata: Acknowledgement | None) -> Attributes:
         known = attributes.of_blocked(send.blocked)

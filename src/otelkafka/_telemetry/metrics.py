@@ -152,6 +152,10 @@ class TimeSpent:
         self._taken = (0, 0)
         self._lock = Lock()
 
+    def set_back(self, by: int) -> None:
+        """Note that the clock was set back: what has passed remains as long as it was."""
+        self._start -= by
+
     def stop(self, now: int) -> None:
         """Note that the consumer is closed: it is neither busy nor fetching from now on."""
         if self.entered is not None:

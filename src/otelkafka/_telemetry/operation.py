@@ -8,6 +8,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind
 
 from otelkafka._telemetry import attributes, clock, semconv
+from otelkafka._telemetry.api import PROVIDER, TRACE
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import seconds
 from otelkafka._telemetry.destination import Destination
@@ -95,6 +96,8 @@ class Operation:
             tracer: starts it; None for the one of the options.
         """
         telemetry = self._telemetry
+        if TRACE.get(PROVIDER) is not telemetry.global_tracer_provider:
+            telemetry.refresh(telemetry.now())
         if clock.monotonic() >= self._renew_at:
             self._renew()
         known = self._known.get((destination.name, destination.topic, partition))
@@ -109,7 +112,7 @@ class Operation:
             try:
                 span.is_recording()  # what a span must be able to say; later on nobody is there to contain its failure
                 is_valid = span.get_span_context().is_valid
-            except Exception:
+            except BaseException:
                 span.end()
                 raise
             # Where there is no SDK the parent's context is carried on, which the oldest API does not do itself.

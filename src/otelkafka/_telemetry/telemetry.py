@@ -11,6 +11,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, Status, StatusCode
 
 from otelkafka._protocols import Client, NoClient
 from otelkafka._telemetry import attributes, clock, exceptions, scope, semconv
+from otelkafka._telemetry.api import METER_PROVIDER, METRICS, PROVIDER, TRACE
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.destination import MOST_KEPT, Destinations
 from otelkafka._telemetry.guard import Guard
@@ -40,6 +41,8 @@ class Telemetry:
         tracer: of the tracer provider.
         refreshed: when `refresh()` last did something, a Unix time in nanoseconds, like the next.
         refresh_at: when it does so again, as it does where the clock was set back before `refreshed`.
+        global_tracer_provider: what `tracer` is of where the options have no provider; the API's private global.
+        global_meter_provider: likewise, of `instruments`.
     """
 
     def __init__(
@@ -49,9 +52,11 @@ class Telemetry:
         self.client: Client = NoClient() if client is None else client
         self.guard = Guard(self._count_failure, logged, logs_messages=options.record_exceptions)
         self.instruments: Instruments | None = None
-        self._waiting: list[WeakMethod[Callable[[Instruments], None]]] = []
+        self._watching: list[WeakMethod[Callable[[Instruments], None]]] = []
         self._refreshing: list[WeakMethod[Callable[[], None]]] = []
         self.refreshed = self.refresh_at = 0
+        self.global_tracer_provider = TRACE.get(PROVIDER)
+        self.global_meter_provider = METRICS.get(METER_PROVIDER)
         opted_in = os.environ.get(semconv.STABILITY_OPT_IN, "").split(",")
         self.old_names = semconv.STABILITY_DUP in map(str.strip, opted_in)
         self.destinations = Destinations(options, self.guard)
@@ -77,21 +82,39 @@ class Telemetry:
     def refresh(self, now: int) -> None:
         """Ask for a meter provider, and for what else may have changed, once in a tenth of a second.
 
-        To do so at each record would cost more than the record.
+        To do so at each record would cost more than the record. A global provider that was replaced, as it is between
+        tests, is followed at once.
 
         Args:
             now: Unix time in nanoseconds.
         """
-        if self.refreshed <= now < self.refresh_at:
+        if (
+            self.refreshed <= now < self.refresh_at
+            and TRACE.get(PROVIDER) is self.global_tracer_provider
+            and METRICS.get(METER_PROVIDER) is self.global_meter_provider
+        ):
             return
         self.refreshed, self.refresh_at = now, now + _REFRESH_EVERY
+        self._follow_globals()
         for reference in self._refreshing:
             refresh = reference()
             if refresh is not None:
                 refresh()
         if self.instruments is None:
             self.instruments = self.guard.call("get_meter", None, instruments_of, self.options.meter_provider)
-            self._call_waiting()
+            for watching in self._watching:
+                self._watch(watching)
+
+    def _follow_globals(self) -> None:
+        tracer_provider, meter_provider = TRACE.get(PROVIDER), METRICS.get(METER_PROVIDER)
+        if tracer_provider is not self.global_tracer_provider:
+            self.global_tracer_provider = tracer_provider
+            if self.options.tracer_provider is None:
+                self.tracer = self.guard.call("get_tracer", trace.NoOpTracer(), self._get_tracer)
+        if meter_provider is not self.global_meter_provider:
+            self.global_meter_provider = meter_provider
+            if self.options.meter_provider is None:
+                self.instruments = None
 
     def on_refresh(self, refresh: Callable[[], None]) -> None:
         """Call a bound method, which is held weakly, now and at each refresh."""
@@ -99,15 +122,15 @@ class Telemetry:
         refresh()
 
     def on_instruments(self, begin: Callable[[Instruments], None]) -> None:
-        """Call a bound method, which is held weakly, as soon as there are instruments."""
-        self._waiting.append(WeakMethod(begin))
-        self._call_waiting()
+        """Call a bound method, which is held weakly, as soon as there are instruments, and when there are others."""
+        watching = WeakMethod(begin)
+        self._watching.append(watching)
+        self._watch(watching)
 
-    def _call_waiting(self) -> None:
-        while self.instruments is not None and self._waiting:
-            begin = self._waiting.pop()()
-            if begin is not None:
-                self.guard.call("get_meter", None, begin, self.instruments)
+    def _watch(self, watching: WeakMethod[Callable[[Instruments], None]]) -> None:
+        begin = watching()
+        if begin is not None and self.instruments is not None:
+            self.guard.call("get_meter", None, begin, self.instruments)
 
     def _count_failure(self, name: str, error: Exception) -> None:
         if self.instruments is not None:
@@ -142,7 +165,7 @@ class Telemetry:
     def _name(self, operation: str, destination: str) -> str:
         plain, template = f"{operation} {destination}".strip(), self.options.span_name
         if isinstance(template, str):
-            return template.format(operation=operation, destination=destination).strip()
+            return template.format(operation=operation, destination=destination).strip() or plain
         name = self.guard.call("span_name", plain, template, operation, destination)
         if isinstance(name, str) and name:
             return name
@@ -161,12 +184,14 @@ class Telemetry:
         """End a span: its status is unset after success, else the error."""
         if span is INVALID_SPAN:
             return
-        if error is not None:
-            self.record_exception(span, error)
         try:
-            span.end(end_time)
-        except Exception as failure:  # noqa: BLE001 (likewise)
-            self.guard.contain("end_span", failure)
+            if error is not None:
+                self.record_exception(span, error)
+        finally:
+            try:
+                span.end(end_time)
+            except Exception as failure:  # noqa: BLE001 (likewise)
+                self.guard.contain("end_span", failure)
 
     def record_exception(self, span: Span, error: BaseException) -> None:
         """Record an error on a span, which goes on."""

@@ -21,16 +21,20 @@ def _check_headers(headers: Any) -> None:
     """Refuse what kafka-python refuses."""
     if headers is None:
         return
-    if not (isinstance(headers, list) and all(map(_is_pair, headers))):
+    if not (_is_a(list, headers) and all(map(_is_pair, headers))):
         refusal = TypeError if int(kafka.__version__.partition(".")[0]) >= 3 else AssertionError  # noqa: PLR2004
         msg = "give headers as a list of (str, bytes) tuples"
         raise refusal(msg)
 
 
 def _is_pair(header: Any) -> bool:
-    if not isinstance(header, tuple) or len(header) != 2:  # noqa: PLR2004 (key and value)
+    if not _is_a(tuple, header) or len(header) != 2:  # noqa: PLR2004 (key and value)
         return False
-    return isinstance(header[0], str) and isinstance(header[1], bytes)
+    return _is_a(str, header[0]) and _is_a(bytes, header[1])
+
+
+def _is_a(kind: type, value: Any) -> bool:
+    return type(value) is kind if kafka.__version__.startswith("2.0.") else isinstance(value, kind)
 
 
 class FakeSend(NamedTuple):

@@ -10,16 +10,20 @@ from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 from weakref import ref
 
+import kafka
 from kafka import TopicPartition
 from kafka.errors import BrokerResponseError
 
 from otelkafka._protocols import NoClient, Server
+from otelkafka.headers import are_like_sendable
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _COMMIT_CALLBACK = "default_offset_commit_callback"
 MINIMUM_VERSION_WITH_HEADERS = (0, 11)
+_TAKES_SUBCLASSES = not kafka.__version__.startswith("2.0.")
+"""Whether `send()` takes subclasses of list, tuple, str and bytes in headers, as kafka-python does since 2.1."""
 
 
 def _fact(read: Callable[P, T]) -> Callable[P, T | None]:
@@ -59,6 +63,11 @@ class KafkaPythonClient:
         """Whether the broker's message format has headers."""
         version = self._config.get("api_version")
         return not isinstance(version, tuple) or version >= MINIMUM_VERSION_WITH_HEADERS
+
+    @staticmethod
+    def can_send(headers: object) -> bool:
+        """Return whether `send()` takes headers that are not of the plain types."""
+        return _TAKES_SUBCLASSES and are_like_sendable(headers)
 
     @property
     def is_transactional(self) -> bool:

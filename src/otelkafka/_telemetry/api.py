@@ -1,0 +1,24 @@
+"""What an application has set in OpenTelemetry's API for its whole process: the globals that the API keeps private.
+
+A module's dictionary is asked, as a function of the API's costs more than that. What another release has elsewhere is
+missing there.
+"""
+
+from typing import Any, Final
+
+from opentelemetry import propagate, trace
+
+try:
+    from opentelemetry.metrics import _internal as metrics
+except ImportError:  # an API that is made otherwise
+    metrics = None  # type: ignore[assignment]
+
+PROPAGATE: Final = vars(propagate)
+"""Has the global propagator as `PROPAGATE[PROPAGATOR]`."""
+PROPAGATOR: Final = "_HTTP_TEXT_FORMAT"
+TRACE: Final = vars(trace)
+"""Has the global tracer provider as `TRACE[PROVIDER]`; None as long as there is none."""
+PROVIDER: Final = "_TRACER_PROVIDER"
+METRICS: Final[dict[str, Any]] = {} if metrics is None else vars(metrics)
+"""Has the global meter provider as `METRICS[METER_PROVIDER]`; None as long as there is none."""
+METER_PROVIDER: Final = "_METER_PROVIDER"
