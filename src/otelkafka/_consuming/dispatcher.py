@@ -183,11 +183,14 @@ class Dispatcher:
 
     def end_here(self, opened: OpenSpan, now: int | None = None) -> None:
         """End a span if it was attached in this very context; one that this context inherited goes on."""
-        inside = opened.inside()
-        if opened.leave():
+        inside, token = opened.inside(), opened.token
+        if opened.is_held:
+            opened.close()
+        elif opened.leave():
             opened.close(None, now)
             restored()
-            self._inside = inside or self._inside
+        if inside is not None and opened.token is not token:
+            self._inside = inside
 
     def drop_one(self, opened: OpenSpan) -> None:
         """End the span of the last record in a finalizer: the loop was left."""
@@ -199,7 +202,7 @@ class Dispatcher:
     def _restore(self, now: int | None = None) -> None:
         """End what a list has left open here, and restore the context from spans that ended elsewhere."""
         for each in open_spans():
-            if each.dispatcher is self and not each.is_held:
+            if each.dispatcher is self:
                 self.end_here(each, now)
         restored()
 

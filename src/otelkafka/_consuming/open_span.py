@@ -13,6 +13,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanContext
 
 from otelkafka._consuming.wait import Handover
 from otelkafka._context.current import (
+    UNPARSED,
     Attached,
     UnparsedSpan,
     attach,
@@ -177,11 +178,7 @@ class OpenSpan:
         if self.outer is not None:
             self.outer = _live(self.outer)
         operation.predecessor = self
-        if (
-            not isinstance(self.span, UnparsedSpan)
-            or self.beginning is not None
-            or operation.telemetry.instruments is not None
-        ):
+        if type(self.span) not in UNPARSED or self.beginning is not None or operation.telemetry.instruments is not None:
             operation.ended(self, self.failure)
         self.failure = None
 
@@ -296,6 +293,9 @@ class CarriedSpan(BareSpan):
     def flags(self) -> int:  # type: ignore[override]
         """The record's."""
         return int(self.traceparent[-2:], 16)
+
+
+UNPARSED.update((BareSpan, BareSpanWithRandomId, CarriedSpan))
 
 
 class _EndedLater:

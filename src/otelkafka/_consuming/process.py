@@ -22,14 +22,14 @@ from otelkafka._consuming.open_span import (
 )
 from otelkafka._consuming.process_span import ProcessSpans, Started
 from otelkafka._consuming.wait import Handover, WaitHistory, queue_of
-from otelkafka._context.current import Attached, UnparsedSpan, attach, get_current, is_suppressed
+from otelkafka._context.current import UNPARSED, Attached, attach, get_current, is_suppressed
 from otelkafka._context.fastpath import SampledRoot
 from otelkafka._context.origin import keep_earliest, origin_in, since, with_baggage
 from otelkafka._context.propagation import Contexts, merge
-from otelkafka._context.sdk import PROPAGATE, PROPAGATOR, PROVIDER, TRACE
 from otelkafka._context.traceparent import SPAN_KEY, TRACEPARENT
 from otelkafka._protocols import Client
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
+from otelkafka._telemetry.api import PROPAGATE, PROPAGATOR, PROVIDER, TRACE
 from otelkafka._telemetry.clock import seconds
 from otelkafka._telemetry.destination import Destination
 from otelkafka._telemetry.metrics import Instruments, Reading
@@ -166,7 +166,7 @@ class ProcessOperation:
             fast_path = self.contexts.fast_path
             tracer = reason = beginning = series = None
             if fast_path is not None and self._is_plain and destination.traced:
-                span = fast_path.start_process(record.headers, ambient, start)
+                span: Any = fast_path.start_process(record.headers, ambient, start)
                 if type(span) is SampledRoot:
                     tracer = span.tracer()
                 elif span is not None:
@@ -179,11 +179,11 @@ class ProcessOperation:
                     if reason is None:
                         context: Mapping[str, object] = {**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span}
                         origins: Origins = ()
-                        if isinstance(span, UnparsedSpan) and span.origin is not None:
+                        if type(span) in UNPARSED and span.origin is not None:
                             origins = ((destination, partition, span.origin),)
                             context = with_baggage(context, span.origin)
                         if telemetry.instruments is not None:
-                            starts_trace = not isinstance(span, UnparsedSpan) or type(span.trace_id) is int
+                            starts_trace = type(span) not in UNPARSED or type(span.trace_id) is int
                             place = destination, partition, span, start
                             series = self._measure_begin(*place, [record], int(starts_trace))
                         opened = self._opened(record, dispatcher, destination, partition, start, span)

@@ -10,7 +10,7 @@ from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Link, NonRec
 
 from otelkafka._consuming.open_span import Beginning, OpenSpan
 from otelkafka._consuming.wait import Handover, Wait, WaitHistory, queue_of, wait_of
-from otelkafka._context.current import UnparsedSpan
+from otelkafka._context.current import UNPARSED
 from otelkafka._context.propagation import Contexts
 from otelkafka._telemetry import attributes, semconv
 from otelkafka._telemetry.attributes import Attributes
@@ -68,7 +68,7 @@ class ProcessSpans:
         self._is_child = options.relation != "link"
         self._is_linked = options.relation != "parent"
 
-    def reason_for(self, record: Any, start: int, span: Span) -> str | None:
+    def reason_for(self, record: Any, start: int, span: Any) -> str | None:
         """Return why a record that the fast path has a span for is recorded all the same: it waited too long.
 
         One that starts a trace is not.
@@ -78,7 +78,7 @@ class ProcessSpans:
             start: of its processing, Unix time in nanoseconds.
             span: of the fast path.
         """
-        continues = self.samples_waits and isinstance(span, UnparsedSpan) and type(span.trace_id) is bytes
+        continues = self.samples_waits and type(span) in UNPARSED and type(span.trace_id) is bytes
         return self._acquire_for_wait() if continues and self._is_late(record, start) else None
 
     def start(
@@ -346,7 +346,7 @@ class ProcessSpans:
             tracer=tracer,
         )
         # Without an SDK it is the one around, which is not to be taken for one of the fast path's.
-        return NonRecordingSpan(span.get_span_context()) if isinstance(span, UnparsedSpan) else span
+        return NonRecordingSpan(span.get_span_context()) if span is not None and type(span) in UNPARSED else span
 
     def _wait(self, start: int, beginning: Beginning, index: int) -> Wait | None:
         record, handover = beginning.records[index], beginning.handovers[index]

@@ -66,6 +66,10 @@ class UnparsedSpan(NonRecordingSpan):
     _context = property(get_span_context)  # by which the API's own class knows it
 
 
+UNPARSED: Final[set[type]] = {UnparsedSpan}
+"""The classes of such spans: the API's class is an abstract one, of which to ask for instances costs more."""
+
+
 def draw_span_id() -> int:
     """Return the id of a new span, as the SDK's own generator draws it."""
     while not (drawn := getrandbits(64)):

@@ -12,7 +12,7 @@ from typing import Any, Final, final
 from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext
 
-from otelkafka._context.current import UnparsedSpan
+from otelkafka._context.current import UNPARSED, UnparsedSpan
 from otelkafka._context.origin import is_possible, only_origin, without_origin
 from otelkafka._context.sdk import (
     Sampler,
@@ -180,14 +180,14 @@ class WithSdk(FastPath):
         """Start the span of a send."""
         if PROPAGATE[PROPAGATOR] is not self.propagator or TRACE[PROVIDER] is not self.provider:
             return None
-        parent = None
+        parent: Any = None
         if ambient:
             if BAGGAGE_KEY in ambient:
                 return None
             parent = ambient.get(SPAN_KEY)
         if parent is None:
             return self._start_trace()
-        plain = parent if isinstance(parent, UnparsedSpan) else _unparsed(parent)
+        plain = parent if type(parent) in UNPARSED else _unparsed(parent)
         if plain is None or plain.flags & SAMPLED:
             return None
         if not (self._drops_remote if plain.is_remote else self._sampler.drops_local):
@@ -242,8 +242,8 @@ class WithoutSdk(FastPath):
             return None
         if not ambient:
             return INVALID_SPAN
-        parent = ambient.get(SPAN_KEY)
-        return parent if isinstance(parent, UnparsedSpan) and BAGGAGE_KEY not in ambient else None
+        parent: Any = ambient.get(SPAN_KEY)
+        return parent if type(parent) in UNPARSED and BAGGAGE_KEY not in ambient else None
 
     def start_process(
         self,

@@ -7,7 +7,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Tracer
 
-from otelkafka._context.current import Attached, UnparsedSpan, get_current, is_suppressed, restored
+from otelkafka._context.current import UNPARSED, Attached, get_current, is_suppressed, restored
 from otelkafka._context.fastpath import SampledRoot
 from otelkafka._context.origin import begin, header_of, keep_earliest, origin_in, with_baggage
 from otelkafka._context.propagation import Contexts, merge
@@ -215,12 +215,12 @@ class Sends:
                 and destination.traced
                 and (timestamp_ms is None or not self._options.pipeline_time)
             ):
-                span = fast_path.start_send(ambient, start)
+                span: Any = fast_path.start_send(ambient, start)
                 if type(span) is SampledRoot:
                     tracer = span.tracer()
                 elif span is not None:
                     context, carried = _WITHOUT_SPAN, None
-                    if isinstance(span, UnparsedSpan):
+                    if type(span) in UNPARSED:
                         context = Context({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
                         trace_id, span_id = span.trace_id, span.span_id
                         if type(trace_id) is int and type(span_id) is int and trace_id:  # as header() does
