@@ -8,11 +8,12 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from weakref import WeakMethod, finalize
 
 from opentelemetry import metrics as api
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
 
 from otelkafka._telemetry import clock, scope, semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import seconds
+from otelkafka._telemetry.tallies import Tallies
 
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """In seconds; source: semantic conventions v1.44, messaging metrics."""
@@ -185,12 +186,19 @@ class Instruments:
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._spent: dict[TimeSpent, Attributes] = {}
-        self._observed: list[Totals | Gauge] = []
+        self._observed: list[Totals | Gauge | Tallies] = []
+        self._tallies: list[Tallies] = []
         self._admitted: dict[str, set[Key]] = {}
-        self.dropped = self._counter(semconv.METRIC_DROPPED, "{item}", "Left out on purpose, by reason.")
+        self.dropped = self._totals()
+        meter.create_observable_counter(
+            semconv.METRIC_DROPPED,
+            [self._collect_tallies, self.dropped.observe],  # an SDK calls back before it collects histograms
+            "{item}",
+            "Left out on purpose, by reason.",
+        )
         self.errors = self._counter(semconv.METRIC_ERRORS, "{error}", "Failures of telemetry that were contained.")
         self.operation_duration = self._histogram(
-            semconv.METRIC_OPERATION_DURATION, BUCKETS, "Duration of a client's operation."
+            semconv.METRIC_OPERATION_DURATION, BUCKETS, "Duration of a client's operation.", has_type=True
         )
         self.process_duration = self._histogram(
             semconv.METRIC_PROCESS_DURATION, BUCKETS, "Duration of processing a record or a batch."
@@ -249,8 +257,17 @@ class Instruments:
         for observed in self._observed:
             observed.restart()
 
-    def _histogram(self, name: str, buckets: Sequence[float], description: str) -> Histogram:
-        return self._meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=buckets)
+    def _histogram(self, name: str, buckets: Sequence[float], description: str, *, has_type: bool = False) -> Tallies:
+        made = self._meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=buckets)
+        tallies = Tallies(made, has_type=has_type)
+        self._observed.append(tallies)
+        self._tallies.append(tallies)
+        return tallies
+
+    def _collect_tallies(self, _: CallbackOptions) -> Iterable[Observation]:
+        for tallies in self._tallies:
+            tallies.collect()
+        return ()
 
     def _counter(self, name: str, unit: str, description: str) -> Totals:
         totals = self._totals()

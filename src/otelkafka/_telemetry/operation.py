@@ -12,33 +12,42 @@ from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import seconds
 from otelkafka._telemetry.destination import Destination
 from otelkafka._telemetry.metrics import Total, Totals
+from otelkafka._telemetry.tallies import Tallies, Tally
 from otelkafka._telemetry.telemetry import Telemetry
 
-_NO_SPAN = Context()
 _MOST_KEPT = 4000
 _RENEW_SECONDS = 10
 
 
 class Series:
-    """The attributes that the metrics of one operation on one partition with one outcome share.
+    """What the metrics of one operation on one partition with one outcome share.
 
     Args:
         attributes: of its metrics.
         kind: its type, if it has one, which only the duration of a client's operation carries.
     """
 
-    __slots__ = ("_totals", "attributes", "typed")
+    __slots__ = ("_tallies", "_totals", "attributes", "typed")
 
     def __init__(self, attributes: Attributes, kind: str | None) -> None:
         self.attributes = attributes
         self.typed = {**attributes, semconv.MESSAGING_OPERATION_TYPE: kind} if kind else attributes
         self._totals: dict[Totals, Total] = {}
+        self._tallies: dict[Tallies, Tally] = {}
 
     def total(self, totals: Totals) -> Total:
         """Return the total with these attributes in `totals`."""
         found = self._totals.get(totals)
         if found is None:
             found = self._totals[totals] = totals.of(self.attributes)
+        return found
+
+    def tally(self, tallies: Tallies) -> Tally:
+        """Return the tally with these attributes in `tallies`; who records often may keep it."""
+        found = self._tallies.get(tallies)
+        if found is None:
+            attributes = self.typed if tallies.has_type else self.attributes
+            found = self._tallies[tallies] = tallies.of(attributes)
         return found
 
 
@@ -159,7 +168,7 @@ class Operation:
         if instruments is None:
             return None
         series = self.series(destination, partition, error)
-        instruments.operation_duration.record(seconds(end - start), series.typed, context_of(span))
+        series.tally(instruments.operation_duration).record(seconds(end - start), span)
         return series
 
     def series(
@@ -235,11 +244,6 @@ class Operation:
             **attributes.of_server(self._client.server(destination.topic, partition)),
             **attributes.of_partition(partition),
         }
-
-
-def context_of(span: Span) -> Context:
-    """Return a context by which an exemplar leads to the span's trace."""
-    return trace.set_span_in_context(span, _NO_SPAN) if span.is_recording() else _NO_SPAN
 
 
 def _not_a_span(returned: object) -> TypeError:
