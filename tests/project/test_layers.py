@@ -95,8 +95,8 @@ def test_private_attributes_of_opentelemetry_are_read_in_two_places():
             "_measurement_consumer",
             "_reader_storages",
             "_sdk_config",
-            "_aggregation",
-            "_boundaries",
+            "_attributes_aggregation",
+            "._boundaries",
             "metrics._internal",
         ),
     }

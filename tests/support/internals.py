@@ -155,7 +155,7 @@ class ConsumerTime:
 
     def total_of(self, attributes: dict[str, Any]) -> float:
         """Return the total of a set of attributes, which takes the lock."""
-        value: float = self._instruments._time.of(attributes).value
+        value: float = self._instruments._time.of(attributes).read()
         return value
 
     def count_consumers(self) -> int:

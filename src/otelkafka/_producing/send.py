@@ -356,7 +356,7 @@ class Sends:
             self.telemetry.end_span(original, error)
         series = self._operation.finish(send.start, send.destination, partition, send.span, error)
         if series is not None and (instruments := self.telemetry.instruments) is not None:
-            series.total(instruments.sent).add()
+            series.total(instruments.sent).count()
             if recorded:
                 known = self._operation.series(send.destination, partition)
                 self._sampling.count(known.attributes, semconv.REASON_ERROR)

@@ -25,12 +25,16 @@ class Series:
     Args:
         attributes: of its metrics.
         kind: its type, if it has one, which only the duration of a client's operation carries.
+
+    Attributes:
+        is_stale: whether who keeps it has to ask for another: a leader may have moved.
     """
 
-    __slots__ = ("_tallies", "_totals", "attributes", "typed")
+    __slots__ = ("_tallies", "_totals", "attributes", "is_stale", "typed")
 
     def __init__(self, attributes: Attributes, kind: str | None) -> None:
         self.attributes = attributes
+        self.is_stale = False
         self.typed = {**attributes, semconv.MESSAGING_OPERATION_TYPE: kind} if kind else attributes
         self._totals: dict[Totals, Total] = {}
         self._tallies: dict[Tallies, Tally] = {}
@@ -80,6 +84,7 @@ class Operation:
         self._learned: dict[tuple[str, str | None, int], Attributes] = {}
         self._series: dict[tuple[str, int | None, str | None], Series] = {}
         self._renew_at = 0.0
+        telemetry.on_refresh(self._refresh)
 
     def start(
         self,
@@ -104,8 +109,6 @@ class Operation:
             tracer: starts it; None for the one of the options.
         """
         telemetry = self._telemetry
-        if clock.monotonic() >= self._renew_at:
-            self._renew()
         known = self._known.get((destination.name, destination.topic, partition))
         if known is None:
             known = self._known_of(destination, partition)
@@ -177,16 +180,16 @@ class Operation:
         """Return what the metrics of this operation carry, of one partition where that is known, with one outcome."""
         outcome = None if error is None else str(self._telemetry.error_attributes(error)[semconv.ERROR_TYPE])
         key = (destination.name, partition, outcome)
-        if clock.monotonic() >= self._renew_at:
-            self._renew()
         found = self._series.get(key)
         if found is None:
             known = self._metric_attributes(destination, partition)
             if outcome is not None:
                 known[semconv.ERROR_TYPE] = outcome
             if len(self._series) + len(self._known) >= _MOST_KEPT:
-                self._renew()
+                self._forget()
             found = self._series[key] = self._admitted(known)
+            if self._series.get(key) is not found:  # another thread has forgotten all meanwhile
+                found.is_stale = True
         return found
 
     def _admitted(self, known: Attributes) -> Series:
@@ -195,10 +198,20 @@ class Operation:
         admitted = known if instruments is None else instruments.admit(self._name, known)
         return Series(admitted, self._kind if admitted is known else None)
 
+    def _refresh(self) -> None:
+        self._telemetry.guard.call("monotonic", None, self._renew)
+
     def _renew(self) -> None:
         """Forget what was known, now and then: leaders move, and to ask for each record costs more than the record."""
-        self._renew_at = clock.monotonic() + _RENEW_SECONDS
-        self._series.clear()
+        now = clock.monotonic()
+        if now >= self._renew_at:
+            self._renew_at = now + _RENEW_SECONDS
+            self._forget()
+
+    def _forget(self) -> None:
+        kept, self._series = self._series, {}
+        for series in list(kept.values()):
+            series.is_stale = True
         self._known.clear()
         self._learned.clear()
 
@@ -208,15 +221,13 @@ class Operation:
         found = self._known.get(key)
         if found is None:
             if len(self._series) + len(self._known) >= _MOST_KEPT:
-                self._renew()
+                self._forget()
             name = self._telemetry.span_name(self._name, destination.name)
             found = self._known[key] = _Known(name, self._ask(destination, partition))
         return found
 
     def learned(self, destination: Destination, partition: int) -> Attributes:
         """Return what is known of a partition beyond what was known before its number was: the leader, for example."""
-        if clock.monotonic() >= self._renew_at:
-            self._renew()
         key = (destination.name, destination.topic, partition)
         found = self._learned.get(key)
         if found is None:

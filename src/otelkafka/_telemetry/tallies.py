@@ -11,7 +11,7 @@ from functools import cache
 from importlib import import_module
 from itertools import pairwise
 from math import inf, isclose
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any, Final, NamedTuple
 
 from opentelemetry.context import Context
@@ -126,8 +126,10 @@ class Tally:
                 self._is_merging = False
 
     def restart(self) -> None:
-        """Begin without points, with a lock that no thread of a parent process holds."""
+        """Begin without points, with locks that no thread of a parent process holds."""
         self._lock = RLock()
+        for aggregation in self._aggregations:  # it may have been merging
+            aggregation._lock = Lock()
         self._is_merging = False
         self._pending.clear()
         self._with_exemplar.clear()
