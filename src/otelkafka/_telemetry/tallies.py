@@ -139,16 +139,15 @@ class Tally:
         del self._pending[: len(values)]  # not what has been added meanwhile
         if not values or not _is_enabled(self._histogram):
             return
-        total = sum(values)
-        values.sort()
-        if not (values[0] >= 0 and total < inf):
-            for value in values:  # the SDK leaves out what is negative or not finite, and logs it
+        total, ordered = sum(values), sorted(values)
+        if not (ordered[0] >= 0 and total < inf):
+            for value in values:  # the SDK knows what to do with what is negative or not finite
                 self._histogram.record(value, self._attributes, _NO_SPAN)
             return
         failures = []
         for aggregation in self._aggregations:
             try:
-                _add(aggregation, values, total)
+                _add(aggregation, ordered, total)
             except Exception as error:  # noqa: BLE001, PERF203 (the others are given the points all the same)
                 failures.append(error)
         if failures:
