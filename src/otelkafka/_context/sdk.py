@@ -1,4 +1,4 @@
-"""Private facts of OpenTelemetry's API and SDK: the one module that reads their private attributes.
+"""Private facts of OpenTelemetry's API and SDK: the one module that reads their private attributes, but for metrics.
 
 A fact that is missing, or that another release has elsewhere, counts as unknown: then the public API is used.
 """
