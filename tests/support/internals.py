@@ -21,7 +21,7 @@ from otelkafka._context.origin import header_of, with_baggage
 from otelkafka._context.propagation import Contexts
 from otelkafka._context.sdk import sampler_of
 from otelkafka._context.traceparent import SPAN_KEY, header
-from otelkafka._telemetry import clock, semconv, telemetry
+from otelkafka._telemetry import clock, semconv, tallies, telemetry
 from otelkafka._telemetry.metrics import instruments_of
 from otelkafka._telemetry.sampling import Limit
 from otelkafka._telemetry.telemetry import Telemetry
@@ -31,7 +31,9 @@ from otelkafka.options import Options, for_consumer, for_producer
 from otelkafka.reporter import Figure
 
 __all__ = [
+    "HISTOGRAMS",
     "LONGEST_VALUE",
+    "MOST_PENDING",
     "SPAN_KEY",
     "FastPath",
     "Figure",
@@ -155,12 +157,43 @@ class ConsumerTime:
 
     def total_of(self, attributes: dict[str, Any]) -> float:
         """Return the total of a set of attributes, which takes the lock."""
-        value: float = self._instruments._time.of(attributes).value
+        value: float = self._instruments._time.of(attributes).read()
         return value
 
     def count_consumers(self) -> int:
         """Return how many consumers are still asked for their time."""
         return len(self._instruments._spent)
+
+
+MOST_PENDING = tallies.MOST_PENDING
+"""How many points of a tally wait for a collection."""
+
+HISTOGRAMS = {
+    semconv.METRIC_OPERATION_DURATION: "operation_duration",
+    semconv.METRIC_PROCESS_DURATION: "process_duration",
+    semconv.METRIC_QUEUE_DURATION: "queue_duration",
+    semconv.METRIC_PIPELINE_DURATION: "pipeline_duration",
+}
+
+
+def tally_of(meter_provider: Any, name: str, attributes: dict[str, Any]) -> Any:
+    """Return the tally of a histogram's points with these attributes, as the clients of a provider have it."""
+    return getattr(instruments_of(meter_provider), HISTOGRAMS[name]).of(attributes)
+
+
+def count_pending(tally: Any) -> int:
+    """Return how many points of a tally wait."""
+    return len(tally._pending)
+
+
+def passes_self_test() -> bool:
+    """Return whether points may be tallied, by a test that is made anew."""
+    return tallies._passes_self_test.__wrapped__()
+
+
+def use_public_api(replace: Callable[[Any, str, Any], None]) -> None:
+    """Have histograms that are made from now on take the public API for each point."""
+    replace(tallies, "_passes_self_test", lambda: False)
 
 
 # The fast path.

@@ -22,6 +22,7 @@ from tests.support.fakes import (
     producer_of,
     record,
 )
+from tests.support.internals import replace_clock
 
 
 class Watching(Sampler):
@@ -107,6 +108,34 @@ def test_send_span_names_the_leader_of_the_partition_in_the_acknowledgement(reco
     (span,) = recorder.spans
     assert (span.attributes["server.address"], span.attributes["server.port"]) == ("node2", 9092)
     assert span.attributes["messaging.kafka.cluster.id"] == "of three"
+
+
+def test_leader_that_moves_is_named_some_seconds_later(recorder, metrics, clock, monkeypatch):
+    """What is known of a partition is asked for anew now and then, not at each record."""
+    leaders = ["old"]
+
+    class Cluster:
+        cluster_id = None
+
+        def leader_for_partition(self, partition):
+            return partition.partition
+
+        def broker_metadata(self, node):
+            return types.SimpleNamespace(host=leaders[-1], port=9092)
+
+    bare = FakeProducer(bootstrap_servers=["first:9092"])
+    bare._metadata = Cluster()
+    now = [0.0]
+    replace_clock("monotonic", lambda: now[0], monkeypatch.setattr)
+    producer = producer_of(recorder, bare, meter_provider=metrics.meter_provider)
+    for leader, later in (("old", 0), ("new", 1), ("new", 30)):
+        leaders.append(leader)
+        now[0] += later
+        clock.advance(1)
+        producer.send("t", b"v").acknowledge()
+    assert [span.attributes["server.address"] for span in recorder.spans] == ["old", "old", "new"]
+    sent = metrics.points("messaging.client.sent.messages")
+    assert [(told["server.address"], count) for told, count in sent] == [("old", 2), ("new", 1)]
 
 
 @pytest.mark.parametrize("name", ["{destination}: {operation}", lambda operation, topic: f"{topic}: {operation}"])

@@ -33,7 +33,7 @@ from otelkafka._telemetry.api import PROPAGATE, PROPAGATOR, PROVIDER, TRACE
 from otelkafka._telemetry.clock import seconds
 from otelkafka._telemetry.destination import Destination
 from otelkafka._telemetry.metrics import Instruments, Reading
-from otelkafka._telemetry.operation import Operation, Series, context_of
+from otelkafka._telemetry.operation import Operation, Series
 from otelkafka._telemetry.telemetry import LOGGED_OF_UNKNOWN, Telemetry
 from otelkafka.options import ConsumerOptions
 
@@ -442,7 +442,7 @@ class ProcessOperation:
             series = self._operation.series(destination, partition)
             queues = [queue for queue in (queue_of(record, start) for record in records) if queue is not None]
             if queues:
-                instruments.queue_duration.record(seconds(max(queues)), series.attributes, context_of(span))
+                series.tally(instruments.queue_duration).record(seconds(max(queues)), span)
             if without_context:
                 series.total(instruments.without_context).add(without_context)
         except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
@@ -470,12 +470,12 @@ class ProcessOperation:
         series = opened.series
         if series is None or error is not None:
             series = self._operation.series(opened.destination, opened.partition, error)
-        context = context_of(opened.span)
         duration = seconds(max(0, opened.ended_at - opened.start))
-        instruments.process_duration.record(duration, series.attributes, context)
+        series.tally(instruments.process_duration).record(duration, opened.span)
         for destination, partition, origin in opened.origins:
             of_record = self._operation.series(destination, partition, error)
-            instruments.pipeline_duration.record(since(origin, opened.ended_at), of_record.attributes, context)
+            pipeline = of_record.tally(instruments.pipeline_duration)
+            pipeline.record(since(origin, opened.ended_at), opened.span)
 
     def _read_ages(self) -> Iterable[Reading]:
         now = clock.now()

@@ -1,4 +1,4 @@
-"""Private facts of OpenTelemetry's API and SDK: it reads their private attributes, beside the globals of `api`.
+"""Private facts of OpenTelemetry's API and SDK, but for metrics and for the globals of the API.
 
 A fact that is missing, or that another release has elsewhere, counts as unknown: then the public API is used.
 """

@@ -394,7 +394,7 @@ class Sends:
         series = self._operation.finish(send.start, send.destination, partition, send.span, error)
         if series is not None and (instruments := self.telemetry.instruments) is not None:
             if not is_refused:  # semantic conventions: what was created but not sent is not counted
-                series.total(instruments.sent).add()
+                series.total(instruments.sent).count()
             if recorded:
                 known = self._operation.series(send.destination, partition)
                 self._sampling.count(known.attributes, semconv.REASON_ERROR)

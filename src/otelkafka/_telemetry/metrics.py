@@ -3,16 +3,18 @@
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from itertools import count
 from threading import Lock, RLock
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from weakref import WeakMethod, finalize
 
 from opentelemetry import metrics as api
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
 
 from otelkafka._telemetry import clock, scope, semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import seconds
+from otelkafka._telemetry.tallies import Tallies
 
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """In seconds; source: semantic conventions v1.44, messaging metrics."""
@@ -47,24 +49,38 @@ def merged(readings: Iterable[Reading], merge: Callable[[list[float]], float]) -
 
 
 class Total:
-    """A number that only grows, with its attributes."""
+    """A number that only grows, with its attributes.
 
-    __slots__ = ("_lock", "attributes", "value")
+    Attributes:
+        count: adds one, from any thread, without a lock and without a frame of Python.
+    """
+
+    __slots__ = ("_added", "_lock", "_taken", "attributes", "count")
 
     def __init__(self, attributes: Attributes) -> None:
         self.attributes = attributes
+        self.count: Callable[[], int] = count().__next__
+        self._taken = 0
+        self._added: float = 0
         self._lock = RLock()
-        self.value: float = 0
 
     def restart(self) -> None:
         """Begin at zero, with a lock that no thread of a parent process holds."""
         self._lock = RLock()
-        self.value = 0
+        self._taken = self.count() + 1
+        self._added = 0
 
     def add(self, amount: float = 1) -> None:
         """Add to the number, from any thread."""
         with self._lock:
-            self.value += amount
+            self._added += amount
+
+    def read(self) -> float:
+        """Return the number of now."""
+        with self._lock:
+            ones = self.count() - self._taken
+            self._taken += 1  # the one by which it was read
+            return self._added + ones
 
 
 class Totals:
@@ -93,7 +109,7 @@ class Totals:
 
     def observe(self, _: CallbackOptions | None = None) -> list[Observation]:
         """Return the totals of now."""
-        return [Observation(total.value, total.attributes) for total in list(self._totals.values())]
+        return [Observation(total.read(), total.attributes) for total in list(self._totals.values())]
 
     def restart(self) -> None:
         """Begin at zero."""
@@ -189,12 +205,19 @@ class Instruments:
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._spent: dict[TimeSpent, Attributes] = {}
-        self._observed: list[Totals | Gauge] = []
+        self._observed: list[Totals | Gauge | Tallies] = []
+        self._tallies: list[Tallies] = []
         self._admitted: dict[str, set[Key]] = {}
-        self.dropped = self._counter(semconv.METRIC_DROPPED, "{item}", "Left out on purpose, by reason.")
+        self.dropped = self._totals()
+        meter.create_observable_counter(
+            semconv.METRIC_DROPPED,
+            [self._collect_tallies, self.dropped.observe],  # an SDK calls back before it collects histograms
+            "{item}",
+            "Left out on purpose, by reason.",
+        )
         self.errors = self._counter(semconv.METRIC_ERRORS, "{error}", "Failures of telemetry that were contained.")
         self.operation_duration = self._histogram(
-            semconv.METRIC_OPERATION_DURATION, BUCKETS, "Duration of a client's operation."
+            semconv.METRIC_OPERATION_DURATION, BUCKETS, "Duration of a client's operation.", has_type=True
         )
         self.process_duration = self._histogram(
             semconv.METRIC_PROCESS_DURATION, BUCKETS, "Duration of processing a record or a batch."
@@ -245,9 +268,9 @@ class Instruments:
             self._drop_attribute_set()
         return kept
 
-    def drop(self, reason: str, count: int = 1) -> None:
+    def drop(self, reason: str, items: int = 1) -> None:
         """Count what is left out on purpose."""
-        self.dropped.of({semconv.DROP_REASON: reason}).add(count)
+        self.dropped.of({semconv.DROP_REASON: reason}).add(items)
 
     def restart(self) -> None:
         """Begin at zero, without the clients of a parent process."""
@@ -255,8 +278,17 @@ class Instruments:
         for observed in self._observed:
             observed.restart()
 
-    def _histogram(self, name: str, buckets: Sequence[float], description: str) -> Histogram:
-        return self._meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=buckets)
+    def _histogram(self, name: str, buckets: Sequence[float], description: str, *, has_type: bool = False) -> Tallies:
+        made = self._meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=buckets)
+        tallies = Tallies(made, has_type=has_type)
+        self._observed.append(tallies)
+        self._tallies.append(tallies)
+        return tallies
+
+    def _collect_tallies(self, _: CallbackOptions) -> Iterable[Observation]:
+        for tallies in self._tallies:
+            tallies.collect()
+        return ()
 
     def _counter(self, name: str, unit: str, description: str) -> Totals:
         totals = self._totals()

@@ -13,33 +13,46 @@ from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import seconds
 from otelkafka._telemetry.destination import Destination
 from otelkafka._telemetry.metrics import Total, Totals
+from otelkafka._telemetry.tallies import Tallies, Tally
 from otelkafka._telemetry.telemetry import Telemetry
 
-_NO_SPAN = Context()
 _MOST_KEPT = 4000
 _RENEW_SECONDS = 10
 
 
 class Series:
-    """The attributes that the metrics of one operation on one partition with one outcome share.
+    """What the metrics of one operation on one partition with one outcome share.
 
     Args:
         attributes: of its metrics.
         kind: its type, if it has one, which only the duration of a client's operation carries.
+
+    Attributes:
+        is_stale: whether who keeps it has to ask for another: a leader may have moved.
     """
 
-    __slots__ = ("_totals", "attributes", "typed")
+    __slots__ = ("_tallies", "_totals", "attributes", "is_stale", "typed")
 
     def __init__(self, attributes: Attributes, kind: str | None) -> None:
         self.attributes = attributes
+        self.is_stale = False
         self.typed = {**attributes, semconv.MESSAGING_OPERATION_TYPE: kind} if kind else attributes
         self._totals: dict[Totals, Total] = {}
+        self._tallies: dict[Tallies, Tally] = {}
 
     def total(self, totals: Totals) -> Total:
         """Return the total with these attributes in `totals`."""
         found = self._totals.get(totals)
         if found is None:
             found = self._totals[totals] = totals.of(self.attributes)
+        return found
+
+    def tally(self, tallies: Tallies) -> Tally:
+        """Return the tally with these attributes in `tallies`; who records often may keep it."""
+        found = self._tallies.get(tallies)
+        if found is None:
+            attributes = self.typed if tallies.has_type else self.attributes
+            found = self._tallies[tallies] = tallies.of(attributes)
         return found
 
 
@@ -72,6 +85,7 @@ class Operation:
         self._learned: dict[tuple[str, str | None, int], Attributes] = {}
         self._series: dict[tuple[str, int | None, str | None], Series] = {}
         self._renew_at = 0.0
+        telemetry.on_refresh(self._refresh)
 
     def start(
         self,
@@ -98,8 +112,6 @@ class Operation:
         telemetry = self._telemetry
         if TRACE.get(PROVIDER) is not telemetry.global_tracer_provider:
             telemetry.refresh(telemetry.now())
-        if clock.monotonic() >= self._renew_at:
-            self._renew()
         known = self._known.get((destination.name, destination.topic, partition))
         if known is None:
             known = self._known_of(destination, partition)
@@ -162,7 +174,7 @@ class Operation:
         if instruments is None:
             return None
         series = self.series(destination, partition, error)
-        instruments.operation_duration.record(seconds(end - start), series.typed, context_of(span))
+        series.tally(instruments.operation_duration).record(seconds(end - start), span)
         return series
 
     def series(
@@ -171,16 +183,16 @@ class Operation:
         """Return what the metrics of this operation carry, of one partition where that is known, with one outcome."""
         outcome = None if error is None else str(self._telemetry.error_attributes(error)[semconv.ERROR_TYPE])
         key = (destination.name, partition, outcome)
-        if clock.monotonic() >= self._renew_at:
-            self._renew()
         found = self._series.get(key)
         if found is None:
             known = self._metric_attributes(destination, partition)
             if outcome is not None:
                 known[semconv.ERROR_TYPE] = outcome
             if len(self._series) + len(self._known) >= _MOST_KEPT:
-                self._renew()
+                self._forget()
             found = self._series[key] = self._admitted(known)
+            if self._series.get(key) is not found:  # another thread has forgotten all meanwhile
+                found.is_stale = True
         return found
 
     def _admitted(self, known: Attributes) -> Series:
@@ -189,10 +201,20 @@ class Operation:
         admitted = known if instruments is None else instruments.admit(self._name, known)
         return Series(admitted, self._kind if admitted is known else None)
 
+    def _refresh(self) -> None:
+        self._telemetry.guard.call("monotonic", None, self._renew)
+
     def _renew(self) -> None:
         """Forget what was known, now and then: leaders move, and to ask for each record costs more than the record."""
-        self._renew_at = clock.monotonic() + _RENEW_SECONDS
-        self._series.clear()
+        now = clock.monotonic()
+        if now >= self._renew_at:
+            self._renew_at = now + _RENEW_SECONDS
+            self._forget()
+
+    def _forget(self) -> None:
+        kept, self._series = self._series, {}
+        for series in list(kept.values()):
+            series.is_stale = True
         self._known.clear()
         self._learned.clear()
 
@@ -202,15 +224,13 @@ class Operation:
         found = self._known.get(key)
         if found is None:
             if len(self._series) + len(self._known) >= _MOST_KEPT:
-                self._renew()
+                self._forget()
             name = self._telemetry.span_name(self._name, destination.name)
             found = self._known[key] = _Known(name, self._ask(destination, partition))
         return found
 
     def learned(self, destination: Destination, partition: int) -> Attributes:
         """Return what is known of a partition beyond what was known before its number was: the leader, for example."""
-        if clock.monotonic() >= self._renew_at:
-            self._renew()
         key = (destination.name, destination.topic, partition)
         found = self._learned.get(key)
         if found is None:
@@ -238,11 +258,6 @@ class Operation:
             **attributes.of_server(self._client.server(destination.topic, partition)),
             **attributes.of_partition(partition),
         }
-
-
-def context_of(span: Span) -> Context:
-    """Return a context by which an exemplar leads to the span's trace."""
-    return trace.set_span_in_context(span, _NO_SPAN) if span.is_recording() else _NO_SPAN
 
 
 def _not_a_span(returned: object) -> TypeError:
