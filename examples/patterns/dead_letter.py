@@ -23,12 +23,13 @@ def handle_or_bury(
 ) -> None:
     """Handle `count` records, or all that ever come; those that cannot be go to the topic `dead`."""
     for record in islice(consumer, count):
-        try:
-            with consumer.process(record):  # its span has the exception, and stays open until the next record
-                handle(record)
-        except ValueError as error:  # which no further try would mend
-            bury(producer, record, error, dead)
-        consumer.commit()
+        with consumer.process(record):  # around all that is done about the record
+            try:
+                with consumer.process(record):  # the same span, which has what is raised in here
+                    handle(record)
+            except ValueError as error:  # which no further try would mend
+                bury(producer, record, error, dead)
+            consumer.commit()
 
 
 def bury(producer: TracedProducer, record: Any, error: Exception, dead: str) -> None:

@@ -176,7 +176,9 @@ class Dispatcher:
                 opened.token = opened.record = opened.dispatcher = opened.operation = None
                 self.process.predecessor = opened
                 return
-        inside, token = None if opened.ended else opened.inside(), opened.token
+        token, inside = opened.token, None
+        if not opened.ended and (type(current) is not Attached or current.opened is not opened):
+            inside = opened.inside()
         opened.close(None, now)
         if inside is not None and opened.token is not token:  # else it was attached in another contextvars.Context
             self._inside = inside

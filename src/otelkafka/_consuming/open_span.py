@@ -146,7 +146,9 @@ class OpenSpan:
         attached.opened, attached.outside = self, ambient
         if type(ambient) is Attached and ambient.opened.ended:
             forget_ended(ambient)
-        self.outer = _live(innermost.get())
+        outer = innermost.get()
+        if outer is not None and (not outer.ended or outer.outer is not None):
+            self.outer = _live(outer)
         innermost.set(self)
         self.token = attach(attached)
         return self
@@ -164,7 +166,7 @@ class OpenSpan:
             if all(each is not self for each in held.get()) and self.leave():
                 restored()
             return
-        if self.token is not None and self.leave():
+        if self.token is not None and self.leave() and type(get_current()) is Attached:
             restored()
         operation = self.operation
         if self.ended or operation is None:

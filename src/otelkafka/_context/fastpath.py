@@ -39,6 +39,7 @@ from otelkafka._telemetry.clock import MILLISECOND
 from otelkafka.headers import HeaderCarrier
 from otelkafka.options import Options
 
+_new: Callable[[type[UnparsedSpan]], UnparsedSpan] = object.__new__
 _LOW_BITS: Final = (1 << 64) - 1
 
 
@@ -188,12 +189,15 @@ class WithSdk(FastPath):
         if parent is None:
             return self._start_trace()
         plain = parent if type(parent) in UNPARSED else _unparsed(parent)
-        if plain is None or plain.flags & SAMPLED:
+        if plain is None or (flags := plain.flags) & SAMPLED:
             return None
         if not (self._drops_remote if plain.is_remote else self._sampler.drops_local):
             return None
-        flags = plain.flags & RANDOM if self._root_flags else 0
-        return UnparsedSpan(plain.trace_id, self._draw_span_id(), flags)
+        span = _new(UnparsedSpan)
+        span.trace_id, span.span_id = plain.trace_id, self._draw_span_id()
+        if flags & RANDOM and self._root_flags:
+            span.flags = RANDOM
+        return span
 
     def start_process(
         self,

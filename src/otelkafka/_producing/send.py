@@ -11,6 +11,7 @@ from otelkafka._context.current import UNPARSED, Attached, get_current, is_suppr
 from otelkafka._context.fastpath import SampledRoot
 from otelkafka._context.origin import begin, header_of, keep_earliest, origin_in, with_baggage
 from otelkafka._context.propagation import Contexts, merge
+from otelkafka._context.sdk import SUPPRESSED, SUPPRESSED_ELSE
 from otelkafka._context.traceparent import SPAN_KEY, TRACEPARENT, header
 from otelkafka._producing.transactions import Transactions
 from otelkafka._protocols import Acknowledgement
@@ -197,7 +198,7 @@ class Sends:
         ambient = get_current()
         if type(ambient) is Attached and ambient.opened.ended:
             ambient = restored()
-        if (ambient and is_suppressed()) or not isinstance(topic, str):
+        if (ambient and (ambient.get(SUPPRESSED) or ambient.get(SUPPRESSED_ELSE))) or not isinstance(topic, str):
             return None
         try:
             telemetry, tracer = self.telemetry, None
@@ -225,6 +226,8 @@ class Sends:
                         trace_id, span_id = span.trace_id, span.span_id
                         if type(trace_id) is int and type(span_id) is int and trace_id:  # as header() does
                             carried = [(TRACEPARENT, b"00-%032x-%016x-%02x" % (trace_id, span_id, span.flags))]
+                        elif type(trace_id) is bytes and type(span_id) is int:
+                            carried = [(TRACEPARENT, b"00-%b-%016x-%02x" % (trace_id, span_id, span.flags))]
                         else:
                             carried = [header(trace_id, span_id or 0, span.flags)] if trace_id else []
                         if span.origin is not None:
