@@ -4,10 +4,12 @@ import weakref
 
 import pytest
 
-from otelkafka import ConsumerOptions
-from otelkafka.testing import FakeConsumer, fake_record
+import otelkafka
+from otelkafka import ConsumerOptions, ProducerOptions
+from otelkafka.testing import FakeConsumer, FakeProducer, MetricRecorder, fake_record
 from tests.support.face import INSTRUMENTED, wrap_consumer
-from tests.support.internals import Patch, ProducerFace
+from tests.support.fakes import Listener
+from tests.support.internals import ConsumerFace, Patch, ProducerFace
 
 
 def test_client_that_cannot_be_traced_raises_its_own_error_and_leaves_nothing():
@@ -49,3 +51,88 @@ def test_poll_inside_of_another_call_of_the_client_is_its_own_affair(recorder, m
     assert len(recorder.named("process t")) == (method == "close")
     if method != "close":
         consumer.close()
+
+
+@pytest.fixture
+def patched(request):
+    """Patch a class as zero code does, until the test ends."""
+
+    def patch(client_class, face, make_face):
+        made = Patch(client_class, face, make_face)
+        made.apply()
+        request.addfinalizer(made.remove)
+        return made
+
+    return patch
+
+
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_subclass_that_overrides_send_has_one_span_a_call(recorder, patched, is_wrapped):
+    """Under zero code, wrapped or not: what it overrides is part of its own call; other methods of its are traced."""
+
+    class Base(FakeProducer):
+        pass
+
+    class Mine(Base):
+        def send(self, topic, value=None, **more):
+            return super().send(topic, value, **more)
+
+        def publish(self):
+            return self.send("u", b"v")
+
+    options = ProducerOptions(tracer_provider=recorder.tracer_provider)
+    patched(Base, ProducerFace, lambda client: ProducerFace(client, options))
+    producer = otelkafka.wrap_producer(Mine(), options) if is_wrapped else Mine()
+    producer.send("t", b"v")
+    producer.publish()
+    producer.close()
+    assert sorted(span.name for span in recorder.spans) == ["send t", "send u"]
+
+
+@pytest.mark.parametrize("is_wrapped", [False, True])
+@pytest.mark.parametrize("overridden", ["__next__", "__iter__", "poll", "commit", "close"])
+def test_subclass_that_overrides_a_method_of_a_consumer_has_one_span_a_record(
+    recorder, patched, overridden, is_wrapped
+):
+    """Each is traced and counted once."""
+
+    class Base(FakeConsumer):
+        pass
+
+    def override(self, *args, **kwargs):
+        return getattr(super(Mine, self), overridden)(*args, **kwargs)
+
+    Mine = type("Mine", (Base,), {overridden: override})  # noqa: N806 (a class)
+    metrics = MetricRecorder()
+    options = ConsumerOptions(tracer_provider=recorder.tracer_provider, meter_provider=metrics.meter_provider)
+    patched(Base, ConsumerFace, lambda client: ConsumerFace(client, options))
+    bare = Mine(records=[fake_record("t", offset=at) for at in range(4)], group_id="g")
+    consumer = otelkafka.wrap_consumer(bare, options) if is_wrapped else bare
+    next(consumer)
+    next(iter(consumer))
+    for records in consumer.poll().values():
+        for _ in records:
+            consumer.commit()
+    consumer.close()
+    assert [span.attributes["messaging.kafka.offset"] for span in recorder.named("process t")] == [0, 1, 2, 3]
+    assert len(recorder.named("commit")) + len(recorder.named("commit t")) == 2
+    assert sum(count for _, count in metrics.points("messaging.client.consumed.messages")) == 4
+
+
+def test_nothing_is_recorded_of_a_rebalance_after_the_patch_was_removed(recorder, patched):
+    """The listener lives on in the consumer, and calls the user's alone."""
+
+    class Mine(FakeConsumer):
+        pass
+
+    options = ConsumerOptions(tracer_provider=recorder.tracer_provider)
+    patch = patched(Mine, ConsumerFace, lambda client: ConsumerFace(client, options))
+    consumer, user = Mine(group_id="g"), Listener()
+    consumer.cluster.create_topic("t")
+    consumer.subscribe(["t"], listener=user)
+    listener = consumer._subscription.listener
+    patch.remove()
+    recorder.clear()
+    listener.on_partitions_revoked(set(consumer.cluster.partitions_of("t")))
+    assert user.calls[-1] == ("revoked", 1)
+    assert recorder.spans == []

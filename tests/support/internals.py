@@ -35,6 +35,7 @@ __all__ = [
     "LONGEST_VALUE",
     "MOST_PENDING",
     "SPAN_KEY",
+    "ConsumerFace",
     "FastPath",
     "Figure",
     "Handover",

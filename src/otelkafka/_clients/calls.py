@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 Call: TypeAlias = Callable[..., Any]
@@ -41,37 +41,52 @@ def traced_methods(face: type) -> dict[str, Call]:
 
 
 class _Inside(threading.local):
-    """The clients whose own methods run in this thread."""
+    """The clients whose own methods run in this thread, and the names of these."""
 
     def __init__(self) -> None:
-        self.clients: list[Any] = []
+        self.calls: list[tuple[Any, str]] = []
 
 
 _inside = _Inside()
 
 
-def is_inside(client: object) -> bool:
-    """Return whether a method of the client's own runs here, which may call others: `__next__` calls `poll`."""
-    for each in _inside.clients:  # noqa: SIM110 (any() costs more than what most calls cost altogether)
-        if each is client:
+def is_inside(client: object, name: str) -> bool:
+    """Return whether a call is part of one that is traced: `__next__` calls `poll`, an override what it overrides."""
+    for each, outer in _inside.calls:  # noqa: SIM110 (any() costs more than what most calls cost altogether)
+        if each is client and name in (outer, CALLED_INSIDE):
             return True
     return False
 
 
-def bound(client: object, name: str, function: Call) -> Call:
-    """Return a method of a client's class, bound to it; `is_inside()` is true while it runs."""
-    if name in _CALLS_NOTHING:
+def bound(client: object, name: str, function: Call, *, overrides: bool = False) -> Call:
+    """Return a method of a client's class, bound to it; `is_inside()` is true while it runs.
+
+    Args:
+        client: the client.
+        name: of the method.
+        function: the method.
+        overrides: whether it is of a subclass, and may call what it overrides, which is traced.
+    """
+    if name in _CALLS_NOTHING and not overrides:
         return MethodType(function, client)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        clients = _inside.clients
-        clients.append(client)
+        calls = _inside.calls
+        calls.append((client, name))
         try:
             return function(client, *args, **kwargs)
         finally:
-            clients.pop()
+            calls.pop()
 
     return call
+
+
+def _overrides_patched(client_class: type, name: str) -> bool:
+    return any(each.__dict__.get(name) in patched for each in client_class.__mro__ if _is_function(each, name))
+
+
+def _is_function(client_class: type, name: str) -> bool:
+    return isinstance(client_class.__dict__.get(name), FunctionType)
 
 
 def bare(client: Any, name: str) -> Any:
@@ -79,8 +94,11 @@ def bare(client: Any, name: str) -> Any:
     method: Any = getattr(client, name)
     if type(method) is not MethodType:
         method = without_contrib(method)
-    if patched and type(method) is MethodType and method.__func__ in patched:
-        return bound(client, name, getattr(method, "__wrapped__"))  # noqa: B009 (a function's, as mypy does not know)
+    if patched and type(method) is MethodType:
+        if method.__func__ in patched:
+            return bound(client, name, getattr(method, "__wrapped__"))  # noqa: B009 (a function's, as mypy does not know)
+        if _overrides_patched(type(client), name):
+            return bound(client, name, method.__func__, overrides=True)
     return method
 
 

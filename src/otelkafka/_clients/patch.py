@@ -50,7 +50,8 @@ class Patch:
     def remove(self) -> None:
         """Leave the class as it was; what somebody else has put over ours stays, and finds it idle."""
         mine, self._mine = self._mine, {}
-        for name, before in self._before.items():
+        replaced, self._before = self._before, {}
+        for name, before in replaced.items():
             present: Any = self._class.__dict__.get(name)
             if is_contrib(present) and present.__wrapped__ is mine[name]:
                 present.__wrapped__ = mine[name].__wrapped__
@@ -84,7 +85,9 @@ class Patch:
 
         @wraps(original)
         def traced(client: Any, *args: Any, **kwargs: Any) -> Any:
-            if (name == CALLED_INSIDE and is_inside(client)) or not self._is_ours(name):
+            # What is no subclass's own calls none but `poll`, and to ask costs something once a record.
+            may_be_inside = name == CALLED_INSIDE or type(client) is not self._class
+            if (may_be_inside and is_inside(client, name)) or not self._is_ours(name):
                 return original(client, *args, **kwargs)
             try:
                 face = self.face_of(client)

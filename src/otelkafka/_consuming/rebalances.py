@@ -11,7 +11,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 from otelkafka._consuming.process import ProcessOperation
 from otelkafka._consuming.wait import WaitHistory
 from otelkafka._context.current import is_suppressed
-from otelkafka._telemetry import attributes, clock, semconv
+from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.operation import Operation
 
 _QUIETLY = (False, False, False)  # it ends later, and what is raised is recorded then
@@ -23,9 +23,13 @@ class Rebalances:
     Args:
         history: of the consumer's time: it notes what the consumer is assigned.
         process: of the consumer, whose records may be in process when their partition goes.
+
+    Attributes:
+        stopped: whether nothing is recorded any more.
     """
 
     def __init__(self, history: WaitHistory, process: ProcessOperation) -> None:
+        self.stopped = False
         self.history = history
         self._process = process
         self._telemetry = process.telemetry
@@ -41,6 +45,11 @@ class Rebalances:
             kind: `assign`, `revoke` or `lose`.
             partitions: those that come or go.
         """
+        if (
+            self.stopped or lifetime.is_collecting()
+        ):  # where a consumer is closed by its finalizer, nothing takes a lock
+            yield
+            return
         contained = self._telemetry.guard.call
         changed = contained("rebalance", set(), _pairs, partitions)
         contained("rebalance", None, self._note, kind, changed)

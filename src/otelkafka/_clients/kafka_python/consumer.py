@@ -297,8 +297,9 @@ class ConsumerFace:
             lifetime.finish(self.end)  # the client's own finalizer calls close(), too
 
     def stop(self) -> None:
-        """Trace no more: iterators that live on hand over their records without spans."""
+        """Trace no more: iterators and listeners that live on go on without spans."""
         self.dispatcher.stop()
+        self._rebalances.stopped = self._commits.stopped = True
 
     def end(self) -> None:
         """End every span that is open; how far the consumer lags is not known any more."""
