@@ -11,7 +11,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 from otelkafka._consuming.process import ProcessOperation
 from otelkafka._consuming.wait import WaitHistory
 from otelkafka._context.current import is_suppressed
-from otelkafka._telemetry import attributes, clock, semconv
+from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.operation import Operation
 
 _QUIETLY = (False, False, False)  # it ends later, and what is raised is recorded then
@@ -44,7 +44,8 @@ class Rebalances:
         contained = self._telemetry.guard.call
         changed = contained("rebalance", set(), _pairs, partitions)
         contained("rebalance", None, self._note, kind, changed)
-        if is_suppressed() or (kind != "assign" and not changed):  # a first assignment is preceded by such a revocation
+        # A consumer may be closed by a finalizer; and a first assignment is preceded by a revocation of nothing.
+        if is_suppressed() or lifetime.collects_for_certain() or (kind != "assign" and not changed):
             yield
             return
         started = self._telemetry.now()
