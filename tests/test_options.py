@@ -107,6 +107,8 @@ def test_consumer_of_confluent_kafka_is_refused():
         (lambda: Options(capture_headers=(name for name in "ab")), TypeError, "capture_headers"),
         (lambda: Options(capture_headers={"a"}), TypeError, "capture_headers"),
         (lambda: Options(capture_headers=b"ab"), TypeError, "capture_headers"),
+        (lambda: Options(capture_headers=b""), TypeError, "capture_headers"),
+        (lambda: ProducerOptions(on_send=is_generator), TypeError, "on_send.*does not yield"),
         (lambda: Options(capture_headers=[None]), TypeError, "capture_headers"),
         (lambda: Options(sample_limit=True), TypeError, "sample_limit"),
         (lambda: Options(sample_limit=1.5), TypeError, "sample_limit"),
@@ -166,6 +168,10 @@ class Callable:
 class AsyncCallable:
     async def __call__(self, *_):
         return "x"
+
+
+def is_generator(*_):
+    yield
 
 
 async def is_async(*_):

@@ -37,7 +37,7 @@ class Lanes:
         self.default = _names(self._tox["tox"]["env_list"])
         rows = self._tox["tox"]["labels"].replace("\\\n", "").strip().splitlines()
         self.labels = {label.strip(): _names(names) for label, _, names in (row.partition("=") for row in rows)}
-        self.names = ["tests", *self.labels["versions"]]
+        self.names = ["tests", *self.labels["versions"], *self.labels["github"]]
 
     def table(self) -> str:
         """Return the table of the page."""

@@ -38,6 +38,9 @@ def _check_function(value: Callable[..., Any], returns: type | None) -> None:
         if inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called):
             msg = "give a function that is not async: nothing awaits it"
             raise TypeError(msg)
+        if inspect.isgeneratorfunction(called):
+            msg = "give a function that does not yield: nothing iterates it"
+            raise TypeError(msg)
 
 
 def _is_function(returns: type | None = None) -> Check:
@@ -139,7 +142,11 @@ def _is_span_name(value: object) -> None:
 
 
 def _are_header_names(value: object) -> None:
-    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(name, str) for name in value):
+    if (
+        isinstance(value, str | bytes)
+        or not isinstance(value, Sequence)
+        or not all(isinstance(name, str) for name in value)
+    ):
         msg = "give a tuple of header names, ('x-tenant', 'x-request-*') say"
         raise TypeError(msg)
 

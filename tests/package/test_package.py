@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ("src", "tests", "testbroker", "docs", "examples", "benchmarks")
 PAPERS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md", "LICENSE", "tox.ini")
 HIDDEN = (".ci", ".github", ".gitignore")
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 QUICK = (
     "tests/test_headers.py",
     "tests/project/test_layers.py",

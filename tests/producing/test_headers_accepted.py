@@ -107,6 +107,53 @@ def test_fake_accepts_and_refuses_headers_as_the_client(bare_producer, topic, re
     assert sent.count(TRACEPARENT[0]) == (refusal is None)
 
 
+def test_serializer_gets_headers_of_the_class_that_the_caller_gave(recorder, monkeypatch):
+    """With the context in them, and whatever else such a list can do; the caller's own is left as it was."""
+    accepted = outcome(FakeProducer(), OfList()) is None
+    seen = seen_by_send(monkeypatch)
+    for headers in ([], [Header("k", b"v")]):
+        given = OfList(headers)
+        given.more = "more"
+        wrap_producer(FakeProducer(), options_of(recorder)).send("t", b"v", headers=given)
+        sent = seen.pop()
+        assert (type(sent), sent.more) == (OfList, "more")
+        assert [key for key, _ in sent] == [*dict(headers), *([TRACEPARENT[0]] if accepted else [])]
+        assert given == headers
+
+
+def test_headers_that_cannot_be_copied_are_sent_as_they_are(recorder, monkeypatch):
+    """A list that returns itself as its copy would be changed."""
+
+    class Single(OfList):
+        def __copy__(self):
+            return self
+
+    class Refusing(OfList):
+        def __copy__(self):
+            raise OSError
+
+    seen = seen_by_send(monkeypatch)
+    for given in (Single([("k", b"v")]), Refusing([("k", b"v")])):
+        wrap_producer(FakeProducer(), options_of(recorder)).send("t", b"v", headers=given)
+        assert seen.pop() is given
+        assert given == [("k", b"v")]
+
+
+def seen_by_send(monkeypatch):
+    seen, send = [], FakeProducer.send
+
+    def seeing(self, topic, value, headers):
+        seen.append(headers)
+        return send(self, topic, value)
+
+    monkeypatch.setattr(FakeProducer, "send", seeing)
+    return seen
+
+
+def options_of(recorder):
+    return ProducerOptions(tracer_provider=recorder.tracer_provider)
+
+
 def test_inject_keeps_headers_of_subclasses(recorder):
     """Without a producer at hand it is for the caller's producer to accept them."""
     context = extract([TRACEPARENT])

@@ -1,12 +1,14 @@
 """What tests share does what it says."""
 
 import re
+import weakref
 from pathlib import Path
 
 import pytest
 from kafka.errors import MessageSizeTooLargeError
 
 from tests.support.fakes import FakeConsumer, FakeProducer, RepeatingFuture, record
+from tests.support.memory import count_alive, largest_within
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.once
@@ -27,6 +29,13 @@ def test_waiting_in_vain_says_for_what_and_what_was_seen(seen, shown):
     """What the condition returned, or what the test says that it looks at."""
     with pytest.raises(AssertionError, match=f"waited 0 s for three records; seen: {shown}$"):
         wait_until(lambda: 0, "three records", seen, patience=0)
+
+
+def test_memory_is_measured_where_weak_proxies_are_dead():
+    """Somebody's proxy may be among all objects, and what it stood for gone: to ask it anything but its type raises."""
+    dead = weakref.proxy(type("Gone", (), {})())
+    assert largest_within([dead, [1, 2, 3]]) == 3
+    assert count_alive() >= 0
 
 
 def test_no_test_waits_for_less_than_patience():

@@ -22,10 +22,11 @@ def largest_within(*roots):
     seen, waiting, largest = set(), list(roots), 0
     while waiting:
         each = waiting.pop()
-        if id(each) in seen or isinstance(each, HERE):
+        kind = type(each)  # not isinstance(): it asks a proxy for its class, and a weak one may be dead
+        if id(each) in seen or issubclass(kind, HERE):
             continue
         seen.add(id(each))
-        if isinstance(each, dict | list | set | tuple | frozenset):
+        if issubclass(kind, dict | list | set | tuple | frozenset):
             largest = max(largest, len(each))
         waiting += gc.get_referents(each)
     return largest

@@ -124,6 +124,26 @@ def test_one_global_provider_is_followed_without_the_other(kind):
     assert sent == (2 if kind == "tracer" else 1)
 
 
+def test_time_of_a_consumer_is_counted_once_where_both_meter_providers_are_collected():
+    """By the last one, from when it was set: what the one before it still collects takes nothing away from it."""
+    clients = Clients()
+    with FakeClock() as clock:
+        _, before = set_globals()
+        clients.act()
+        clock.advance(1)
+        assert busy(before) == 1
+        _, after = set_globals()
+        clients.act()
+        clock.advance(2)
+        assert busy(before) == 1
+        assert busy(after) == 2
+
+
+def busy(metrics):
+    totals = metrics.points("otelkafka.consumer.time")
+    return sum(total for attributes, total in totals if attributes["otelkafka.consumer.state"] == "busy")
+
+
 def test_own_providers_stay_when_global_ones_are_replaced():
     """What the options name is what is used."""
     own, metrics = SpanRecorder(), MetricRecorder()

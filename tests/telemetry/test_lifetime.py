@@ -8,16 +8,18 @@ import threading
 from textwrap import dedent
 
 import pytest
+from kafka import TopicPartition
 from opentelemetry import metrics
 
 import otelkafka
 from otelkafka import ConsumerOptions, ProducerOptions
 from otelkafka.testing import FakeFuture
 from tests.support.face import bare_of, wrap_consumer, wrap_producer
-from tests.support.fakes import FakeConsumer, FakeProducer, consumer_of, is_nothing_current, record
+from tests.support.fakes import FakeConsumer, FakeProducer, Listener, consumer_of, is_nothing_current, record
 from tests.support.memory import count_alive
 from tests.support.waiting import wait_until
 
+PARTITIONS = [TopicPartition("t", 0)]
 collects = pytest.mark.skipif(not hasattr(gc, "callbacks"), reason="this interpreter does not say when it collects")
 
 
@@ -118,6 +120,30 @@ def test_what_a_collection_left_to_do_is_done_by_the_next_call(recorder, no_coll
 
 def raise_runtime_error(*_):
     raise RuntimeError
+
+
+@collects
+def test_rebalance_while_garbage_is_collected_calls_the_listener_and_records_nothing(recorder, no_collection):
+    """A finalizer may close a consumer, whose partitions are revoked then; the next rebalance is recorded again."""
+    called, theirs = [], Listener()
+    theirs.on_partitions_revoked = called.append
+    meters = LockedMeters()
+    consumer = wrap_consumer(
+        FakeConsumer(), ConsumerOptions(tracer_provider=recorder.tracer_provider, meter_provider=meters)
+    )
+    consumer.subscribe(["t"], listener=theirs)
+    listener = bare_of(consumer).listener
+
+    class Closing:
+        def __del__(self):
+            listener.on_partitions_revoked(PARTITIONS)
+
+    in_a_cycle(Closing())
+    gc.collect()
+    assert called == [PARTITIONS]
+    assert recorder.spans == []
+    listener.on_partitions_revoked(PARTITIONS)
+    assert [span.name for span in recorder.spans] == ["revoke t"]
 
 
 def test_loop_that_is_left_ends_its_span_at_once(recorder):

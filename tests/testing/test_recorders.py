@@ -1,6 +1,10 @@
 """What users' own tests get to record with: recorders, a clock that stands still, and a tree as text."""
 
+import os
+import subprocess
+import sys
 import time
+from textwrap import dedent
 
 import pytest
 
@@ -124,3 +128,36 @@ def test_clock_changes_no_other_clock_and_is_put_back(recorder):
     faked, real = recorder.spans
     assert (faked.start_time, faked.end_time) == (1_000, 3_000)
     assert real.start_time > 1_000_000_000
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process forks here")
+def test_recorders_work_in_the_child_of_a_fork():
+    """Also where a pool of threads was imported after they were made: nothing waits for a lock of the parent's."""
+    program = dedent("""
+        import os, signal
+        from otelkafka import ConsumerOptions, process
+        from otelkafka.testing import MetricRecorder, SpanRecorder, fake_record
+
+        recorder, metrics = SpanRecorder(), MetricRecorder()
+        options = ConsumerOptions(tracer_provider=recorder.tracer_provider, meter_provider=metrics.meter_provider)
+
+        def work():
+            with process(fake_record(), options):
+                pass
+            print(len(recorder.spans), "messaging.process.duration" in metrics.metrics, flush=True)
+
+        work()
+        from concurrent.futures import ThreadPoolExecutor
+        child = os.fork()
+        if child:
+            signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
+            signal.alarm(60)  # a child that hangs would do so for good
+            status = os.waitpid(child, 0)[1]
+            assert status == 0, status
+        else:
+            recorder.clear()
+            work()
+            os._exit(0)
+    """)
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.split("\n")[:2] == ["1 True", "1 True"]

@@ -53,7 +53,8 @@ class Rebalances:
         contained = self._telemetry.guard.call
         changed = contained("rebalance", set(), _pairs, partitions)
         contained("rebalance", None, self._note, kind, changed)
-        if is_suppressed() or (kind != "assign" and not changed):  # a first assignment is preceded by such a revocation
+        # A consumer may be closed by a finalizer; and a first assignment is preceded by a revocation of nothing.
+        if is_suppressed() or lifetime.collects_for_certain() or (kind != "assign" and not changed):
             yield
             return
         started = self._telemetry.now()

@@ -1,5 +1,6 @@
 """The sends of a producer: a span for each, from before the client's call until the broker's answer."""
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -301,6 +302,8 @@ class Sends:
         is_followed = self._is_always_followed or telemetry.instruments is not None or span.is_recording()
         if headers == given:
             headers = None
+        elif headers is not None and message.headers is not None and type(message.headers) is not list:
+            headers = telemetry.guard.call("inject", None, _in_class_of, message.headers, headers)
         send = Send(self, destination, span, start, context, ambient, headers, is_followed, message.partition)
         if self._samples_errors and is_unsampled(span.get_span_context()):
             known = self._message_attributes(message) if known is None else known
@@ -418,3 +421,13 @@ class Sends:
             return False
         send.span = span
         return True
+
+
+def _in_class_of(given: Headers, headers: Headers) -> Headers:
+    """Return headers in a list of the caller's own class: a serializer may use what else such a list can do."""
+    made = copy.copy(given)
+    if made is given or type(made) is not type(given):
+        msg = "headers that are no plain list must be copied by copy.copy() to carry a context"
+        raise TypeError(msg)
+    made[:] = headers
+    return made

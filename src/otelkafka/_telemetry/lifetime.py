@@ -34,8 +34,13 @@ class Lasting(Protocol):
 
 
 def is_collecting() -> bool:
-    """Return whether this thread collects garbage now: then it may take no lock."""
-    return not _tells_collections or _collecting == get_ident()
+    """Return whether this thread collects garbage now, for all that is known: then it may take no lock."""
+    return not _tells_collections or collects_for_certain()
+
+
+def collects_for_certain() -> bool:
+    """Return whether this thread is known to collect garbage now; False where the interpreter does not say."""
+    return _collecting == get_ident()
 
 
 def finish(work: Callable[[], None]) -> None:

@@ -157,12 +157,14 @@ class TimeSpent:
         fetched: how long it has been fetching, until it fetched last.
         entered: since when it fetches, if it does.
         abandoned: whether the consumer has been dropped.
+        counted_by: the instruments that count it: of the last meter provider, where it was replaced.
     """
 
     def __init__(self, start: int) -> None:
         self.fetched = 0
         self.entered: int | None = None
         self.abandoned = False
+        self.counted_by: object = None
         self._start = start
         self._end: int | None = None
         self._taken = (0, 0)
@@ -257,6 +259,7 @@ class Instruments:
     def follow(self, owner: object, spent: TimeSpent, attributes: Attributes) -> None:
         """Count the time of a consumer, to the last moment of its life."""
         self._spent[spent] = attributes
+        spent.counted_by = self
         finalize(owner, spent.abandon).atexit = False
 
     def admit(self, operation: str, attributes: Attributes) -> Attributes:
@@ -320,11 +323,11 @@ class Instruments:
 
     def _settle(self, spent: TimeSpent) -> None:
         attributes = self._spent.get(spent)
-        if attributes is not None:
+        if attributes is not None and spent.counted_by is self:
             busy, fetch = spent.take(clock.now())
             self._time.of({**attributes, semconv.CONSUMER_STATE: semconv.STATE_BUSY}).add(busy)
             self._time.of({**attributes, semconv.CONSUMER_STATE: semconv.STATE_FETCH}).add(fetch)
-        if spent.abandoned:
+        if spent.abandoned or spent.counted_by is not self:
             self._spent.pop(spent, None)
 
 

@@ -1,5 +1,6 @@
 """Recorders of spans and of metrics."""
 
+import concurrent.futures.thread  # noqa: F401 (see _RESOURCE)
 from itertools import count
 from time import monotonic, sleep
 from typing import Any
@@ -16,7 +17,12 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from otelkafka.testing.tree import span_tree
 
 _POLL_SECONDS = 0.01
-_RESOURCE = Resource.get_empty()  # to detect one takes longer than many tests
+_RESOURCE = Resource.get_empty()
+"""Given to providers, as to detect one takes longer than many tests.
+
+In the child of a fork a provider detects one all the same, in a pool of threads, whose module must have been imported
+before: then its lock, which is held while the process forks, is free again by then.
+"""
 
 
 class CountingIdGenerator(IdGenerator):
