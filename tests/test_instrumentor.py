@@ -114,6 +114,23 @@ def test_clients_and_subclasses_that_were_there_before_are_traced(instrument, cl
     assert len(recorder.named(f"send {topic}")) == 2
 
 
+def test_subclass_that_overrides_next_has_a_span_a_record(instrument, clients, recorder, topic):
+    """The loop calls the subclass's `__next__`, and that the patched one: each record has one span."""
+
+    class Decoding(KafkaConsumer):
+        def __next__(self):
+            return super().__next__()._replace(value="decoded")
+
+    instrument()
+    producer, consumer = clients[0](), clients[1](Decoding)
+    for _ in range(3):
+        producer.send(topic, b"v").get(PATIENCE)
+    iterator = iter(consumer)
+    assert [next(iterator).value for _ in range(3)] == ["decoded"] * 3
+    consumer.close()
+    assert len(recorder.named(f"process {topic}")) == 3
+
+
 def test_uninstrument_leaves_the_classes_and_live_iterators_well(instrument, clients, recorder, topic):
     """The classes are as they were; an iterator that lives on hands over its records, without spans."""
     make_producer, make_consumer = clients

@@ -27,6 +27,21 @@ def test_client_that_cannot_be_traced_raises_its_own_error_and_leaves_nothing():
     assert weakref.getweakrefcount(client) == 0
 
 
+def test_client_that_is_only_closed_is_not_traced_for_that():
+    """As one that dies closes itself, at the end of the interpreter say."""
+
+    class Dying:
+        def close(self):
+            closed.append(self)
+
+    closed, made = [], []
+    patch = Patch(Dying, ProducerFace, made.append)
+    patch.apply()
+    Dying().close()
+    assert len(closed) == 1
+    assert made == []
+
+
 @pytest.mark.skipif(not INSTRUMENTED, reason="a wrapper does not see what the client calls itself")
 @pytest.mark.parametrize("method", ["commit", "commit_async", "subscribe", "close"])
 def test_poll_inside_of_another_call_of_the_client_is_its_own_affair(recorder, method):

@@ -33,6 +33,7 @@ from otelkafka.reporter import Figure
 __all__ = [
     "LONGEST_VALUE",
     "SPAN_KEY",
+    "ConsumerFace",
     "FastPath",
     "Figure",
     "Handover",

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 Call: TypeAlias = Callable[..., Any]
@@ -13,10 +13,11 @@ Method = TypeVar("Method", bound=Call)
 patched: Final[set[Call]] = set()
 """The functions that stand in the place of a class's own now."""
 
-CALLED_INSIDE: Final = "poll"
-"""The traced method that is not traced inside of another one of the same client: `__next__` calls it."""
+_FETCH: Final = "fetch"
+_OPERATIONS: Final = {"__iter__": _FETCH, "__next__": _FETCH, "poll": _FETCH, "commit_async": "commit"}
+"""What several traced methods do; any other is an operation of its own."""
 _CALLS_NOTHING: Final = frozenset(("send",))
-"""The traced methods that call none of them, and are called for each record."""
+"""The methods that call no traced one, as the client library has them, and that are called for each record."""
 
 _TRACES = "_otelkafka_traces"
 _CONTRIB = "opentelemetry.instrumentation.kafka."
@@ -40,38 +41,71 @@ def traced_methods(face: type) -> dict[str, Call]:
     return {getattr(each, _TRACES): each for each in vars(face).values() if hasattr(each, _TRACES)}
 
 
-class _Inside(threading.local):
-    """The clients whose own methods run in this thread."""
+class _OwnCall:
+    """A method of a client's own that runs in this thread.
+
+    Args:
+        client: the client.
+        operation: the operation that is traced; None where a further call of it is another one.
+    """
+
+    __slots__ = ("client", "operation")
+
+    def __init__(self, client: object, operation: str | None) -> None:
+        self.client = client
+        self.operation = operation
+
+
+class _Running(threading.local):
+    """The methods of clients' own that run in this thread, the innermost last."""
 
     def __init__(self) -> None:
-        self.clients: list[Any] = []
+        self.calls: list[_OwnCall] = []
 
 
-_inside = _Inside()
+running: Final = _Running()
 
 
-def is_inside(client: object) -> bool:
-    """Return whether a method of the client's own runs here, which may call others: `__next__` calls `poll`."""
-    for each in _inside.clients:  # noqa: SIM110 (any() costs more than what most calls cost altogether)
-        if each is client:
+def takes_part(client: object, name: str) -> bool:
+    """Return whether a call of a traced method belongs to one that is traced already: not all are to be traced twice.
+
+    What fetches does inside of any other: `__next__` calls `poll()`. Anything else does once inside of a method of a
+    subclass that overrides it, whose `super()` call it is; a second one is an operation more, of a second record say.
+    """
+    operation = _OPERATIONS.get(name, name)
+    for call in reversed(running.calls):
+        if call.client is client and (operation is _FETCH or operation == call.operation):
+            if operation is not _FETCH:
+                call.operation = None
             return True
     return False
 
 
-def bound(client: object, name: str, function: Call) -> Call:
-    """Return a method of a client's class, bound to it; `is_inside()` is true while it runs."""
-    if name in _CALLS_NOTHING:
-        return MethodType(function, client)
-
+def _noted(client: object, operation: str | None, method: Call) -> Call:
     def call(*args: Any, **kwargs: Any) -> Any:
-        clients = _inside.clients
-        clients.append(client)
+        calls, own = running.calls, _OwnCall(client, operation)
+        calls.append(own)
         try:
-            return function(client, *args, **kwargs)
+            return method(*args, **kwargs)
         finally:
-            clients.pop()
+            calls.remove(own)
 
     return call
+
+
+def bound(client: object, name: str, function: Call) -> Call:
+    """Return a method as it was before a patch, bound to its client; what fetches inside of it takes part in it."""
+    method = MethodType(function, client)
+    return method if name in _CALLS_NOTHING else _noted(client, None, method)
+
+
+def overriding(client: object, name: str, method: Call) -> Call:
+    """Return what a client has in the place of a patched method, so that the patched one takes part in it."""
+    for each in type(client).__mro__:
+        found = each.__dict__.get(name)
+        if type(found) is FunctionType and found in patched:
+            return _noted(client, _OPERATIONS.get(name, name), method)
+    return method
 
 
 def bare(client: Any, name: str) -> Any:
@@ -79,9 +113,11 @@ def bare(client: Any, name: str) -> Any:
     method: Any = getattr(client, name)
     if type(method) is not MethodType:
         method = without_contrib(method)
-    if patched and type(method) is MethodType and method.__func__ in patched:
+    if not patched:
+        return method
+    if type(method) is MethodType and method.__func__ in patched:
         return bound(client, name, getattr(method, "__wrapped__"))  # noqa: B009 (a function's, as mypy does not know)
-    return method
+    return overriding(client, name, method)
 
 
 def is_contrib(function: object) -> bool:

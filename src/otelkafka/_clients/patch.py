@@ -7,17 +7,19 @@ from typing import Any
 from weakref import finalize
 
 from otelkafka._clients.calls import (
-    CALLED_INSIDE,
     Call,
     bound,
     is_contrib,
-    is_inside,
     patched,
+    running,
+    takes_part,
     traced_methods,
     without_contrib,
 )
 from otelkafka._telemetry.guard import warn
 
+_CLOSE = "close"
+"""The traced method for which alone no face is made: there is nothing to end, and a dying client calls it, too."""
 _MISSING = object()
 
 
@@ -84,7 +86,9 @@ class Patch:
 
         @wraps(original)
         def traced(client: Any, *args: Any, **kwargs: Any) -> Any:
-            if (name == CALLED_INSIDE and is_inside(client)) or not self._is_ours(name):
+            if (running.calls and takes_part(client, name)) or not self._is_ours(name):
+                return original(client, *args, **kwargs)
+            if name == _CLOSE and id(client) not in self._faces:
                 return original(client, *args, **kwargs)
             try:
                 face = self.face_of(client)
