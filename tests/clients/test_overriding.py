@@ -6,6 +6,7 @@ import otelkafka
 from otelkafka import ConsumerOptions, ProducerOptions
 from otelkafka.testing import FakeCluster, FakeConsumer, FakeProducer, MetricRecorder, SpanRecorder, fake_record
 from tests.support.internals import ConsumerFace, Patch, ProducerFace
+from tests.support.waiting import PATIENCE
 
 WAYS = ["wrapped", "patched", "wrapped and patched"]
 
@@ -68,7 +69,7 @@ def test_send(traced):
 
     producer = traced.producer(overriding)
     for _ in range(2):
-        producer.send("t", b"v").get(1)
+        producer.send("t", b"v").get(PATIENCE)
     producer.close()
     assert traced.names() == ["send t"] * 2
     assert traced.count("messaging.client.sent.messages") == 2
@@ -89,7 +90,7 @@ def test_copy_that_a_send_makes_of_its_record_is_a_send_of_its_own(way):
 
         return Own
 
-    traced.producer(overriding).send("t", b"v").get(1)
+    traced.producer(overriding).send("t", b"v").get(PATIENCE)
     assert traced.names() == ["send t", "send t.copy"]
     assert traced.count("messaging.client.sent.messages") == 2
     for topic in ("t", "t.copy"):
@@ -111,7 +112,7 @@ def test_helper_that_sends_is_traced_where_the_class_is_patched(patched):
 
         return Own
 
-    patched.producer(overriding).publish(b"v").get(1)
+    patched.producer(overriding).publish(b"v").get(PATIENCE)
     assert patched.names() == ["send t"]
 
 

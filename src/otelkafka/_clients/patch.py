@@ -86,14 +86,12 @@ class Patch:
 
         @wraps(original)
         def traced(client: Any, *args: Any, **kwargs: Any) -> Any:
-            if (running.calls and takes_part(client, name)) or not self._is_ours(name):
-                return original(client, *args, **kwargs)
-            if name == _CLOSE and id(client) not in self._faces:
-                return original(client, *args, **kwargs)
+            face = None
             try:
-                face = self.face_of(client)
-            except Exception:  # noqa: BLE001 (whatever this client is, its call goes on)
-                face = None
+                if not (running.calls and takes_part(client, name)) and self._is_ours(name):
+                    face = self.face_of(client) if name != _CLOSE or id(client) in self._faces else None
+            except Exception:  # noqa: BLE001, S110 (whatever this client is, its call goes on)
+                pass
             if face is None:  # and out here, so that what it raises has no other error as its context
                 return original(client, *args, **kwargs)
             return method(face, bound(client, name, original), args, kwargs)
