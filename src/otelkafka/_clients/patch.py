@@ -1,5 +1,6 @@
 """Zero code: the methods of a face in the place of a client class's own."""
 
+import os
 import threading
 from collections.abc import Callable
 from functools import wraps
@@ -22,6 +23,18 @@ _CLOSE = "close"
 """The traced method for which alone no face is made: there is nothing to end, and a dying client calls it, too."""
 _MISSING = object()
 
+_making = threading.RLock()
+"""Held while a face is made, so that a client has one. Garbage that is collected meanwhile may close another client."""
+
+
+def _renew_lock() -> None:
+    global _making  # noqa: PLW0603 (another thread of the parent may hold the old one, for good)
+    _making = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
 
 class Patch:
     """The traced methods of one class.
@@ -37,7 +50,6 @@ class Patch:
         self._traced = {name: method for name, method in traced_methods(face).items() if hasattr(client_class, name)}
         self._make_face = make_face
         self._faces: dict[int, Any] = {}  # by the id of a client that lives
-        self._lock = threading.RLock()  # garbage that is collected here may close another client
         self._before: dict[str, Any] = {}
         self._mine: dict[str, Any] = {}
         self._warned = False
@@ -71,7 +83,7 @@ class Patch:
         """Return the face of a client, from its first call on."""
         found = self._faces.get(id(client))
         if found is None:
-            with self._lock:
+            with _making:
                 found = self._faces.get(id(client))
                 if found is None:
                     found = self._make_face(client)
