@@ -9,6 +9,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 import kafka
@@ -143,6 +144,23 @@ def test_clients_and_subclasses_that_were_there_before_are_traced(instrument, cl
     for producer in (alive, own):
         producer.close()  # after which no callback is called any more
     assert len(recorder.named(f"send {topic}")) == 2
+
+
+def test_subclass_that_overrides_next_has_a_span_a_record(instrument, clients, recorder, topic):
+    """The loop calls the subclass's `__next__`, and that the patched one: each record has one span."""
+
+    class Decoding(KafkaConsumer):
+        def __next__(self):
+            return super().__next__()._replace(value="decoded")
+
+    instrument()
+    producer, consumer = clients[0](), clients[1](Decoding)
+    for _ in range(3):
+        producer.send(topic, b"v").get(PATIENCE)
+    iterator = iter(consumer)
+    assert [next(iterator).value for _ in range(3)] == ["decoded"] * 3
+    consumer.close()
+    assert len(recorder.named(f"process {topic}")) == 3
 
 
 def test_uninstrument_leaves_the_classes_and_live_iterators_well(instrument, clients, recorder, topic):
@@ -487,6 +505,93 @@ def test_service_without_a_changed_line_reaches_an_otlp_endpoint(broker, topic):
     assert set(names) == {f"send {topic}", f"process {topic}"}
     assert names[f"process {topic}"].parent_span_id == names[f"send {topic}"].span_id
     assert len({span.trace_id for span in endpoint.spans}) == 1
+
+
+def run_alone(program, *command, **environment):
+    """Run a program in a process of its own, and return what it printed."""
+    ran = subprocess.run(
+        [*command, sys.executable, "-c", program],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.split()
+
+
+IMPORTED_FIRST = """
+import sys
+from otelkafka.instrumentor import KafkaInstrumentor
+KafkaInstrumentor().instrument()
+assert not [name for name in sys.modules if name.partition(".")[0] == "kafka" or "kafka_python" in name]
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "printed"),
+    [
+        ("", ["True", "False"]),
+        ("KafkaInstrumentor().uninstrument()", ["False", "False"]),
+        ("KafkaInstrumentor().uninstrument(); KafkaInstrumentor().instrument()", ["True", "False"]),
+    ],
+    ids=["patched", "cancelled", "once"],
+)
+def test_kafka_is_imported_by_the_application(then, printed):
+    """Not by zero code, which patches the classes at that moment: another library may have to come first."""
+    shown = """
+from kafka import KafkaProducer
+print(hasattr(KafkaProducer.send, "__wrapped__"), hasattr(getattr(KafkaProducer.send, "__wrapped__", 0), "__wrapped__"))
+"""
+    assert run_alone(IMPORTED_FIRST + then + shown) == printed
+
+
+def test_import_of_kafka_goes_on_where_it_cannot_be_patched():
+    """The application gets its library, and a warning."""
+    program = """
+sys.modules["otelkafka._clients.kafka_python.patches"] = None
+import kafka
+print(kafka.KafkaProducer.__name__)
+"""
+    assert run_alone(IMPORTED_FIRST + program) == ["KafkaProducer"]
+
+
+def test_names_of_kafkas_errors_are_known_without_a_client():
+    """Also where the application imports `kafka` after otelkafka, and wraps nothing."""
+    program = """
+from otelkafka import ConsumerOptions, process
+from otelkafka.testing import SpanRecorder, fake_record
+from kafka.errors import UnknownTopicOrPartitionError
+recorder = SpanRecorder()
+try:
+    with process(fake_record("t"), ConsumerOptions(tracer_provider=recorder.tracer_provider)):
+        raise UnknownTopicOrPartitionError
+except UnknownTopicOrPartitionError:
+    print(recorder.spans[0].attributes["error.type"])
+"""
+    assert run_alone(program) == ["UNKNOWN_TOPIC_OR_PARTITION"]
+
+
+@pytest.mark.skipif(find_spec("gevent") is None, reason="gevent is not installed")
+def test_program_that_patches_itself_with_gevent(broker, topic):
+    """Under `opentelemetry-instrument`, `kafka` is imported after `monkey.patch_all()`: it sends, and is traced."""
+    program = f"""
+from gevent import monkey; monkey.patch_all()
+from kafka import KafkaProducer
+from opentelemetry import trace
+from otelkafka.testing import SpanRecorder
+recorder = SpanRecorder()
+trace.set_tracer_provider(recorder.tracer_provider)
+producer = KafkaProducer(**{broker.client_options!r})
+producer.send({topic!r}, b"v").get({PATIENCE})
+producer.close()
+print(*(span.name for span in recorder.spans))
+"""
+    command = str(Path(sys.executable).with_name("opentelemetry-instrument"))
+    exporters = dict.fromkeys(("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"), "none")
+    environment = {**exporters, "OTEL_PYTHON_CONFIGURATOR": "none", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "kafka"}
+    assert run_alone(program, command, **environment) == ["send", topic]
 
 
 def test_client_that_cannot_be_looked_up_is_not_traced_but_works(instrument):

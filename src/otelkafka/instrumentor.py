@@ -1,20 +1,21 @@
 """Zero code: the faces' methods in the place of the client classes' own, and options from environment variables."""
 
 import os
+import sys
 from collections.abc import Collection
 from dataclasses import fields
+from importlib import import_module
 from typing import Any
 
-import kafka
+import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
-from otelkafka._clients.kafka_python.consumer import ConsumerFace
-from otelkafka._clients.kafka_python.producer import ProducerFace
-from otelkafka._clients.patch import Patch
 from otelkafka._telemetry.guard import warn
 from otelkafka.options import ConsumerOptions, ProducerOptions
 
 PREFIX = "OTELKAFKA_"
+
+_LIBRARY = "kafka"
 
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _KINDS = (bool, int, float, str, tuple)
@@ -23,6 +24,8 @@ _KINDS = (bool, int, float, str, tuple)
 class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     """Traces every `KafkaProducer` and `KafkaConsumer` of the process, also those that are there already.
 
+    Where the application has not imported `kafka` yet, this does not either: the classes are patched when it does.
+
     `instrument()` takes, by keyword, every option of `ProducerOptions` and `ConsumerOptions`, which environment
     variables `OTELKAFKA_<OPTION>` set where it does not; and, with the signatures of
     opentelemetry-instrumentation-kafka-python, `produce_hook(span, args, kwargs)` and
@@ -30,7 +33,7 @@ class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     warning, and the default is used.
     """
 
-    _patches: tuple[Patch, ...] = ()
+    _patching: "_Patching | None" = None
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Return what this can instrument."""
@@ -42,18 +45,53 @@ class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             kwargs["on_process"] = lambda span, record: consume_hook(span, record, (), {})
         producing, consuming = _options(ProducerOptions, kwargs), _options(ConsumerOptions, kwargs)
         _refuse_unknown(kwargs)
-        self._patches = (
-            Patch(
-                kafka.KafkaProducer,
-                ProducerFace,
-                lambda producer: ProducerFace(producer, producing, produce_hook=produce_hook),
-            ),
-            Patch(kafka.KafkaConsumer, ConsumerFace, lambda consumer: ConsumerFace(consumer, consuming)),
-        )
+        self._patching = _Patching(producing, consuming, produce_hook)
+        if _LIBRARY in sys.modules:
+            import_module(_LIBRARY)  # another thread may be importing it
+            self._patching.apply()
+        else:
+            wrapt.register_post_import_hook(self._patching.apply_contained, _LIBRARY)
+
+    def _uninstrument(self, **_: Any) -> None:
+        if self._patching is not None:
+            self._patching.remove()
+        self._patching = None
+
+
+class _Patching:
+    """The patches of kafka-python's classes, from the moment that these are there.
+
+    Args:
+        producing: the options of every producer.
+        consuming: those of every consumer.
+        produce_hook: called before `send()`; None for none.
+    """
+
+    def __init__(self, producing: ProducerOptions, consuming: ConsumerOptions, produce_hook: Any) -> None:
+        self._arguments = (producing, consuming, produce_hook)
+        self._patches: tuple[Any, ...] = ()
+        self._is_removed = False
+
+    def apply(self) -> None:
+        """Patch the classes."""
+        from otelkafka._clients.kafka_python.patches import patches  # noqa: PLC0415 (it imports kafka)
+
+        self._patches = patches(*self._arguments)
         for patch in self._patches:
             patch.apply()
 
-    def _uninstrument(self, **_: Any) -> None:
+    def apply_contained(self, _: object) -> None:
+        """Patch the classes, unless they are to be left by now; the application's import goes on whatever happens."""
+        if self._is_removed:
+            return
+        try:
+            self.apply()
+        except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
+            warn("kafka-python was imported, but cannot be traced", error=error)
+
+    def remove(self) -> None:
+        """Leave the classes as they were, also where they are still to be imported."""
+        self._is_removed = True
         for patch in self._patches:
             patch.remove()
         self._patches = ()

@@ -21,7 +21,7 @@ ORDER = [
 BEFORE_CLIENTS = {"headers", "_protocols", "options", "_telemetry", "_context"}
 ONLY_BELOW_CLIENTS = {"reporter", "_cli"}
 CLIENT_LIBRARIES = {"kafka", "aiokafka", "confluent_kafka"}
-IMPORTS_KAFKA = {"_clients/kafka_python", "instrumentor", "reporter", "_cli", "testing"}
+IMPORTS_KAFKA = {"_clients/kafka_python", "reporter", "_cli", "testing"}
 PRIVATE_CLOCK = ("otelkafka._telemetry", "clock")
 """What `testing` imports beside public names: `FakeClock` replaces it."""
 

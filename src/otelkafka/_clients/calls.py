@@ -13,10 +13,11 @@ Method = TypeVar("Method", bound=Call)
 patched: Final[set[Call]] = set()
 """The functions that stand in the place of a class's own now."""
 
-CALLED_INSIDE: Final = "poll"
-"""The traced method that is not traced inside of another one of the same client: `__next__` calls it."""
+_FETCH: Final = "fetch"
+_OPERATIONS: Final = {"__iter__": _FETCH, "__next__": _FETCH, "poll": _FETCH, "commit_async": "commit"}
+"""What several traced methods do; any other is an operation of its own."""
 _CALLS_NOTHING: Final = frozenset(("send",))
-"""The traced methods that call none of them, and are called for each record."""
+"""The methods that call no traced one, as the client library has them, and that are called for each record."""
 
 _TRACES = "_otelkafka_traces"
 _CONTRIB = "opentelemetry.instrumentation.kafka."
@@ -40,53 +41,71 @@ def traced_methods(face: type) -> dict[str, Call]:
     return {getattr(each, _TRACES): each for each in vars(face).values() if hasattr(each, _TRACES)}
 
 
-class _Inside(threading.local):
-    """The clients whose own methods run in this thread, and the names of these."""
+class _OwnCall:
+    """A method of a client's own that runs in this thread.
+
+    Args:
+        client: the client.
+        operation: the operation that is traced; None where a further call of it is another one.
+    """
+
+    __slots__ = ("client", "operation")
+
+    def __init__(self, client: object, operation: str | None) -> None:
+        self.client = client
+        self.operation = operation
+
+
+class _Running(threading.local):
+    """The methods of clients' own that run in this thread, the innermost last."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Any, str]] = []
+        self.calls: list[_OwnCall] = []
 
 
-_inside = _Inside()
+running: Final = _Running()
 
 
-def is_inside(client: object, name: str) -> bool:
-    """Return whether a call is part of one that is traced: `__next__` calls `poll`, an override what it overrides."""
-    for each, outer in _inside.calls:  # noqa: SIM110 (any() costs more than what most calls cost altogether)
-        if each is client and name in (outer, CALLED_INSIDE):
+def takes_part(client: object, name: str) -> bool:
+    """Return whether a call of a traced method belongs to one that is traced already: not all are to be traced twice.
+
+    What fetches does inside of any other: `__next__` calls `poll()`. Anything else does once inside of a method of a
+    subclass that overrides it, whose `super()` call it is; a second one is an operation more, of a second record say.
+    """
+    operation = _OPERATIONS.get(name, name)
+    for call in reversed(running.calls):
+        if call.client is client and (operation is _FETCH or operation == call.operation):
+            if operation is not _FETCH:
+                call.operation = None
             return True
     return False
 
 
-def bound(client: object, name: str, function: Call, *, overrides: bool = False) -> Call:
-    """Return a method of a client's class, bound to it; `is_inside()` is true while it runs.
-
-    Args:
-        client: the client.
-        name: of the method.
-        function: the method.
-        overrides: whether it is of a subclass, and may call what it overrides, which is traced.
-    """
-    if name in _CALLS_NOTHING and not overrides:
-        return MethodType(function, client)
-
+def _noted(client: object, operation: str | None, method: Call) -> Call:
     def call(*args: Any, **kwargs: Any) -> Any:
-        calls = _inside.calls
-        calls.append((client, name))
+        calls, own = running.calls, _OwnCall(client, operation)
+        calls.append(own)
         try:
-            return function(client, *args, **kwargs)
+            return method(*args, **kwargs)
         finally:
-            calls.pop()
+            calls.remove(own)
 
     return call
 
 
-def _overrides_patched(client_class: type, name: str) -> bool:
-    return any(each.__dict__.get(name) in patched for each in client_class.__mro__ if _is_function(each, name))
+def bound(client: object, name: str, function: Call) -> Call:
+    """Return a method as it was before a patch, bound to its client; what fetches inside of it takes part in it."""
+    method = MethodType(function, client)
+    return method if name in _CALLS_NOTHING else _noted(client, None, method)
 
 
-def _is_function(client_class: type, name: str) -> bool:
-    return isinstance(client_class.__dict__.get(name), FunctionType)
+def overriding(client: object, name: str, method: Call) -> Call:
+    """Return what a client has in the place of a patched method, so that the patched one takes part in it."""
+    for each in type(client).__mro__:
+        found = each.__dict__.get(name)
+        if type(found) is FunctionType and found in patched:
+            return _noted(client, _OPERATIONS.get(name, name), method)
+    return method
 
 
 def bare(client: Any, name: str) -> Any:
@@ -94,12 +113,11 @@ def bare(client: Any, name: str) -> Any:
     method: Any = getattr(client, name)
     if type(method) is not MethodType:
         method = without_contrib(method)
-    if patched and type(method) is MethodType:
-        if method.__func__ in patched:
-            return bound(client, name, getattr(method, "__wrapped__"))  # noqa: B009 (a function's, as mypy does not know)
-        if _overrides_patched(type(client), name):
-            return bound(client, name, method.__func__, overrides=True)
-    return method
+    if not patched:
+        return method
+    if type(method) is MethodType and method.__func__ in patched:
+        return bound(client, name, getattr(method, "__wrapped__"))  # noqa: B009 (a function's, as mypy does not know)
+    return overriding(client, name, method)
 
 
 def is_contrib(function: object) -> bool:

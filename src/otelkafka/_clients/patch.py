@@ -1,5 +1,6 @@
 """Zero code: the methods of a face in the place of a client class's own."""
 
+import os
 import threading
 from collections.abc import Callable
 from functools import wraps
@@ -7,18 +8,32 @@ from typing import Any
 from weakref import finalize
 
 from otelkafka._clients.calls import (
-    CALLED_INSIDE,
     Call,
     bound,
     is_contrib,
-    is_inside,
     patched,
+    running,
+    takes_part,
     traced_methods,
     without_contrib,
 )
 from otelkafka._telemetry.guard import warn
 
+_CLOSE = "close"
+"""The traced method for which alone no face is made: there is nothing to end, and a dying client calls it, too."""
 _MISSING = object()
+
+_making = threading.RLock()
+"""Held while a face is made, so that a client has one. Garbage that is collected meanwhile may close another client."""
+
+
+def _renew_lock() -> None:
+    global _making  # noqa: PLW0603 (another thread of the parent may hold the old one, for good)
+    _making = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Patch:
@@ -35,7 +50,6 @@ class Patch:
         self._traced = {name: method for name, method in traced_methods(face).items() if hasattr(client_class, name)}
         self._make_face = make_face
         self._faces: dict[int, Any] = {}  # by the id of a client that lives
-        self._lock = threading.RLock()  # garbage that is collected here may close another client
         self._before: dict[str, Any] = {}
         self._mine: dict[str, Any] = {}
         self._warned = False
@@ -70,7 +84,7 @@ class Patch:
         """Return the face of a client, from its first call on."""
         found = self._faces.get(id(client))
         if found is None:
-            with self._lock:
+            with _making:
                 found = self._faces.get(id(client))
                 if found is None:
                     found = self._make_face(client)
@@ -85,14 +99,12 @@ class Patch:
 
         @wraps(original)
         def traced(client: Any, *args: Any, **kwargs: Any) -> Any:
-            # What is no subclass's own calls none but `poll`, and to ask costs something once a record.
-            may_be_inside = name == CALLED_INSIDE or type(client) is not self._class
-            if (may_be_inside and is_inside(client, name)) or not self._is_ours(name):
-                return original(client, *args, **kwargs)
+            face = None
             try:
-                face = self.face_of(client)
-            except Exception:  # noqa: BLE001 (whatever this client is, its call goes on)
-                face = None
+                if not (running.calls and takes_part(client, name)) and self._is_ours(name):
+                    face = self.face_of(client) if name != _CLOSE or id(client) in self._faces else None
+            except Exception:  # noqa: BLE001, S110 (whatever this client is, its call goes on)
+                pass
             if face is None:  # and out here, so that what it raises has no other error as its context
                 return original(client, *args, **kwargs)
             return method(face, bound(client, name, original), args, kwargs)

@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 
 import wrapt
 
-from otelkafka._clients.calls import bare
+from otelkafka._clients.calls import bare, overriding
 
 Client = TypeVar("Client", bound="TracedClient")
 
@@ -69,7 +69,9 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
         """Close the client as its own `with` would; then end the spans that are still open."""
         leave = getattr(self.__wrapped__, "__exit__", None)
         try:
-            return self.__wrapped__.close() if leave is None else leave(*raised)
+            if leave is None:
+                return self.__wrapped__.close()
+            return overriding(self.__wrapped__, "close", leave)(*raised)
         finally:
             self._self_face.end()
 

@@ -380,8 +380,10 @@ class PerProvider(Generic[R]):
 
     def _restart(self) -> None:
         self._lock = RLock()  # another thread of the parent may hold the old one
-        for made in list(self._made.values()):
-            if made is not None:
+        for key, made in list(self._made.items()):
+            if made is None:  # there is none, or another thread of the parent was about to make it: ask again
+                del self._made[key]
+            else:
                 made.restart()
 
 

@@ -167,7 +167,7 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
     def commit_async(self, offsets: dict[TopicPartition, Any] | None = None, callback: Any = None) -> Any:
         """Commit, call `callback` with the offsets and the answer, and return a future that is done."""
         committed = self._subscription.all_consumed_offsets() if offsets is None else offsets
-        self.commit(committed)
+        self.cluster.commit(self._group(), committed)
         if callback is not None:
             callback(committed, True)
         return Future().success(None)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary, finalize
 
-from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traces
+from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, overriding, traces
 from otelkafka._clients.kafka_python.facts import (
     KafkaPythonClient,
     has_group_subscription,
@@ -208,7 +208,8 @@ class ConsumerFace:
         """Iterate records; the body of the loop runs inside each record's process span."""
         self.dispatcher.end_open()
         consumer, records = self._client.get(), iterate()
-        advance = bare(consumer, "__next__") if records is consumer else records.__next__
+        own = records is consumer
+        advance = bare(consumer, "__next__") if own else overriding(consumer, "__next__", records.__next__)
         return RecordIterator(self, consumer, advance)
 
     @traces("__next__")

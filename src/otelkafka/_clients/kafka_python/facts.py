@@ -12,9 +12,9 @@ from weakref import ref
 
 import kafka
 from kafka import TopicPartition
-from kafka.errors import BrokerResponseError
 
-from otelkafka._protocols import NoClient, Server
+from otelkafka._clients.errors import kafka_python_name
+from otelkafka._protocols import Server
 from otelkafka.headers import are_like_sendable
 
 P = ParamSpec("P")
@@ -105,13 +105,7 @@ class KafkaPythonClient:
         """Return the topics that the consumer is subscribed to or assigned partitions of."""
         return _topics(self.get())
 
-    @staticmethod
-    def error_name(error: BaseException) -> str | None:
-        """Return Kafka's name of an error that a broker responded with."""
-        return error.message if isinstance(error, BrokerResponseError) and isinstance(error.message, str) else None
-
-
-NoClient.error_names.append(KafkaPythonClient.error_name)
+    error_name = staticmethod(kafka_python_name)
 
 
 def _reference_to(client: Any) -> Callable[[], Any]:
