@@ -162,6 +162,8 @@ def test_span_that_is_opened_in_a_pool_stays_current_there_until_otelkafka_runs_
         assert pool.submit(current_offset).result() == 0
         consumer.close()
         assert not pool.submit(is_nothing_current).result()
+        pool.submit(consumer_of(recorder).poll).result()  # otelkafka runs there
+        assert pool.submit(is_nothing_current).result()
         consumer = consumer_of(recorder, record(0), record(1))
         for leaves_nothing in (lambda: copy_context().run(next, consumer), consumer.poll):
             pool.submit(leaves_nothing).result()
