@@ -14,7 +14,7 @@ from pathlib import Path
 import kafka
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from opentelemetry import trace
+from opentelemetry import baggage, context, trace
 
 import otelkafka
 from otelkafka.instrumentor import KafkaInstrumentor
@@ -184,15 +184,59 @@ def test_wrapped_client_of_an_instrumented_class_has_one_span(instrument, client
 
 def test_hooks_have_the_signatures_of_the_instrumentation_before_this(instrument, clients, recorder, topic):
     """produce_hook(span, args, kwargs) and consume_hook(span, record, args, kwargs), by changing the import only."""
-    heard = []
-    instrument(
-        produce_hook=lambda span, args, kwargs: heard.append((span.is_recording(), args, dict(kwargs))),
-        consume_hook=lambda span, record, args, kwargs: heard.append((span.is_recording(), record.value, args, kwargs)),
-    )
+    called = []
+
+    def produce_hook(span, args, kwargs):
+        called.append(
+            (span is trace.get_current_span(), args, {**kwargs, "headers": [name for name, _ in kwargs["headers"]]})
+        )
+        kwargs["headers"].append(("tenant", b"a"))
+        kwargs["value"] += b"!"
+
+    def consume_hook(span, record, args, kwargs):
+        called.append((span is trace.get_current_span(), baggage.get_baggage("user"), record.value, args, kwargs))
+
+    instrument(produce_hook=produce_hook, consume_hook=consume_hook)
     producer, consumer = (make() for make in clients)
-    producer.send(topic, value=b"v").get(PATIENCE)
+    token = context.attach(baggage.set_baggage("user", "1"))
+    given = [("own", b"1")]
+    producer.send(topic, value=b"v", headers=given).get(PATIENCE)
+    context.detach(token)
+    record = next(iter(consumer))
+    names = ["own", "traceparent", "baggage"]
+    assert called == [
+        (True, (topic,), {"value": b"v", "headers": names}),
+        (True, "1", b"v!", (), {}),
+    ]
+    assert [name for name, _ in record.headers] == [*names, "tenant"]
+    assert given == [("own", b"1")]
+
+
+def test_both_hooks_of_a_record_are_called(instrument, clients, topic):
+    """`on_process` does not hide `consume_hook`, also where it raises."""
+    called = []
+
+    def on_process(span, record):
+        called.append("on_process")
+        raise ValueError
+
+    instrument(on_process=on_process, consume_hook=lambda *_: called.append("consume_hook"))
+    producer, consumer = (make() for make in clients)
+    producer.send(topic, b"v").get(PATIENCE)
     next(iter(consumer))
-    assert heard == [(True, (topic,), {"value": b"v"}), (True, b"v", (), {})]
+    assert called == ["on_process", "consume_hook"]
+
+
+def test_what_programs_give_to_every_instrumentor_is_accepted(instrument):
+    """It concerns others, and is left out."""
+    instrument(
+        meter_provider=None,
+        logger_provider=5,
+        event_logger_provider=5,
+        skip_dep_check=True,
+        raise_exception_on_conflict=True,
+    )
+    assert KafkaInstrumentor().is_instrumented_by_opentelemetry
 
 
 def test_hook_that_raises_is_contained(instrument, clients, topic, caplog):
@@ -256,7 +300,10 @@ def test_right_variables_are_taken(monkeypatch):
     }
 
 
-@pytest.mark.parametrize("wrong", [{"relation": "child"}, {"nonsense": 1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"relation": "child"}, {"nonsense": 1}, {"logger_provder": None}, {"produce_hook": 5}, {"consume_hook": 5}],
+)
 def test_wrong_option_is_refused_and_leaves_the_classes(instrument, wrong):
     """A clear error at once, and nothing patched."""
     before = own_methods()

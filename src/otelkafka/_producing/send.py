@@ -1,6 +1,5 @@
 """The sends of a producer: a span for each, from before the client's call until the broker's answer."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from opentelemetry import trace
@@ -25,7 +24,6 @@ from otelkafka._telemetry.sampling import Sampling, is_unsampled, sampled, why_f
 from otelkafka.headers import Headers, are_sendable
 from otelkafka.options import ProducerOptions
 
-Hook = Callable[[Span], Any]
 _WITHOUT_SPAN = Context({SPAN_KEY: INVALID_SPAN})
 
 
@@ -234,24 +232,12 @@ class Sends:
             self.telemetry.guard.contain("send", error)
             return None
 
-    def begin_with(self, message: Message, hook: Hook) -> Send | None:
-        """Start a send as `begin()` does, and call a hook with its span, if it has one."""
-        if is_suppressed() or not isinstance(message.topic, str):
-            return None
-        return self.telemetry.guard.call("send", None, self._begin_with, message, hook)
-
-    def _begin_with(self, message: Message, hook: Hook) -> Send:
-        start = clock.now()
-        self.telemetry.refresh(start)
-        return self._begin_generally(start, get_current(), message, self.telemetry.destinations[message.topic], hook)
-
     def _begin_generally(
         self,
         start: int,
         ambient: Context,
         message: Message,
         destination: Destination,
-        hook: Hook | None = None,
         tracer: Tracer | None = None,
     ) -> Send:
         telemetry = self.telemetry
@@ -270,8 +256,6 @@ class Sends:
             )
             if span is not None:
                 telemetry.call_hook("on_send", self._options.on_send, span, message)
-                if hook is not None:
-                    telemetry.guard.call("produce_hook", None, hook, span)
                 context = trace.set_span_in_context(span, context)
         headers = None
         if sendable and taken is not None and span is not None:
