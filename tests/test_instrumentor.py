@@ -19,9 +19,9 @@ from opentelemetry import baggage, context, trace
 import otelkafka
 from otelkafka.instrumentor import KafkaInstrumentor
 from otelkafka.testing import MetricRecorder
-from tests.support.fakes import ambient_of, current
+from tests.support.fakes import Listener, ambient_of, current
 from tests.support.internals import options_from_environment
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_until, wait_until_known
 
 ROOT = Path(__file__).parents[1]
 
@@ -149,6 +149,21 @@ def test_uninstrument_leaves_the_classes_and_live_iterators_well(instrument, cli
     assert len(recorder.named(f"process {topic}")) == 1
     producer.send(topic, b"4").get(PATIENCE)
     assert recorder.named(f"send {topic}") == []
+
+
+@pytest.mark.real_kafka
+def test_uninstrument_leaves_the_rebalances(instrument, broker, recorder, topic):
+    """A consumer that was traced before leaves its group: no span, and the user's listener is called."""
+    consumer, listener = KafkaConsumer(**broker.client_options, group_id=topic), Listener()
+    wait_until_known(topic, consumer)
+    consumer.subscribe([topic], listener=listener)
+    instrument()
+    wait_until(lambda: consumer.poll(100) or recorder.named(f"assign {topic}"), "an assignment")
+    KafkaInstrumentor().uninstrument()
+    recorder.clear()
+    consumer.close()
+    assert recorder.spans == []
+    assert listener.calls[-1] == ("revoked", 1)
 
 
 def test_instrumenting_twice_is_once(instrument, clients, recorder, topic, caplog):

@@ -23,10 +23,14 @@ class Rebalances:
     Args:
         history: of the consumer's time: it notes what the consumer is assigned.
         process: of the consumer, whose records may be in process when their partition goes.
+
+    Attributes:
+        is_stopped: whether nothing is recorded any more.
     """
 
     def __init__(self, history: WaitHistory, process: ProcessOperation) -> None:
         self.history = history
+        self.is_stopped = False
         self._process = process
         self._telemetry = process.telemetry
         self._operations = {
@@ -41,6 +45,9 @@ class Rebalances:
             kind: `assign`, `revoke` or `lose`.
             partitions: those that come or go.
         """
+        if self.is_stopped:
+            yield
+            return
         contained = self._telemetry.guard.call
         changed = contained("rebalance", set(), _pairs, partitions)
         contained("rebalance", None, self._note, kind, changed)
@@ -58,6 +65,10 @@ class Rebalances:
             contained("rebalance", None, self._finish, kind, changed, span, error)
             raise
         contained("rebalance", None, self._finish, kind, changed, span, None)
+
+    def stop(self) -> None:
+        """Record nothing any more."""
+        self.is_stopped = True
 
     def _note(self, kind: str, changed: set[tuple[str, int]]) -> None:
         if kind == "assign":

@@ -16,6 +16,7 @@ from otelkafka._clients.kafka_python.facts import (
 from otelkafka._clients.kafka_python.listeners import (
     RebalanceListener,
     count_auto_commits,
+    count_no_auto_commits,
     listen,
     user_commit_callback,
 )
@@ -178,6 +179,9 @@ class ConsumerFace:
     def __init__(self, consumer: Any, options: ConsumerOptions, before: "ConsumerFace | None" = None) -> None:
         present = rebalance_listener(consumer)
         ours = present if isinstance(present, RebalanceListener) else None
+        listener = ours.listener if ours else present
+        if ours and ours.rebalances.is_stopped:
+            present, ours = listener, None
         self._client = KafkaPythonClient(consumer)
         telemetry = Telemetry(options, self._client)
         if ours:
@@ -188,7 +192,10 @@ class ConsumerFace:
         self._telemetry = telemetry
         self._rebalances = Rebalances(self.history, self.process)
         self._commits = Commits(telemetry, options)
-        self._adopt(consumer, ours.listener if ours else present)
+        self._shares_history = ours is not None
+        if ours:
+            ours.instead_of = None  # it is in no place any more, and may not hold those before it
+        self._adopt(consumer, listener, present)
         count_auto_commits(consumer, self._commits)
 
     @property
@@ -196,11 +203,11 @@ class ConsumerFace:
         """The process operation of the consumer."""
         return self.dispatcher.process
 
-    def _adopt(self, consumer: Any, listener: object) -> None:
+    def _adopt(self, consumer: Any, listener: object, instead_of: object) -> None:
         """Listen to the rebalances of a consumer that has subscribed already, without subscribing again."""
         self.history.has_listener = (
             has_group_subscription(consumer) is True
-            and replace_rebalance_listener(consumer, listen(self._rebalances, listener)) is True
+            and replace_rebalance_listener(consumer, listen(self._rebalances, listener, instead_of)) is True
         )
 
     @traces("__iter__")
@@ -238,10 +245,11 @@ class ConsumerFace:
             self.history.has_listener = False
             return subscribe(*args, **kwargs)
         if len(args) > _LISTENER:
-            listener = listen(self._rebalances, args[_LISTENER])
+            listener = listen(self._rebalances, args[_LISTENER], args[_LISTENER])
             result = subscribe(*args[:_LISTENER], listener, *args[_LISTENER + 1 :], **kwargs)
         else:
-            listener = listen(self._rebalances, kwargs.get("listener"))
+            given = kwargs.get("listener")
+            listener = listen(self._rebalances, given, given)
             result = subscribe(*args, **{**kwargs, "listener": listener})
         self.history.has_listener = True
         return result
@@ -298,13 +306,26 @@ class ConsumerFace:
             self.end()
 
     def stop(self) -> None:
-        """Trace no more: iterators that live on hand over their records without spans."""
+        """Trace no more: what lives on, iterators and listeners, hands over records and rebalances, and no more."""
         self.dispatcher.stop()
+        self._rebalances.stop()
+        consumer = self._client.get()
+        count_no_auto_commits(consumer, self._commits)
+        present = rebalance_listener(consumer)
+        if isinstance(present, RebalanceListener):
+            if present.rebalances is not self._rebalances:  # somebody wrapped the consumer since
+                return
+            present.listener = present.instead_of
+        if not self._shares_history:
+            self._stop_history()
 
     def end(self) -> None:
         """End every span that is open; how far the consumer lags is not known any more."""
         self.dispatcher.end_open()
         self._commits.end_all()
+        self._stop_history()
+
+    def _stop_history(self) -> None:
         self.history.lags.clear()
         self._telemetry.guard.call("close", None, self.history.spent.stop, self._telemetry.now())
 
