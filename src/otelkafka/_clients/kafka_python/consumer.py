@@ -3,8 +3,7 @@
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any
 
 from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, overriding, traces
 from otelkafka._clients.kafka_python.facts import (
@@ -19,8 +18,9 @@ from otelkafka._clients.kafka_python.listeners import (
     count_no_auto_commits,
     listen,
     user_commit_callback,
+    user_listener,
 )
-from otelkafka._clients.proxy import TracedClient
+from otelkafka._clients.proxy import TracedClient, Wrappers
 from otelkafka._consuming.commits import Commits
 from otelkafka._consuming.consumer_group import ProcessBlock, process_batch_block, process_block
 from otelkafka._consuming.dispatcher import Dispatcher, DispatchingIterator
@@ -63,10 +63,16 @@ def wrap_consumer(consumer: Any, options: Options | None = None) -> "TracedConsu
     if isinstance(consumer, type) or not callable(getattr(consumer, "poll", None)):
         msg = f"wrap_consumer({type(consumer).__name__}): give a KafkaConsumer, or an object with its poll()"
         raise TypeError(msg)
-    return _traced_class(type(consumer))(consumer, checked, ConsumerFace(consumer, checked))
+    return _wrappers.of(type(consumer))(consumer, checked, ConsumerFace(consumer, checked))
 
 
-class TracedConsumer(TracedClient):
+if TYPE_CHECKING:
+    from kafka import KafkaConsumer as _Client
+else:
+    _Client = object
+
+
+class TracedConsumer(TracedClient, _Client):  # type: ignore[misc]
     """A `KafkaConsumer` the processing of whose records is traced; made by `wrap_consumer`."""
 
     def __init__(self, consumer: Any, options: ConsumerOptions, face: "ConsumerFace") -> None:
@@ -134,20 +140,11 @@ class TracedConsumer(TracedClient):
         return self._self_face.commit_async(bare(self.__wrapped__, "commit_async"), args, kwargs)
 
 
-_traced_classes: "WeakKeyDictionary[type, type[TracedConsumer]]" = WeakKeyDictionary()
-
-
-def _traced_class(client_class: type) -> type[TracedConsumer]:
-    """Return the class of wrapper for a class of client, whose own methods win over those that only the wrapper has."""
-    if client_class not in _traced_classes:
-        _traced_classes[client_class] = _make_traced_class(client_class)
-    return _traced_classes[client_class]
-
-
-def _make_traced_class(client_class: type) -> type[TracedConsumer]:
+def _own_methods(client_class: type) -> dict[str, Any]:
+    """Return the methods of a class of client that win over those that only the wrapper has."""
     own = {name: _own_method(name) for name in ("process", "process_batch") if hasattr(client_class, name)}
     if not own:
-        return TracedConsumer
+        return own
     names = " and ".join(f"{name}()" for name in own)
     warn(
         "%s has %s of its own, which the wrapped consumer calls: for a process span use otelkafka.process(record, "
@@ -155,7 +152,7 @@ def _make_traced_class(client_class: type) -> type[TracedConsumer]:
         client_class.__name__,
         names,
     )
-    return type("TracedConsumer", (TracedConsumer,), own)
+    return own
 
 
 def _own_method(name: str) -> Callable[..., Any]:
@@ -163,6 +160,9 @@ def _own_method(name: str) -> Callable[..., Any]:
         return getattr(self.__wrapped__, name)(*args, **kwargs)
 
     return call
+
+
+_wrappers = Wrappers(TracedConsumer, _own_methods)
 
 
 class ConsumerFace:
@@ -179,7 +179,7 @@ class ConsumerFace:
     def __init__(self, consumer: Any, options: ConsumerOptions, before: "ConsumerFace | None" = None) -> None:
         present = rebalance_listener(consumer)
         ours = present if isinstance(present, RebalanceListener) else None
-        listener = ours.listener if ours else present
+        listener = user_listener(present)
         if ours and ours.rebalances.is_stopped:
             present, ours = listener, None
         self._client = KafkaPythonClient(consumer)
@@ -241,9 +241,12 @@ class ConsumerFace:
     @traces("subscribe")
     def subscribe(self, subscribe: Call, args: Args, kwargs: KwArgs) -> Any:
         """Subscribe, and note which partitions are assigned and when."""
-        if not _takes_listener(self._client.get().subscribe):
-            self.history.has_listener = False
-            return subscribe(*args, **kwargs)
+        consumer = self._client.get()
+        if not _takes_listener(consumer.subscribe):  # it may give one to the client all the same
+            result = subscribe(*args, **kwargs)
+            present = rebalance_listener(consumer)
+            self._adopt(consumer, user_listener(present), present)
+            return result
         if len(args) > _LISTENER:
             listener = listen(self._rebalances, args[_LISTENER], args[_LISTENER])
             result = subscribe(*args[:_LISTENER], listener, *args[_LISTENER + 1 :], **kwargs)

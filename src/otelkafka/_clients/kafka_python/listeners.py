@@ -61,6 +61,11 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
             return None if self.listener is None else self.listener.on_partitions_lost(lost)
 
 
+def user_listener(listener: Any) -> Any:
+    """Return the user's listener; None for none."""
+    return listener.listener if isinstance(listener, RebalanceListener) else listener
+
+
 class AsyncRebalanceListener(RebalanceListener):
     """The same for a user's listener with async methods, which kafka-python awaits since 3.0."""
 

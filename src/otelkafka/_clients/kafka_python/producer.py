@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafka.errors import MessageSizeTooLargeError
 from opentelemetry.trace import Span
 
 from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traced_methods, traces
 from otelkafka._clients.kafka_python.facts import KafkaPythonClient, batch_index
-from otelkafka._clients.proxy import TracedClient
+from otelkafka._clients.proxy import TracedClient, Wrappers
 from otelkafka._context.current import attach
 from otelkafka._context.propagation import Contexts
 from otelkafka._producing import transactions
@@ -43,14 +43,20 @@ def wrap_producer(producer: Any, options: Options | None = None) -> "TracedProdu
     checked = for_producer(options)
     if isinstance(producer, TracedProducer):
         before = producer._self_face
-        return TracedProducer(producer.__wrapped__, checked, ProducerFace(producer.__wrapped__, checked, before))
+        return type(producer)(producer.__wrapped__, checked, ProducerFace(producer.__wrapped__, checked, before))
     if isinstance(producer, type) or not callable(getattr(producer, "send", None)):
         msg = f"wrap_producer({type(producer).__name__}): give a KafkaProducer, or an object with its send()"
         raise TypeError(msg)
-    return TracedProducer(producer, checked, ProducerFace(producer, checked))
+    return _wrappers.of(type(producer))(producer, checked, ProducerFace(producer, checked))
 
 
-class TracedProducer(TracedClient):
+if TYPE_CHECKING:
+    from kafka import KafkaProducer as _Client
+else:
+    _Client = object
+
+
+class TracedProducer(TracedClient, _Client):  # type: ignore[misc]
     """A `KafkaProducer` whose sends are traced; made by `wrap_producer`."""
 
     def __init__(self, producer: Any, options: ProducerOptions, face: "ProducerFace") -> None:
@@ -67,6 +73,9 @@ class TracedProducer(TracedClient):
     def send(self, *args: Any, **kwargs: Any) -> Any:
         """Send a record inside a span, as `KafkaProducer.send` does, and return its future."""
         return self._self_face.send(bare(self.__wrapped__, "send"), args, kwargs)
+
+
+_wrappers = Wrappers(TracedProducer)
 
 
 class ProducerFace:
