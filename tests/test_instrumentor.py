@@ -4,9 +4,11 @@ import http.server
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
+from dataclasses import fields
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +19,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from opentelemetry import baggage, context, trace
 
 import otelkafka
-from otelkafka.instrumentor import KafkaInstrumentor
+from otelkafka.instrumentor import ELSEWHERE, KafkaInstrumentor
 from otelkafka.testing import MetricRecorder
 from tests.support.fakes import Listener, ambient_of, current
 from tests.support.internals import options_from_environment
@@ -290,10 +292,69 @@ def test_options_are_those_of_the_wrappers(instrument, clients, recorder, topic,
     ],
 )
 def test_wrong_variable_is_a_warning_that_names_it(instrument, monkeypatch, caplog, variable, value):
-    """It must never stop an application from starting."""
+    """Once; it must never stop an application from starting."""
     monkeypatch.setenv(variable, value)
     instrument()
-    assert f"{variable}={value!r} is left out" in caplog.text
+    assert caplog.text.count(f"{variable}={value!r} is left out") == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "warning"),
+    [
+        ("OTELKAFKA_MAX_LINK", "OTELKAFKA_MAX_LINK is no option, and is left out: OTELKAFKA_MAX_LINKS is one"),
+        ("OTELKAFKA_PROCES", "OTELKAFKA_PROCES is no option, and is left out: OTELKAFKA_PROCESS is one"),
+        ("OTELKAFKA_QQQ", "OTELKAFKA_QQQ is no option, and is left out"),
+        ("OTELKAFKA_ON_SEND", "OTELKAFKA_ON_SEND is left out: no text can say it; give instrument(on_send=...)"),
+    ],
+)
+def test_variable_that_sets_nothing_is_a_warning(instrument, monkeypatch, caplog, variable, warning):
+    """It names the option that was probably meant."""
+    monkeypatch.setenv(variable, "1")
+    instrument()
+    assert [record.getMessage() for record in caplog.records if record.name == "otelkafka"] == [warning]
+
+
+def test_variables_of_this_projects_tools_are_not_reported():
+    """Each that is read anywhere in it is an option's, or known to be another's."""
+    options = {
+        f"OTELKAFKA_{each.name.upper()}"
+        for side in (otelkafka.ProducerOptions, otelkafka.ConsumerOptions)
+        for each in fields(side)
+    }
+    here = Path(__file__)
+    files = [
+        path
+        for name in ("tests", "testbroker", "benchmarks", "examples", "docs", ".ci")
+        for path in (ROOT / name).rglob("*.*")
+    ]
+    files += [ROOT / "tox.ini", *(ROOT / ".ci").iterdir()]
+    texts = (
+        path.read_text()
+        for path in files
+        if path.is_file() and path != here and path.suffix in {"", ".py", ".ini", ".md"}
+    )
+    used = {name for text in texts for name in re.findall(r"OTELKAFKA_[A-Z]\w*", text)}
+    assert used - options == ELSEWHERE
+
+
+@pytest.mark.parametrize("handlers", ["exporting", "exporting and showing"])
+def test_warning_is_shown_where_logging_is_not_set_up(handlers):
+    """Also where OpenTelemetry's instrumentation of logging has a handler, which exports it; and once."""
+    module = pytest.importorskip("opentelemetry.instrumentation.logging.handler").__name__
+    program = f"""
+import logging, sys
+from {module} import LoggingHandler
+logging.getLogger().addHandler(LoggingHandler())
+if {"showing" in handlers}:
+    logging.getLogger().addHandler(logging.StreamHandler())
+sys.stderr = sys.stdout
+for handler in logging.getLogger().handlers[1:]:
+    handler.setStream(sys.stdout)
+from otelkafka.instrumentor import KafkaInstrumentor
+KafkaInstrumentor().instrument()
+"""
+    shown = " ".join(run_alone(program, OTELKAFKA_MAX_LINKS="wrong"))
+    assert shown == "OTELKAFKA_MAX_LINKS='wrong' is left out: give a whole number"
 
 
 def test_right_variables_are_taken(monkeypatch):

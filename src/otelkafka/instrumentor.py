@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +19,10 @@ from otelkafka._telemetry.guard import warn
 from otelkafka.options import ConsumerOptions, ProducerOptions
 
 PREFIX = "OTELKAFKA_"
+ELSEWHERE = frozenset(
+    PREFIX + name for name in ("BROKER", "CACHE", "DEMO_TOOLS", "FACE", "INTEROP_TOOLS", "MAVEN_REPOSITORY", "PYTEST")
+)
+"""Variables of the project's own tests and tools."""
 
 _LIBRARY = "kafka"
 _NOT_OURS = ("event_logger_provider", "logger_provider", "raise_exception_on_conflict", "skip_dep_check")
@@ -52,6 +57,7 @@ class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         produce_hook, consume_hook = (_hook(name, kwargs.pop(name, None)) for name in ("produce_hook", "consume_hook"))
         producing, consuming = _options(ProducerOptions, kwargs), _options(ConsumerOptions, kwargs)
         _refuse_unknown(kwargs)
+        warn_of_variables()
         if consume_hook is not None:
             consuming = replace(consuming, on_process=_calling(consume_hook, consuming))
         self._patching = _Patching(producing, consuming, produce_hook)
@@ -150,24 +156,50 @@ def _refuse_unknown(given: dict[str, Any]) -> None:
 def options_from_environment(side: type[Any]) -> dict[str, Any]:
     """Return the options of one side that environment variables set: `OTELKAFKA_RELATION=link`, say.
 
-    A wrong value is a warning that names it, and the default is used: it must not stop an application.
+    A wrong value is left out: `warn_of_variables()` reports it.
 
     Args:
         side: `ProducerOptions` or `ConsumerOptions`.
     """
-    found = {}
+    return _read_environment(side)[0]
+
+
+def _read_environment(side: type[Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the options that environment variables set, and what is wrong with others, by their names."""
+    found, wrong = {}, {}
     for each in fields(side):
         variable = PREFIX + each.name.upper()
         text = os.environ.get(variable, "")
-        if text and each.metadata["kind"] in _KINDS:
-            try:
-                value = _parsed(text, each.metadata["kind"])
-                side(**{each.name: value})
-            except (TypeError, ValueError) as error:
-                warn("%s=%r is left out: %s", variable, text, error)
-            else:
-                found[each.name] = value
-    return found
+        if not text:
+            continue
+        if each.metadata["kind"] not in _KINDS:
+            wrong[variable] = f" is left out: no text can say it; give instrument({each.name}=...)"
+            continue
+        try:
+            value = _parsed(text, each.metadata["kind"])
+            side(**{each.name: value})
+        except (TypeError, ValueError) as error:
+            wrong[variable] = f"={text!r} is left out: {error}"
+        else:
+            found[each.name] = value
+    return found, wrong
+
+
+def warn_of_variables() -> None:
+    """Warn of environment variables with a wrong value, and of misspelt ones; the defaults are used.
+
+    Neither must stop an application.
+    """
+    wrong = {**_read_environment(ProducerOptions)[1], **_read_environment(ConsumerOptions)[1]}
+    options = {each.name.upper(): each for side in (ProducerOptions, ConsumerOptions) for each in fields(side)}
+    settable = [name for name, each in options.items() if each.metadata["kind"] in _KINDS]
+    for variable in os.environ:
+        name = variable.removeprefix(PREFIX)
+        if variable.startswith(PREFIX) and name not in options and variable not in ELSEWHERE:
+            near = get_close_matches(name, settable, 1)
+            wrong[variable] = " is no option, and is left out" + (f": {PREFIX}{near[0]} is one" if near else "")
+    for variable in sorted(wrong):
+        warn("%s%s", variable, wrong[variable])
 
 
 def _parsed(text: str, kind: type) -> Any:
@@ -178,4 +210,8 @@ def _parsed(text: str, kind: type) -> Any:
         return _TRUTH[text.strip().lower()]
     if kind is tuple:
         return tuple(each.strip() for each in text.split(",") if each.strip())
-    return kind(text)
+    try:
+        return kind(text)
+    except ValueError:
+        msg = "give a whole number" if kind is int else "give a number"
+        raise ValueError(msg) from None
