@@ -10,7 +10,9 @@ from weakref import WeakKeyDictionary
 
 import wrapt
 
-from otelkafka._clients.calls import bare, overriding
+from otelkafka._clients.calls import bare, is_patched, overriding, traced_methods
+from otelkafka._clients.helpers import helpers
+from otelkafka._telemetry.guard import warn
 
 Client = TypeVar("Client", bound="TracedClient")
 
@@ -80,11 +82,15 @@ class Wrappers(Generic[Client]):
 
     Args:
         traced: the class that they are made from.
+        face: traces the calls of a client.
         own_methods: returns the methods of a class of client that are to win over those of `traced`.
     """
 
-    def __init__(self, traced: type[Client], own_methods: Callable[[type], dict[str, Any]] = lambda _: {}) -> None:
+    def __init__(
+        self, traced: type[Client], face: type, own_methods: Callable[[type], dict[str, Any]] = lambda _: {}
+    ) -> None:
         self._traced = traced
+        self._calls = traced_methods(face).keys()
         self._own_methods = own_methods
         self._made: WeakKeyDictionary[type, type[Client]] = WeakKeyDictionary()
 
@@ -95,6 +101,8 @@ class Wrappers(Generic[Client]):
         return self._made[client_class]
 
     def _make(self, client_class: type) -> type[Client]:
+        with suppress(Exception):  # whatever this class is, its clients are wrapped
+            self._warn_of_helpers(client_class)
         traced = self._traced
         methods = self._own_methods(client_class)
         for name in dir(traced):
@@ -103,6 +111,16 @@ class Wrappers(Generic[Client]):
                 with suppress(TypeError, ValueError):
                     methods[name] = _with_signature(method, inspect.signature(theirs))
         return type(traced.__name__, (traced,), methods) if methods else traced
+
+    def _warn_of_helpers(self, client_class: type) -> None:
+        found = {} if is_patched(client_class, self._calls) else helpers(client_class, self._calls)
+        if found:
+            warn(
+                "%s calls %s of the client itself, past the wrapper, which does not trace that: use zero code, "
+                "otelkafka.instrumentor.KafkaInstrumentor().instrument().",
+                ", ".join(f"{client_class.__name__}.{name}()" for name in found),
+                ", ".join(f"{name}()" for name in dict.fromkeys(found.values())),
+            )
 
 
 def _with_signature(method: FunctionType, signature: inspect.Signature) -> Any:

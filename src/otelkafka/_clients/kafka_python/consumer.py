@@ -162,9 +162,6 @@ def _own_method(name: str) -> Callable[..., Any]:
     return call
 
 
-_wrappers = Wrappers(TracedConsumer, _own_methods)
-
-
 class ConsumerFace:
     """The traced calls of one `KafkaConsumer`.
 
@@ -331,6 +328,9 @@ class ConsumerFace:
     def _stop_history(self) -> None:
         self.history.lags.clear()
         self._telemetry.guard.call("close", None, self.history.spent.stop, self._telemetry.now())
+
+
+_wrappers = Wrappers(TracedConsumer, ConsumerFace, _own_methods)
 
 
 class RecordIterator(DispatchingIterator):

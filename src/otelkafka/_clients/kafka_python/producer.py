@@ -75,9 +75,6 @@ class TracedProducer(TracedClient, _Client):  # type: ignore[misc]
         return self._self_face.send(bare(self.__wrapped__, "send"), args, kwargs)
 
 
-_wrappers = Wrappers(TracedProducer)
-
-
 class ProducerFace:
     """The traced calls of one `KafkaProducer`.
 
@@ -226,6 +223,8 @@ class ProducerFace:
         offsets = args[0] if args else kwargs.get(_OFFSETS)
         return call_inside(self._transactions.begin(kind, offsets), call, args, kwargs)
 
+
+_wrappers = Wrappers(TracedProducer, ProducerFace)
 
 _TRANSACTION_CALLS = traced_methods(ProducerFace).keys() - set(dir(TracedProducer))
 """What the wrapper traces only where this release of the producer has it."""
