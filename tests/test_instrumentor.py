@@ -4,10 +4,12 @@ import http.server
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,15 +17,15 @@ from pathlib import Path
 import kafka
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from opentelemetry import trace
+from opentelemetry import baggage, context, trace
 
 import otelkafka
 from otelkafka import ConsumerOptions
-from otelkafka.instrumentor import KafkaInstrumentor
+from otelkafka.instrumentor import ELSEWHERE, KafkaInstrumentor
 from otelkafka.testing import MetricRecorder, fake_record
-from tests.support.fakes import ambient_of, current
+from tests.support.fakes import Listener, ambient_of, current
 from tests.support.internals import options_from_environment
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_until, wait_until_known
 
 ROOT = Path(__file__).parents[1]
 
@@ -182,6 +184,21 @@ def test_uninstrument_leaves_the_classes_and_live_iterators_well(instrument, cli
     assert recorder.named(f"send {topic}") == []
 
 
+@pytest.mark.real_kafka
+def test_uninstrument_leaves_the_rebalances(instrument, broker, recorder, topic):
+    """A consumer that was traced before leaves its group: no span, and the user's listener is called."""
+    consumer, listener = KafkaConsumer(**broker.client_options, group_id=topic), Listener()
+    wait_until_known(topic, consumer)
+    consumer.subscribe([topic], listener=listener)
+    instrument()
+    wait_until(lambda: consumer.poll(100) or recorder.named(f"assign {topic}"), "an assignment")
+    KafkaInstrumentor().uninstrument()
+    recorder.clear()
+    consumer.close()
+    assert recorder.spans == []
+    assert listener.calls[-1] == ("revoked", 1)
+
+
 def test_instrumenting_twice_is_once(instrument, clients, recorder, topic, caplog):
     """A second instrument() is a warning; there is one span a send."""
     instrument()
@@ -215,15 +232,59 @@ def test_wrapped_client_of_an_instrumented_class_has_one_span(instrument, client
 
 def test_hooks_have_the_signatures_of_the_instrumentation_before_this(instrument, clients, recorder, topic):
     """produce_hook(span, args, kwargs) and consume_hook(span, record, args, kwargs), by changing the import only."""
-    heard = []
-    instrument(
-        produce_hook=lambda span, args, kwargs: heard.append((span.is_recording(), args, dict(kwargs))),
-        consume_hook=lambda span, record, args, kwargs: heard.append((span.is_recording(), record.value, args, kwargs)),
-    )
+    called = []
+
+    def produce_hook(span, args, kwargs):
+        called.append(
+            (span is trace.get_current_span(), args, {**kwargs, "headers": [name for name, _ in kwargs["headers"]]})
+        )
+        kwargs["headers"].append(("tenant", b"a"))
+        kwargs["value"] += b"!"
+
+    def consume_hook(span, record, args, kwargs):
+        called.append((span is trace.get_current_span(), baggage.get_baggage("user"), record.value, args, kwargs))
+
+    instrument(produce_hook=produce_hook, consume_hook=consume_hook)
     producer, consumer = (make() for make in clients)
-    producer.send(topic, value=b"v").get(PATIENCE)
+    token = context.attach(baggage.set_baggage("user", "1"))
+    given = [("own", b"1")]
+    producer.send(topic, value=b"v", headers=given).get(PATIENCE)
+    context.detach(token)
+    record = next(iter(consumer))
+    names = ["own", "traceparent", "baggage"]
+    assert called == [
+        (True, (topic,), {"value": b"v", "headers": names}),
+        (True, "1", b"v!", (), {}),
+    ]
+    assert [name for name, _ in record.headers] == [*names, "tenant"]
+    assert given == [("own", b"1")]
+
+
+def test_both_hooks_of_a_record_are_called(instrument, clients, topic):
+    """`on_process` does not hide `consume_hook`, also where it raises."""
+    called = []
+
+    def on_process(span, record):
+        called.append("on_process")
+        raise ValueError
+
+    instrument(on_process=on_process, consume_hook=lambda *_: called.append("consume_hook"))
+    producer, consumer = (make() for make in clients)
+    producer.send(topic, b"v").get(PATIENCE)
     next(iter(consumer))
-    assert heard == [(True, (topic,), {"value": b"v"}), (True, b"v", (), {})]
+    assert called == ["on_process", "consume_hook"]
+
+
+def test_what_programs_give_to_every_instrumentor_is_accepted(instrument):
+    """It concerns others, and is left out."""
+    instrument(
+        meter_provider=None,
+        logger_provider=5,
+        event_logger_provider=5,
+        skip_dep_check=True,
+        raise_exception_on_conflict=True,
+    )
+    assert KafkaInstrumentor().is_instrumented_by_opentelemetry
 
 
 def test_hook_that_raises_is_contained(instrument, clients, topic, caplog):
@@ -262,10 +323,69 @@ def test_options_are_those_of_the_wrappers(instrument, clients, recorder, topic,
     ],
 )
 def test_wrong_variable_is_a_warning_that_names_it(instrument, monkeypatch, caplog, variable, value):
-    """It must never stop an application from starting."""
+    """Once; it must never stop an application from starting."""
     monkeypatch.setenv(variable, value)
     instrument()
-    assert f"{variable}={value!r} is left out" in caplog.text
+    assert caplog.text.count(f"{variable}={value!r} is left out") == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "warning"),
+    [
+        ("OTELKAFKA_MAX_LINK", "OTELKAFKA_MAX_LINK is no option, and is left out: OTELKAFKA_MAX_LINKS is one"),
+        ("OTELKAFKA_PROCES", "OTELKAFKA_PROCES is no option, and is left out: OTELKAFKA_PROCESS is one"),
+        ("OTELKAFKA_QQQ", "OTELKAFKA_QQQ is no option, and is left out"),
+        ("OTELKAFKA_ON_SEND", "OTELKAFKA_ON_SEND is left out: no text can say it; give instrument(on_send=...)"),
+    ],
+)
+def test_variable_that_sets_nothing_is_a_warning(instrument, monkeypatch, caplog, variable, warning):
+    """It names the option that was probably meant."""
+    monkeypatch.setenv(variable, "1")
+    instrument()
+    assert [record.getMessage() for record in caplog.records if record.name == "otelkafka"] == [warning]
+
+
+def test_variables_of_this_projects_tools_are_not_reported():
+    """Each that is read anywhere in it is an option's, or known to be another's."""
+    options = {
+        f"OTELKAFKA_{each.name.upper()}"
+        for side in (otelkafka.ProducerOptions, otelkafka.ConsumerOptions)
+        for each in fields(side)
+    }
+    here = Path(__file__)
+    files = [
+        path
+        for name in ("tests", "testbroker", "benchmarks", "examples", "docs", ".ci")
+        for path in (ROOT / name).rglob("*.*")
+    ]
+    files += [ROOT / "tox.ini", *(ROOT / ".ci").iterdir()]
+    texts = (
+        path.read_text()
+        for path in files
+        if path.is_file() and path != here and path.suffix in {"", ".py", ".ini", ".md"}
+    )
+    used = {name for text in texts for name in re.findall(r"OTELKAFKA_[A-Z]\w*", text)}
+    assert used - options == ELSEWHERE
+
+
+@pytest.mark.parametrize("handlers", ["exporting", "exporting and showing"])
+def test_warning_is_shown_where_logging_is_not_set_up(handlers):
+    """Also where OpenTelemetry's instrumentation of logging has a handler, which exports it; and once."""
+    module = pytest.importorskip("opentelemetry.instrumentation.logging.handler").__name__
+    program = f"""
+import logging, sys
+from {module} import LoggingHandler
+logging.getLogger().addHandler(LoggingHandler())
+if {"showing" in handlers}:
+    logging.getLogger().addHandler(logging.StreamHandler())
+sys.stderr = sys.stdout
+for handler in logging.getLogger().handlers[1:]:
+    handler.setStream(sys.stdout)
+from otelkafka.instrumentor import KafkaInstrumentor
+KafkaInstrumentor().instrument()
+"""
+    shown = " ".join(run_alone(program, OTELKAFKA_MAX_LINKS="wrong"))
+    assert shown == "OTELKAFKA_MAX_LINKS='wrong' is left out: give a whole number"
 
 
 def test_right_variables_are_taken(monkeypatch):
@@ -289,7 +409,10 @@ def test_right_variables_are_taken(monkeypatch):
     }
 
 
-@pytest.mark.parametrize("wrong", [{"relation": "child"}, {"nonsense": 1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"relation": "child"}, {"nonsense": 1}, {"logger_provder": None}, {"produce_hook": 5}, {"consume_hook": 5}],
+)
 def test_wrong_option_is_refused_and_leaves_the_classes(instrument, wrong):
     """A clear error at once, and nothing patched."""
     before = own_methods()

@@ -1,4 +1,4 @@
-"""What a type checker knows of the public names; checked by mypy, never run."""
+"""What a type checker knows of the public names; checked by mypy and pyright, never run."""
 
 from kafka import KafkaConsumer, KafkaProducer
 from opentelemetry.context import Context
@@ -27,6 +27,16 @@ consumer = wrap_consumer(KafkaConsumer(), ConsumerOptions(relation="link"))
 assert_type(consumer, TracedConsumer)
 with consumer as entered:
     assert_type(entered, TracedConsumer)
+
+
+def send(with_producer: KafkaProducer, received_from: KafkaConsumer) -> None:
+    """Take clients as the application's own functions do."""
+
+
+send(producer, consumer)
+clients: tuple[KafkaProducer, KafkaConsumer] = (producer, consumer)
+producer.flush()
+consumer.seek_to_beginning()
 
 for record in consumer:
     with consumer.process(record) as span:

@@ -2,20 +2,32 @@
 
 import os
 import sys
-from collections.abc import Collection
-from dataclasses import fields
+from collections.abc import Callable, Collection
+from dataclasses import fields, replace
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
 import wrapt
+from opentelemetry import context as context_api
+from opentelemetry import trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.trace import Span
 
+from otelkafka._context.propagation import merge, shared_contexts
 from otelkafka._telemetry.guard import warn
 from otelkafka.options import ConsumerOptions, ProducerOptions
 
 PREFIX = "OTELKAFKA_"
+ELSEWHERE = frozenset(
+    PREFIX + name
+    for name in ("BROKER", "CACHE", "DEMO_TOOLS", "FACE", "INTEROP_TOOLS", "MAVEN_REPOSITORY", "PYTEST", "WALKS")
+)
+"""Variables of the project's own tests and tools."""
 
 _LIBRARY = "kafka"
+_NOT_OURS = ("event_logger_provider", "logger_provider", "raise_exception_on_conflict", "skip_dep_check")
+"""What programs give to every instrumentor alike, and does not concern this one."""
 
 _TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _KINDS = (bool, int, float, str, tuple)
@@ -27,10 +39,11 @@ class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     Where the application has not imported `kafka` yet, this does not either: the classes are patched when it does.
 
     `instrument()` takes, by keyword, every option of `ProducerOptions` and `ConsumerOptions`, which environment
-    variables `OTELKAFKA_<OPTION>` set where it does not; and, with the signatures of
-    opentelemetry-instrumentation-kafka-python, `produce_hook(span, args, kwargs)` and
-    `consume_hook(span, record, args, kwargs)`. A wrong option raises TypeError or ValueError; a wrong variable is a
-    warning, and the default is used.
+    variables `OTELKAFKA_<OPTION>` set where it does not; and, as opentelemetry-instrumentation-kafka-python calls them,
+    `produce_hook(span, args, kwargs)` and `consume_hook(span, record, args, kwargs)`. The span is current in both.
+    `kwargs["headers"]` is the list that is sent, with our header in it; what a hook changes in `kwargs` is sent.
+    What concerns other instrumentors, `logger_provider` for example, is left out. A wrong option raises TypeError or
+    ValueError; a wrong variable is a warning, and the default is used.
     """
 
     _patching: "_Patching | None" = None
@@ -40,11 +53,14 @@ class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         return ("kafka-python >= 2.0.3, < 4",)
 
     def _instrument(self, **kwargs: Any) -> None:
-        produce_hook, consume_hook = kwargs.pop("produce_hook", None), kwargs.pop("consume_hook", None)
-        if consume_hook is not None and kwargs.get("on_process") is None:
-            kwargs["on_process"] = lambda span, record: consume_hook(span, record, (), {})
+        for name in _NOT_OURS:
+            kwargs.pop(name, None)
+        produce_hook, consume_hook = (_hook(name, kwargs.pop(name, None)) for name in ("produce_hook", "consume_hook"))
         producing, consuming = _options(ProducerOptions, kwargs), _options(ConsumerOptions, kwargs)
         _refuse_unknown(kwargs)
+        warn_of_variables()
+        if consume_hook is not None:
+            consuming = replace(consuming, on_process=_calling(consume_hook, consuming))
         self._patching = _Patching(producing, consuming, produce_hook)
         if _LIBRARY in sys.modules:
             import_module(_LIBRARY)  # another thread may be importing it
@@ -97,6 +113,32 @@ class _Patching:
         self._patches = ()
 
 
+def _hook(name: str, hook: Any) -> Any:
+    if hook is not None and not callable(hook):
+        msg = f"instrument({name}={type(hook).__name__}): give a function, or None for none"
+        raise TypeError(msg)
+    return hook
+
+
+def _calling(consume_hook: Callable[..., Any], options: ConsumerOptions) -> Callable[[Span, Any], None]:
+    """Return an `on_process` that calls that of the options, then the hook, inside of the span, with its baggage."""
+    contexts = shared_contexts(options)
+
+    def on_process(span: Span, record: Any) -> None:
+        try:
+            if options.on_process is not None:
+                options.on_process(span, record)
+        finally:
+            carried = merge(contexts.read(record.headers, again=True), under=context_api.get_current())
+            token = context_api.attach(trace.set_span_in_context(span, carried))
+            try:
+                consume_hook(span, record, (), {})
+            finally:
+                context_api.detach(token)
+
+    return on_process
+
+
 def _options(side: type[Any], given: dict[str, Any]) -> Any:
     """Return the options of one side: of those given, of the environment, or the defaults."""
     known = {each.name for each in fields(side)}
@@ -115,24 +157,50 @@ def _refuse_unknown(given: dict[str, Any]) -> None:
 def options_from_environment(side: type[Any]) -> dict[str, Any]:
     """Return the options of one side that environment variables set: `OTELKAFKA_RELATION=link`, say.
 
-    A wrong value is a warning that names it, and the default is used: it must not stop an application.
+    A wrong value is left out: `warn_of_variables()` reports it.
 
     Args:
         side: `ProducerOptions` or `ConsumerOptions`.
     """
-    found = {}
+    return _read_environment(side)[0]
+
+
+def _read_environment(side: type[Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the options that environment variables set, and what is wrong with others, by their names."""
+    found, wrong = {}, {}
     for each in fields(side):
         variable = PREFIX + each.name.upper()
         text = os.environ.get(variable, "")
-        if text and each.metadata["kind"] in _KINDS:
-            try:
-                value = _parsed(text, each.metadata["kind"])
-                side(**{each.name: value})
-            except (TypeError, ValueError) as error:
-                warn("%s=%r is left out: %s", variable, text, error)
-            else:
-                found[each.name] = value
-    return found
+        if not text:
+            continue
+        if each.metadata["kind"] not in _KINDS:
+            wrong[variable] = f" is left out: no text can say it; give instrument({each.name}=...)"
+            continue
+        try:
+            value = _parsed(text, each.metadata["kind"])
+            side(**{each.name: value})
+        except (TypeError, ValueError) as error:
+            wrong[variable] = f"={text!r} is left out: {error}"
+        else:
+            found[each.name] = value
+    return found, wrong
+
+
+def warn_of_variables() -> None:
+    """Warn of environment variables with a wrong value, and of misspelt ones; the defaults are used.
+
+    Neither must stop an application.
+    """
+    wrong = {**_read_environment(ProducerOptions)[1], **_read_environment(ConsumerOptions)[1]}
+    options = {each.name.upper(): each for side in (ProducerOptions, ConsumerOptions) for each in fields(side)}
+    settable = [name for name, each in options.items() if each.metadata["kind"] in _KINDS]
+    for variable in os.environ:
+        name = variable.removeprefix(PREFIX)
+        if variable.startswith(PREFIX) and name not in options and variable not in ELSEWHERE:
+            near = get_close_matches(name, settable, 1)
+            wrong[variable] = " is no option, and is left out" + (f": {PREFIX}{near[0]} is one" if near else "")
+    for variable in sorted(wrong):
+        warn("%s%s", variable, wrong[variable])
 
 
 def _parsed(text: str, kind: type) -> Any:
@@ -143,4 +211,8 @@ def _parsed(text: str, kind: type) -> Any:
         return _TRUTH[text.strip().lower()]
     if kind is tuple:
         return tuple(each.strip() for each in text.split(",") if each.strip())
-    return kind(text)
+    try:
+        return kind(text)
+    except ValueError:
+        msg = "give a whole number" if kind is int else "give a number"
+        raise ValueError(msg) from None

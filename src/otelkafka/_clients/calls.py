@@ -1,7 +1,7 @@
 """Calls of a client's own methods, past whatever else would trace them: our patches, and contrib's instrumentation."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FunctionType, MethodType
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
@@ -99,12 +99,20 @@ def bound(client: object, name: str, function: Call) -> Call:
     return method if name in _CALLS_NOTHING else _noted(client, None, method)
 
 
+def is_patched(client_class: type, names: Iterable[str]) -> bool:
+    """Return whether one of these methods of a class, or one that it overrides, is patched."""
+    for each in client_class.__mro__:
+        for name in names:
+            found = each.__dict__.get(name)
+            if type(found) is FunctionType and found in patched:
+                return True
+    return False
+
+
 def overriding(client: object, name: str, method: Call) -> Call:
     """Return what a client has in the place of a patched method, so that the patched one takes part in it."""
-    for each in type(client).__mro__:
-        found = each.__dict__.get(name)
-        if type(found) is FunctionType and found in patched:
-            return _noted(client, _OPERATIONS.get(name, name), method)
+    if is_patched(type(client), (name,)):
+        return _noted(client, _OPERATIONS.get(name, name), method)
     return method
 
 

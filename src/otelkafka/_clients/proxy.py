@@ -1,12 +1,18 @@
 """What the traced producer and the traced consumer have in common as proxies of their clients."""
 
 import copy
+import inspect
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from contextlib import suppress
+from types import FunctionType
+from typing import Any, Final, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 import wrapt
 
-from otelkafka._clients.calls import bare, overriding
+from otelkafka._clients.calls import bare, is_patched, overriding, traced_methods
+from otelkafka._clients.helpers import helpers
+from otelkafka._telemetry.guard import warn
 
 Client = TypeVar("Client", bound="TracedClient")
 
@@ -96,3 +102,58 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle the client as it pickles itself; a client of kafka-python cannot be pickled."""
         return self._self_wrap, (self.__wrapped__, self._self_options)
+
+
+class Wrappers(Generic[Client]):
+    """The classes of wrapper for classes of clients: their methods have the client's signatures.
+
+    Args:
+        traced: the class that they are made from.
+        face: traces the calls of a client.
+        own_methods: returns the methods of a class of client that are to win over those of `traced`.
+    """
+
+    def __init__(
+        self, traced: type[Client], face: type, own_methods: Callable[[type], dict[str, Any]] = lambda _: {}
+    ) -> None:
+        self._traced = traced
+        self._calls = traced_methods(face).keys()
+        self._own_methods = own_methods
+        self._made: WeakKeyDictionary[type, type[Client]] = WeakKeyDictionary()
+
+    def of(self, client_class: type) -> type[Client]:
+        """Return the class of wrapper for a class of client."""
+        if client_class not in self._made:
+            self._made[client_class] = self._make(client_class)
+        return self._made[client_class]
+
+    def _make(self, client_class: type) -> type[Client]:
+        with suppress(Exception):  # whatever this class is, its clients are wrapped
+            self._warn_of_helpers(client_class)
+        traced = self._traced
+        methods = self._own_methods(client_class)
+        for name in dir(traced):
+            method, theirs = methods.get(name, getattr(traced, name)), getattr(client_class, name, None)
+            if not name.startswith("_") and isinstance(method, FunctionType) and isinstance(theirs, FunctionType):
+                with suppress(TypeError, ValueError):
+                    methods[name] = _with_signature(method, inspect.signature(theirs))
+        return type(traced.__name__, (traced,), methods) if methods else traced
+
+    def _warn_of_helpers(self, client_class: type) -> None:
+        found = {} if is_patched(client_class, self._calls) else helpers(client_class, self._calls)
+        if found:
+            warn(
+                "%s calls %s of the client itself, past the wrapper, which does not trace that: use zero code, "
+                "otelkafka.instrumentor.KafkaInstrumentor().instrument().",
+                ", ".join(f"{client_class.__name__}.{name}()" for name in found),
+                ", ".join(f"{name}()" for name in dict.fromkeys(found.values())),
+            )
+
+
+def _with_signature(method: FunctionType, signature: inspect.Signature) -> Any:
+    described: Any = FunctionType(
+        method.__code__, method.__globals__, method.__name__, method.__defaults__, method.__closure__
+    )
+    described.__doc__, described.__qualname__ = method.__doc__, method.__qualname__
+    described.__signature__ = signature
+    return described

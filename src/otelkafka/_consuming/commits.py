@@ -54,13 +54,9 @@ class Commits:
         telemetry: of the consumer.
         options: of the consumer.
         consumer: which waits for answers of the broker.
-
-    Attributes:
-        stopped: whether automatic commits are counted no more.
     """
 
     def __init__(self, telemetry: Telemetry, options: ConsumerOptions, consumer: object) -> None:
-        self.stopped = False
         self._telemetry = telemetry
         self._options = options
         self._operation = Operation(telemetry, "commit", semconv.TYPE_SETTLE, SpanKind.CLIENT)
@@ -95,7 +91,7 @@ class Commits:
 
     def count_automatic(self, offsets: Any, error: BaseException | None) -> None:
         """Count a commit that the consumer made by itself, by its result."""
-        if not self.stopped and not is_suppressed():
+        if not is_suppressed():
             self._telemetry.guard.call("commit", None, self._count_automatic, offsets, error)
 
     def _count_automatic(self, offsets: Any, error: BaseException | None) -> None:

@@ -25,12 +25,12 @@ class Rebalances:
         process: of the consumer, whose records may be in process when their partition goes.
 
     Attributes:
-        stopped: whether nothing is recorded any more.
+        is_stopped: whether nothing is recorded any more.
     """
 
     def __init__(self, history: WaitHistory, process: ProcessOperation) -> None:
-        self.stopped = False
         self.history = history
+        self.is_stopped = False
         self._process = process
         self._telemetry = process.telemetry
         self._operations = {
@@ -45,9 +45,7 @@ class Rebalances:
             kind: `assign`, `revoke` or `lose`.
             partitions: those that come or go.
         """
-        if (
-            self.stopped or lifetime.is_collecting()
-        ):  # where a consumer is closed by its finalizer, nothing takes a lock
+        if self.is_stopped or lifetime.is_collecting():  # a finalizer that closes a consumer takes no lock
             yield
             return
         contained = self._telemetry.guard.call
@@ -68,6 +66,10 @@ class Rebalances:
             contained("rebalance", None, self._finish, kind, changed, span, error)
             raise
         contained("rebalance", None, self._finish, kind, changed, span, None)
+
+    def stop(self) -> None:
+        """Record nothing any more."""
+        self.is_stopped = True
 
     def _note(self, kind: str, changed: set[tuple[str, int]]) -> None:
         if kind == "assign":

@@ -1,14 +1,13 @@
 """The sends of a producer: a span for each, from before the client's call until the broker's answer."""
 
 import copy
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Tracer
 
-from otelkafka._context.current import UNPARSED, Attached, get_current, is_suppressed, restored
+from otelkafka._context.current import UNPARSED, Attached, get_current, restored
 from otelkafka._context.fastpath import SampledRoot
 from otelkafka._context.origin import begin, header_of, keep_earliest, origin_in, with_baggage
 from otelkafka._context.propagation import Contexts, merge
@@ -28,7 +27,6 @@ from otelkafka._telemetry.sampling import Sampling, is_unsampled, sampled, why_f
 from otelkafka.headers import Headers, are_sendable
 from otelkafka.options import ProducerOptions
 
-Hook = Callable[[Span], Any]
 _WITHOUT_SPAN = Context({SPAN_KEY: INVALID_SPAN})
 
 
@@ -250,24 +248,12 @@ class Sends:
             self.telemetry.guard.contain("send", error)
             return None
 
-    def begin_with(self, message: Message, hook: Hook) -> Send | None:
-        """Start a send as `begin()` does, and call a hook with its span, if it has one."""
-        if is_suppressed() or not isinstance(message.topic, str):
-            return None
-        return self.telemetry.guard.call("send", None, self._begin_with, message, hook)
-
-    def _begin_with(self, message: Message, hook: Hook) -> Send:
-        start = clock.now()
-        self.telemetry.refresh(start)
-        return self._begin_generally(start, restored(), message, self.telemetry.destinations[message.topic], hook)
-
     def _begin_generally(
         self,
         start: int,
         ambient: Context,
         message: Message,
         destination: Destination,
-        hook: Hook | None = None,
         tracer: Tracer | None = None,
     ) -> Send:
         telemetry = self.telemetry
@@ -290,8 +276,6 @@ class Sends:
         try:
             if span is not None and destination.traced:
                 telemetry.call_hook("on_send", self._options.on_send, span, message)
-                if hook is not None:
-                    telemetry.guard.call("produce_hook", None, hook, span)
                 context = trace.set_span_in_context(span, context)
             if sendable and taken is not None and span is not None:
                 headers = self._contexts.put(rest, context)

@@ -16,6 +16,8 @@ _MOST_KINDS = 100
 def warn(message: str, *args: object, error: Exception | None = None) -> None:
     """Log a warning; a logging handler that raises is contained.
 
+    Where logging is not set up, and OpenTelemetry's handlers alone get it, it is shown as `logging` would without them.
+
     Args:
         message: with places for `args`, as for `logging`.
         args: what stands there.
@@ -23,6 +25,21 @@ def warn(message: str, *args: object, error: Exception | None = None) -> None:
     """
     with suppress(Exception):
         _logger.warning(message, *args, exc_info=error)
+    with suppress(Exception):
+        if logging.lastResort is not None and _logger.isEnabledFor(logging.WARNING) and _is_only_exported():
+            traceback = None if error is None else (type(error), error, error.__traceback__)
+            record = _logger.makeRecord(_logger.name, logging.WARNING, __file__, 0, message, args, traceback)
+            logging.lastResort.handle(record)
+
+
+def _is_only_exported() -> bool:
+    """Return whether what is logged has handlers, all of them OpenTelemetry's: nobody reads it where this runs."""
+    handlers: list[logging.Handler] = []
+    logger: logging.Logger | None = _logger
+    while logger is not None:
+        handlers += logger.handlers
+        logger = logger.parent if logger.propagate else None
+    return bool(handlers) and all(type(each).__module__.startswith("opentelemetry.") for each in handlers)
 
 
 class Guard:

@@ -3,8 +3,8 @@
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
-from weakref import WeakKeyDictionary, finalize
+from typing import TYPE_CHECKING, Any
+from weakref import finalize
 
 from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, overriding, traces
 from otelkafka._clients.kafka_python.facts import (
@@ -16,10 +16,12 @@ from otelkafka._clients.kafka_python.facts import (
 from otelkafka._clients.kafka_python.listeners import (
     RebalanceListener,
     count_auto_commits,
+    count_no_auto_commits,
     listen,
     user_commit_callback,
+    user_listener,
 )
-from otelkafka._clients.proxy import TracedClient, check_client
+from otelkafka._clients.proxy import TracedClient, Wrappers, check_client
 from otelkafka._consuming.commits import Commits
 from otelkafka._consuming.consumer_group import ProcessBlock, process_batch_block, process_block
 from otelkafka._consuming.dispatcher import Dispatcher, DispatchingIterator
@@ -61,10 +63,16 @@ def wrap_consumer(consumer: Any, options: Options | None = None) -> "TracedConsu
         before.dispatcher.end_open()
         return type(consumer)(consumer.__wrapped__, checked, ConsumerFace(consumer.__wrapped__, checked, before))
     check_client("wrap_consumer", consumer, "KafkaConsumer", "poll")
-    return _traced_class(type(consumer))(consumer, checked, ConsumerFace(consumer, checked))
+    return _wrappers.of(type(consumer))(consumer, checked, ConsumerFace(consumer, checked))
 
 
-class TracedConsumer(TracedClient):
+if TYPE_CHECKING:
+    from kafka import KafkaConsumer as _Client
+else:
+    _Client = object
+
+
+class TracedConsumer(TracedClient, _Client):  # type: ignore[misc]
     """A `KafkaConsumer` the processing of whose records is traced; made by `wrap_consumer`."""
 
     def __init__(self, consumer: Any, options: ConsumerOptions, face: "ConsumerFace") -> None:
@@ -132,20 +140,11 @@ class TracedConsumer(TracedClient):
         return self._self_face.commit_async(bare(self.__wrapped__, "commit_async"), args, kwargs)
 
 
-_traced_classes: "WeakKeyDictionary[type, type[TracedConsumer]]" = WeakKeyDictionary()
-
-
-def _traced_class(client_class: type) -> type[TracedConsumer]:
-    """Return the class of wrapper for a class of client, whose own methods win over those that only the wrapper has."""
-    if client_class not in _traced_classes:
-        _traced_classes[client_class] = _make_traced_class(client_class)
-    return _traced_classes[client_class]
-
-
-def _make_traced_class(client_class: type) -> type[TracedConsumer]:
+def _own_methods(client_class: type) -> dict[str, Any]:
+    """Return the methods of a class of client that win over those that only the wrapper has."""
     own = {name: _own_method(name) for name in ("process", "process_batch") if hasattr(client_class, name)}
     if not own:
-        return TracedConsumer
+        return own
     names = " and ".join(f"{name}()" for name in own)
     warn(
         "%s has %s of its own, which the wrapped consumer calls: for a process span use otelkafka.process(record, "
@@ -153,7 +152,7 @@ def _make_traced_class(client_class: type) -> type[TracedConsumer]:
         client_class.__name__,
         names,
     )
-    return type("TracedConsumer", (TracedConsumer,), own)
+    return own
 
 
 def _own_method(name: str) -> Callable[..., Any]:
@@ -177,6 +176,9 @@ class ConsumerFace:
     def __init__(self, consumer: Any, options: ConsumerOptions, before: "ConsumerFace | None" = None) -> None:
         present = rebalance_listener(consumer)
         ours = present if isinstance(present, RebalanceListener) else None
+        listener = user_listener(present)
+        if ours and ours.rebalances.is_stopped:
+            present, ours = listener, None
         self._client = KafkaPythonClient(consumer)
         telemetry = Telemetry(options, self._client)
         if ours:
@@ -187,7 +189,10 @@ class ConsumerFace:
         self._telemetry = telemetry
         self._rebalances = Rebalances(self.history, self.process)
         self._commits = Commits(telemetry, options, consumer)
-        self._adopt(consumer, ours.listener if ours else present)
+        self._shares_history = ours is not None
+        if ours:
+            ours.instead_of = None  # it is in no place any more, and may not hold those before it
+        self._adopt(consumer, listener, present)
         count_auto_commits(consumer, self._commits)
         finalize(self, self.dispatcher.drop).atexit = False
 
@@ -196,11 +201,11 @@ class ConsumerFace:
         """The process operation of the consumer."""
         return self.dispatcher.process
 
-    def _adopt(self, consumer: Any, listener: object) -> None:
+    def _adopt(self, consumer: Any, listener: object, instead_of: object) -> None:
         """Listen to the rebalances of a consumer that has subscribed already, without subscribing again."""
         self.history.has_listener = (
             has_group_subscription(consumer) is True
-            and replace_rebalance_listener(consumer, listen(self._rebalances, listener)) is True
+            and replace_rebalance_listener(consumer, listen(self._rebalances, listener, instead_of)) is True
         )
 
     @traces("__iter__")
@@ -234,14 +239,18 @@ class ConsumerFace:
     @traces("subscribe")
     def subscribe(self, subscribe: Call, args: Args, kwargs: KwArgs) -> Any:
         """Subscribe, and note which partitions are assigned and when."""
-        if not _takes_listener(self._client.get().subscribe):
-            self.history.has_listener = False
-            return subscribe(*args, **kwargs)
+        consumer = self._client.get()
+        if not _takes_listener(consumer.subscribe):  # it may give one to the client all the same
+            result = subscribe(*args, **kwargs)
+            present = rebalance_listener(consumer)
+            self._adopt(consumer, user_listener(present), present)
+            return result
         if len(args) > _LISTENER:
-            listener = listen(self._rebalances, args[_LISTENER])
+            listener = listen(self._rebalances, args[_LISTENER], args[_LISTENER])
             result = subscribe(*args[:_LISTENER], listener, *args[_LISTENER + 1 :], **kwargs)
         else:
-            listener = listen(self._rebalances, kwargs.get("listener"))
+            given = kwargs.get("listener")
+            listener = listen(self._rebalances, given, given)
             result = subscribe(*args, **{**kwargs, "listener": listener})
         self.history.has_listener = True
         return result
@@ -298,16 +307,31 @@ class ConsumerFace:
             lifetime.finish(self.end)  # the client's own finalizer calls close(), too
 
     def stop(self) -> None:
-        """Trace no more: iterators and listeners that live on go on without spans."""
+        """Trace no more: what lives on, iterators and listeners, hands over records and rebalances, and no more."""
         self.dispatcher.stop()
-        self._rebalances.stopped = self._commits.stopped = True
+        self._rebalances.stop()
+        consumer = self._client.get()
+        count_no_auto_commits(consumer, self._commits)
+        present = rebalance_listener(consumer)
+        if isinstance(present, RebalanceListener):
+            if present.rebalances is not self._rebalances:  # somebody wrapped the consumer since
+                return
+            present.listener = present.instead_of
+        if not self._shares_history:
+            self._stop_history()
 
     def end(self) -> None:
         """End every span that is open; how far the consumer lags is not known any more."""
         self.dispatcher.end_open()
         self._commits.end_all()
+        self._stop_history()
+
+    def _stop_history(self) -> None:
         self.history.lags.clear()
         self._telemetry.guard.call("close", None, self.history.spent.stop, self._telemetry.now())
+
+
+_wrappers = Wrappers(TracedConsumer, ConsumerFace, _own_methods)
 
 
 class RecordIterator(DispatchingIterator):

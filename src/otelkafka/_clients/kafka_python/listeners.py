@@ -12,8 +12,14 @@ from otelkafka._consuming.commits import Commits
 from otelkafka._consuming.rebalances import Rebalances
 
 
-def listen(rebalances: Rebalances, listener: object) -> Any:
-    """Return a listener that records rebalances and calls the user's; what is no listener, for Kafka to refuse."""
+def listen(rebalances: Rebalances, listener: object, instead_of: object) -> Any:
+    """Return a listener that records rebalances and calls the user's; what is no listener, for Kafka to refuse.
+
+    Args:
+        rebalances: of the consumer.
+        listener: the user's; None for none.
+        instead_of: in whose place it will be: the user's, or that of another face.
+    """
     known = (ConsumerRebalanceListener, getattr(kafka, "AsyncConsumerRebalanceListener", ConsumerRebalanceListener))
     if listener is not None and not isinstance(listener, known):
         return listener
@@ -21,7 +27,8 @@ def listen(rebalances: Rebalances, listener: object) -> Any:
         inspect.iscoroutinefunction(getattr(listener, name, None))
         for name in ("on_partitions_assigned", "on_partitions_revoked", "on_partitions_lost")
     )
-    return AsyncRebalanceListener(rebalances, listener) if is_async else RebalanceListener(rebalances, listener)
+    kind = AsyncRebalanceListener if is_async else RebalanceListener
+    return kind(rebalances, listener, instead_of)
 
 
 class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -30,11 +37,13 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
     Args:
         rebalances: of the consumer.
         listener: the user's; None for none.
+        instead_of: in whose place it is; to be called when rebalances are recorded no more.
     """
 
-    def __init__(self, rebalances: Rebalances, listener: Any = None) -> None:
+    def __init__(self, rebalances: Rebalances, listener: Any, instead_of: object) -> None:
         self.rebalances = rebalances
         self.listener = listener
+        self.instead_of = instead_of
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> Any:
         """Record it, and call the user's listener."""
@@ -50,6 +59,11 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
         """Record it, and call the user's listener."""
         with self.rebalances.rebalance("lose", lost):
             return None if self.listener is None else self.listener.on_partitions_lost(lost)
+
+
+def user_listener(listener: Any) -> Any:
+    """Return the user's listener; None for none."""
+    return listener.listener if isinstance(listener, RebalanceListener) else listener
 
 
 class AsyncRebalanceListener(RebalanceListener):
@@ -81,25 +95,37 @@ class AutoCommits:
     Args:
         callback: the user's, or kafka-python's own.
         commits: of the consumer.
+        instead_of: in whose place it is: the user's, or that of another face.
     """
 
-    def __init__(self, callback: Callable[[Any, Any], Any], commits: Commits) -> None:
+    def __init__(self, callback: Callable[[Any, Any], Any], commits: Commits, instead_of: object) -> None:
         self.callback = callback
-        self._commits = commits
+        self.commits = commits
+        self.instead_of = instead_of
 
     def __call__(self, offsets: Any, response: Any) -> Any:
         """Call the user's callback, and count."""
         try:
             return self.callback(offsets, response)
         finally:
-            self._commits.count_automatic(offsets, response if isinstance(response, BaseException) else None)
+            self.commits.count_automatic(offsets, response if isinstance(response, BaseException) else None)
 
 
 def count_auto_commits(consumer: Any, commits: Commits) -> None:
     """Count the automatic commits of a consumer, where it has a callback for them."""
+    present = commit_callback(consumer)
     callback = user_commit_callback(consumer)
     if callback is not None:
-        replace_commit_callback(consumer, AutoCommits(callback, commits))
+        replace_commit_callback(consumer, AutoCommits(callback, commits, present))
+    if isinstance(present, AutoCommits):
+        present.instead_of = None  # it is in no place any more, and may not hold those before it
+
+
+def count_no_auto_commits(consumer: Any, commits: Commits) -> None:
+    """Give a consumer back the callback that it had before its automatic commits were counted."""
+    present = commit_callback(consumer)
+    if isinstance(present, AutoCommits) and present.commits is commits:
+        replace_commit_callback(consumer, present.instead_of)
 
 
 def user_commit_callback(consumer: Any) -> Any:

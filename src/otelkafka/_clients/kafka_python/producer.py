@@ -1,15 +1,15 @@
 """The producer of kafka-python, wrapped or patched: each call of it stands here, between the engine's begin and end."""
 
 from collections.abc import Callable
-from functools import partial, update_wrapper
-from typing import Any
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any
 
 from kafka.errors import MessageSizeTooLargeError
 from opentelemetry.trace import Span
 
 from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traced_methods, traces
 from otelkafka._clients.kafka_python.facts import KafkaPythonClient, batch_index
-from otelkafka._clients.proxy import TracedClient, check_client
+from otelkafka._clients.proxy import TracedClient, Wrappers, check_client
 from otelkafka._context.current import attach, is_variable, reset
 from otelkafka._context.propagation import Contexts
 from otelkafka._producing import transactions
@@ -17,7 +17,7 @@ from otelkafka._producing.send import Message, Send, Sends
 from otelkafka._producing.transactions import Kind, Transactions
 from otelkafka._telemetry import lifetime
 from otelkafka._telemetry.telemetry import Telemetry
-from otelkafka.headers import Headers
+from otelkafka.headers import Headers, are_sendable
 from otelkafka.options import Options, ProducerOptions, for_producer
 
 _HEADERS = Message._fields.index("headers")
@@ -45,10 +45,16 @@ def wrap_producer(producer: Any, options: Options | None = None) -> "TracedProdu
     if isinstance(producer, TracedProducer):
         producer = producer.__wrapped__
     check_client("wrap_producer", producer, "KafkaProducer", "send")
-    return TracedProducer(producer, checked, ProducerFace(producer, checked))
+    return _wrappers.of(type(producer))(producer, checked, ProducerFace(producer, checked))
 
 
-class TracedProducer(TracedClient):
+if TYPE_CHECKING:
+    from kafka import KafkaProducer as _Client
+else:
+    _Client = object
+
+
+class TracedProducer(TracedClient, _Client):  # type: ignore[misc]
     """A `KafkaProducer` whose sends are traced; made by `wrap_producer`."""
 
     def __init__(self, producer: Any, options: ProducerOptions, face: "ProducerFace") -> None:
@@ -98,11 +104,10 @@ class ProducerFace:
         """
         begun: Any = _UNKNOWN
         token = None
-        if self._produce_hook is None:
-            try:  # noqa: SIM105 (once a record: it costs less)
-                begun = self._sends.begin(*args, **kwargs)
-            except TypeError:  # arguments that `send()` refuses, or that only a subclass of the producer knows
-                pass
+        try:  # noqa: SIM105 (once a record: it costs less)
+            begun = self._sends.begin(*args, **kwargs)
+        except TypeError:  # arguments that `send()` refuses, or that only a subclass of the producer knows
+            pass
         if begun is _UNKNOWN:
             begun = self._begin_known(args, kwargs)
         if begun is None:
@@ -111,6 +116,8 @@ class ProducerFace:
         try:
             try:
                 token = attach(begun.context)
+                if self._produce_hook is not None and begun.destination.traced:
+                    args, kwargs, headers = self._call_hook(self._produce_hook, begun, args, kwargs)
                 if headers is None:
                     future = send(*args, **kwargs)
                 elif len(args) > _HEADERS or "headers" in kwargs:
@@ -189,28 +196,55 @@ class ProducerFace:
             message = Message(*args, **{name: kwargs[name] for name in kwargs if name in Message._fields})
         except TypeError:
             return None
-        if self._produce_hook is None:
-            return self._sends.begin(*message)
-        return self._sends.begin_with(message, partial(_call_hook, self._produce_hook, args, kwargs))
+        return self._sends.begin(*message)
+
+    def _call_hook(
+        self, hook: ProduceHook, begun: Send, args: Args, kwargs: KwArgs
+    ) -> tuple[Args, KwArgs, Headers | None]:
+        """Call the hook with the arguments as they are to be sent, and return them as it leaves them.
+
+        Returns:
+            The arguments, without our header in those that they have; the headers with it, None where there is none.
+        """
+        given = args[_HEADERS] if len(args) > _HEADERS else kwargs.get("headers")
+        headers = begun.headers
+        if headers is None and are_sendable(given):
+            headers = given or []
+        shown = given if headers is None else list(headers)
+        args, kwargs = _replaced(args, kwargs, shown)
+        self._telemetry.guard.call("produce_hook", None, hook, begun.span, args, kwargs)
+        left = args[_HEADERS] if len(args) > _HEADERS else kwargs.get("headers")
+        if headers is not None and not are_sendable(left):
+            error = TypeError("left headers that cannot be sent: they must be a list of (str, bytes) tuples")
+            self._telemetry.guard.contain("produce_hook", error)
+            left = headers
+        if begun.headers is None or left is None:
+            return (*_replaced(args, kwargs, left or given), None)
+        injected = [each for each in begun.headers if each not in (given or ())]
+        return (*_replaced(args, kwargs, [each for each in left if each not in injected]), left)
 
     def _transact(self, kind: Kind, call: Call, args: Args, kwargs: KwArgs) -> Any:
         offsets = args[0] if args else kwargs.get(_OFFSETS)
         return call_inside(self._transactions.begin(kind, offsets), call, args, kwargs)
 
 
+_wrappers = Wrappers(TracedProducer, ProducerFace)
+
 _TRANSACTION_CALLS = traced_methods(ProducerFace).keys() - set(dir(TracedProducer))
 """What the wrapper traces only where this release of the producer has it."""
 
 
-def _call_hook(hook: ProduceHook, args: Args, kwargs: KwArgs, span: Span) -> None:
-    hook(span, args, kwargs)
+def _replaced(args: Args, kwargs: KwArgs, headers: Any) -> tuple[Args, KwArgs]:
+    """Return the arguments of `send()` with these headers in the place of the caller's."""
+    if len(args) > _HEADERS:
+        return (*args[:_HEADERS], headers, *args[_HEADERS + 1 :]), kwargs
+    return args, {**kwargs, "headers": headers}
 
 
 def _send_with(headers: Headers, send: Call, args: Args, kwargs: KwArgs) -> Any:
     """Call `send` with these headers in the place of the caller's."""
-    if len(args) > _HEADERS:
-        return send(*args[:_HEADERS], headers, *args[_HEADERS + 1 :], **kwargs)
-    return send(*args, **{**kwargs, "headers": headers})
+    args, kwargs = _replaced(args, kwargs, headers)
+    return send(*args, **kwargs)
 
 
 def _is_refused(future: Any) -> bool:
