@@ -225,12 +225,13 @@ def test_group_of_three_that_join_and_leave_is_recorded_whole(broker, recorder):
 
 
 class NoListener(FakeConsumer):
-    """A consumer whose subscribe() takes no listener."""
+    """A consumer whose subscribe() takes no listener, and whose subscription has none."""
 
     assigned = ()
 
     def subscribe(self, topics):
         super().subscribe(topics)
+        self._subscription.partitions_auto_assigned = lambda: False
 
     def assignment(self):
         return {TopicPartition("t", partition) for partition in self.assigned}
