@@ -81,7 +81,7 @@ def test_parent_relation_links_the_ambient_span(make_producer, make_consumer, re
 
 
 @pytest.mark.parametrize("style", ["iterate", "poll"])
-def test_wait_is_split_and_names_the_predecessor(make_producer, make_consumer, recorder, topic, style):
+def test_wait_is_split_and_names_what_kept_the_consumer_busy(make_producer, make_consumer, recorder, topic, style):
     """A record that waited for another is told busy, with a link to the process span that kept its consumer so."""
     import time
 
@@ -105,10 +105,11 @@ def test_wait_is_split_and_names_the_predecessor(make_producer, make_consumer, r
     parts = told["otelkafka.queue.busy_duration"] + told["otelkafka.queue.fetch_duration"]
     assert parts <= told["otelkafka.queue.duration"] + 1e-6
     assert told["otelkafka.queue.timestamp_type"] == "create"
+    assert told["otelkafka.queue.busy_count"] == 1
     assert told["otelkafka.consumer.lag"] == 0
     (link,) = second.links
     assert link.context == first.context
-    assert link.attributes["otelkafka.link.type"] == "predecessor"
+    assert link.attributes["otelkafka.link.type"] == "busy"
     assert link.attributes["messaging.kafka.offset"] == first.attributes["messaging.kafka.offset"]
     assert link.attributes["otelkafka.process.duration"] >= 0.05
 

@@ -261,7 +261,7 @@ def test_listener_that_waits_for_a_pool_has_its_consumer(recorder, clock):
     assert (told[GROUP], "otelkafka.consumer.lag" in told) == ("g", False)
 
 
-def test_predecessor_is_the_consumers(recorder, clock):
+def test_what_kept_the_consumer_busy_is_its_own(recorder, clock):
     """What its pool processed before is what kept a record waiting."""
     consumer = consumer_of(recorder, *(record(at, headers=[traceparent(at)]) for at in range(2)), process="manual")
     records = list(consumer)
@@ -273,7 +273,7 @@ def test_predecessor_is_the_consumers(recorder, clock):
                 clock.advance(0.02)
 
     in_a_thread(work)
-    assert kinds(recorder.spans[1]) == ["predecessor"]
+    assert kinds(recorder.spans[1]) == ["busy"]
 
 
 def test_many_threads_find_their_consumer_while_it_goes_on(recorder):

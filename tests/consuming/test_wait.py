@@ -6,6 +6,7 @@ import threading
 import pytest
 from kafka import TopicPartition
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+from opentelemetry.trace import INVALID_SPAN
 
 from otelkafka import process_batch
 from otelkafka.testing import SpanRecorder
@@ -20,7 +21,7 @@ from tests.support.fakes import (
     traceparent,
     write,
 )
-from tests.support.internals import Handover, WaitHistory
+from tests.support.internals import Destination, Handover, Processed, WaitHistory
 from tests.support.memory import largest_within
 from tests.support.sides import Side, late
 
@@ -37,7 +38,7 @@ def test_clock_skew_and_headers_and_hashed_keys(recorder, clock):
     assert "messaging.header.y" not in told
 
 
-def test_wait_adds_up_and_busy_names_the_predecessor(recorder, clock):
+def test_wait_adds_up_and_a_link_leads_to_what_kept_the_consumer_busy(recorder, clock):
     """before + busy + fetch = queue.duration; a record older than its consumer has the rest before."""
     old = clock.now // 1_000_000
     clock.advance(60)
@@ -49,14 +50,14 @@ def test_wait_adds_up_and_busy_names_the_predecessor(recorder, clock):
     assert (first["otelkafka.queue.duration"], first["otelkafka.queue.busy_duration"]) == (60, 0)
     assert (second["otelkafka.queue.duration"], second["otelkafka.queue.busy_duration"]) == (60.02, 0.02)
     assert first["otelkafka.queue.fetch_duration"] == second["otelkafka.queue.fetch_duration"] == 0
-    assert [kinds(span) for span in recorder.spans] == [[], ["predecessor"]]
+    assert [kinds(span) for span in recorder.spans] == [[], ["busy"]]
     told = recorder.spans[1].links[0].attributes
     assert (told["messaging.destination.name"], told["messaging.kafka.offset"]) == ("t", 0)
     assert told["otelkafka.process.duration"] == 0.02
     assert second["otelkafka.consumer.lag"] == 8
 
 
-def test_predecessor_is_named_where_it_was_not_sampled(clock):
+def test_busy_link_leads_to_what_was_not_sampled_too(clock):
     """The link carries the culprit's position although nothing of it was recorded."""
     recorder = SpanRecorder(ParentBased(ALWAYS_OFF))
     consumer = consumer_of(recorder)
@@ -119,9 +120,9 @@ class SlowConsumer(FakeConsumer):
         return super().poll()
 
 
-@pytest.mark.parametrize(("room", "expected"), [(0, []), (1, ["predecessor"]), (2, ["predecessor", "creation"])])
-def test_predecessor_counts_among_the_links(recorder, clock, room, expected):
-    """One predecessor link, within max_links, in a batch."""
+@pytest.mark.parametrize(("room", "expected"), [(0, []), (1, ["busy"]), (2, ["busy", "creation"])])
+def test_busy_links_count_among_the_links_of_a_batch(recorder, clock, room, expected):
+    """They come first, within max_links."""
     consumer = consumer_of(recorder, record(0), record(1), max_links=room, process="manual")
     with process_of(consumer, next(consumer)):
         clock.advance(0.005)
@@ -130,8 +131,8 @@ def test_predecessor_counts_among_the_links(recorder, clock, room, expected):
     assert kinds(recorder.spans[1]) == expected
 
 
-@pytest.mark.parametrize(("nanoseconds", "named"), [(1_000_000, False), (1_000_001, True)])
-def test_predecessor_is_named_for_more_than_a_millisecond(recorder, clock, nanoseconds, named):
+@pytest.mark.parametrize(("nanoseconds", "named"), [(999_999, False), (1_000_000, True)])
+def test_link_is_made_for_a_millisecond_or_more(recorder, clock, nanoseconds, named):
     """A consumer that was busy for a moment is not worth a link."""
     consumer = consumer_of(recorder, process="manual")
     with process_of(consumer, record(3)):
@@ -140,10 +141,80 @@ def test_predecessor_is_named_for_more_than_a_millisecond(recorder, clock, nanos
         pass
     _, second = recorder.spans
     assert second.attributes["otelkafka.queue.busy_duration"] == nanoseconds / 1e9
-    assert kinds(second) == ["predecessor"] * named
+    assert kinds(second) == ["busy"] * named
     for link in second.links:
         assert link.attributes["messaging.kafka.offset"] == 3
         assert link.attributes["otelkafka.process.duration"] == nanoseconds / 1e9
+    assert second.attributes["otelkafka.queue.busy_count"] == 1
+
+
+def busy_offsets(span):
+    kept = [link for link in span.links if link.attributes["otelkafka.link.type"] == "busy"]
+    return [link.attributes["messaging.kafka.offset"] for link in kept]
+
+
+def test_three_that_took_longest_are_linked_the_longest_first(recorder, clock):
+    """And all are counted, those of less than a millisecond, too."""
+    took = [0.002, 0.009, 0.0001, 0.005, 0.0001, 0.003]
+    consumer = consumer_of(recorder)
+    write(consumer, *(record(at) for at in range(len(took))), record(9, timestamp=clock.now // 1_000_000))
+    for each in consumer:
+        clock.advance(took[each.offset] if each.offset < len(took) else 0)
+    last = recorder.spans[-1]
+    assert busy_offsets(last) == [1, 3, 5]
+    assert last.attributes["otelkafka.queue.busy_count"] == len(took)
+
+
+def test_what_ended_before_a_record_was_there_is_not_linked(recorder, clock):
+    """What goes on in part counts by that part: an idle consumer is busy with nothing."""
+    consumer = consumer_of(recorder)
+    for offset in (0, 1):
+        with process_of(consumer, record(offset)):
+            clock.advance(0.05)
+    clock.advance(2)
+    created = clock.now // 1_000_000
+    clock.advance(0.005)
+    with process_of(consumer, record(2, timestamp=created)):
+        pass
+    last = recorder.spans[-1]
+    assert busy_offsets(last) == []
+    assert last.attributes["otelkafka.queue.busy_count"] == 0
+
+
+def test_fetch_inside_of_what_was_processed_is_not_what_kept_the_consumer_busy():
+    """A body that polls once more fetches meanwhile."""
+    history, step = WaitHistory(0), 1_000_000
+    history.note_fetch(step, 6 * step)
+    polled = Processed(0, 8 * step, INVALID_SPAN, Destination("t", None), 0, 0, None)
+    history.note_processed(polled)
+    history.note_processed(polled._replace(start=8 * step, end=12 * step, offset=1))
+    assert [each.offset for each in history.slowest(0, 12 * step)] == [1, 0]
+    assert [each.offset for each in history.slowest(0, 10 * step)] == [0, 1]
+
+
+def test_record_between_others_is_named_however_many_follow(recorder, clock):
+    """The slowest are remembered, and how many there are is bounded."""
+    consumer = consumer_of(recorder, process="manual")
+    for offset in range(1000):
+        with process_of(consumer, record(offset)):
+            clock.advance(0.5 if offset == 3 else 0.002 + offset / 1e6)
+    with process_of(consumer, record(2000, timestamp=0)):
+        pass
+    last = recorder.spans[-1]
+    assert busy_offsets(last) == [3, 999, 998]
+    assert last.attributes["otelkafka.queue.busy_count"] == 1000
+
+
+def test_batch_is_linked_with_its_count(recorder, clock):
+    """A batch has no offset, and counts as its records."""
+    consumer = consumer_of(recorder, process="manual")
+    with process_batch_of(consumer, [record(0), record(1)]):
+        clock.advance(0.01)
+    with process_of(consumer, record(2, timestamp=0)):
+        pass
+    last = recorder.spans[-1]
+    (link,) = last.links
+    assert (link.attributes["messaging.batch.message_count"], last.attributes["otelkafka.queue.busy_count"]) == (2, 2)
 
 
 def test_revoked_partition_is_forgotten(recorder, clock):

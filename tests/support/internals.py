@@ -14,7 +14,7 @@ from otelkafka._clients.kafka_python.consumer import ConsumerFace
 from otelkafka._clients.kafka_python.producer import ProducerFace
 from otelkafka._clients.patch import Patch
 from otelkafka._consuming.consumer_group import _of_unknown_consumers, process_batch_block, process_block
-from otelkafka._consuming.wait import Handover, WaitHistory
+from otelkafka._consuming.wait import Handover, Processed, WaitHistory
 from otelkafka._context.current import UnparsedSpan
 from otelkafka._context.fastpath import FastPath, WithSdk, fast_path_of
 from otelkafka._context.origin import header_of, with_baggage
@@ -22,6 +22,7 @@ from otelkafka._context.propagation import Contexts
 from otelkafka._context.sdk import sampler_of
 from otelkafka._context.traceparent import SPAN_KEY, header
 from otelkafka._telemetry import clock, semconv, tallies, telemetry
+from otelkafka._telemetry.destination import Destination
 from otelkafka._telemetry.metrics import instruments_of
 from otelkafka._telemetry.sampling import Limit
 from otelkafka._telemetry.telemetry import Telemetry
@@ -44,6 +45,8 @@ __all__ = [
     "ProducerFace",
     "UnparsedSpan",
     "WaitHistory",
+    "Processed",
+    "Destination",
     "WithSdk",
     "are_sendable",
     "header",

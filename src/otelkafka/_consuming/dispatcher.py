@@ -9,13 +9,13 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka._consuming.open_span import OpenSpan, idle_span, innermost, open_spans, start_beside
 from otelkafka._consuming.process import ProcessOperation, ProcessOperations
-from otelkafka._consuming.wait import Handover, WaitHistory
+from otelkafka._consuming.wait import SLOW, Handover, WaitHistory
 from otelkafka._context.current import Attached, get_current, is_suppressed, reset, restored
 from otelkafka._context.propagation import Contexts
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import MILLISECOND
-from otelkafka._telemetry.links import set_records
+from otelkafka._telemetry.links import Described, describe_records
 from otelkafka._telemetry.metrics import Instruments, Reading
 from otelkafka._telemetry.operation import Operation
 from otelkafka.options import ConsumerOptions
@@ -172,9 +172,12 @@ class Dispatcher:
             except (TypeError, ValueError, RuntimeError):  # attached in another contextvars.Context, and left there
                 pass
             else:  # as `opened.close()` does, without its calls: it happens once a record
-                opened.ended, opened.ended_at = True, now
+                opened.ended, opened.ended_at, operation = True, now, opened.operation
                 opened.token = opened.record = opened.dispatcher = opened.operation = None
-                self.process.predecessor = opened
+                if now - opened.start < SLOW:
+                    self.history.processed += 1
+                elif operation is not None:
+                    operation.ended(opened, None)
                 return
         token, inside = opened.token, None
         if not opened.ended and (type(current) is not Attached or current.opened is not opened):
@@ -310,34 +313,31 @@ class Dispatcher:
             return INVALID_SPAN
         partitions = {(record.topic, record.partition) for record in traced}
         partition = traced[0].partition if len(partitions) == 1 else None
-        span = self._start_span({topic for topic, _ in partitions}, started, partition, len(traced))
-        try:
-            self._link_to_records(span, traced)
-        except BaseException as error:  # an interrupt in the user's code, which passes: nobody else has the span
-            self._telemetry.end_span(span, error)
-            raise
-        return span
+        return self._start_span({topic for topic, _ in partitions}, started, partition, traced)
 
-    def _link_to_records(self, span: Span, traced: list[Any]) -> None:
-        if span.is_recording():
-            room = self._options.max_links
-            created = [self._contexts.creation_context(record) for record in traced]
-            attributes_of = lambda at: self._telemetry.record_attributes(traced[at])  # noqa: E731 (a line less)
-            self._telemetry.guard.call(
-                "poll", None, set_records, self._telemetry, span, traced, created, room, attributes_of
-            )
+    def _describe(self, records: list[Any]) -> Described:
+        created = [self._contexts.creation_context(record) for record in records]
+        attributes_of = lambda at: self._telemetry.record_attributes(records[at])  # noqa: E731 (a line less)
+        return describe_records(self._telemetry, records, created, self._options.max_links, attributes_of)
 
     def _record_failure(self, started: int, error: BaseException) -> None:
         topics = self._client.topics() or set()
         self._finish(topics, self._start_span(topics, started), started, error)
 
     def _start_span(
-        self, topics: set[str], started: int, partition: int | None = None, count: int | None = None
+        self, topics: set[str], started: int, partition: int | None = None, records: list[Any] | None = None
     ) -> Span:
-        destination = self._telemetry.destinations.of(topics)
         ambient = restored()
-        known: Attributes = {} if count is None else {semconv.MESSAGING_BATCH_MESSAGE_COUNT: count}
-        return self._operation.start(ambient, destination, partition, start_time=started, more=known) or INVALID_SPAN
+        span = self._operation.start(
+            ambient,
+            self._telemetry.destinations.of(topics),
+            partition,
+            start_time=started,
+            more={semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(records)} if records else None,
+            describe=(lambda: self._describe(records)) if records else None,
+            is_likely=self._contexts.is_likely_recorded(ambient),
+        )
+        return span or INVALID_SPAN
 
     def _finish(self, topics: set[str], span: Span, started: int, error: BaseException | None = None) -> None:
         self._operation.finish(started, self._telemetry.destinations.of(topics), None, span, error)

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext
@@ -23,30 +23,39 @@ from otelkafka._context.current import (
     restored,
 )
 from otelkafka._context.traceparent import RANDOM, RANDOM_DIGITS
-from otelkafka._telemetry import attributes, clock, lifetime, semconv
-from otelkafka._telemetry.attributes import Attributes
-from otelkafka._telemetry.clock import seconds
+from otelkafka._telemetry import clock, lifetime
 from otelkafka._telemetry.destination import Destination
 from otelkafka._telemetry.operation import Series
 from otelkafka._telemetry.telemetry import Telemetry
 
 
-class Beginning(NamedTuple):
+@dataclass(slots=True)
+class Beginning:
     """What is known when processing begins, and may be so no more when it has failed.
 
-    Attributes:
+    Args:
+        start: of the processing, Unix time in nanoseconds.
         records: the record, or those of a batch that are traced.
-        handovers: when each came out of its client.
+        ambient: the context around.
+        handover: when the record came out of its client; None where it was noted then.
+        is_batch: whether they are a batch.
+        is_fresh: whether the record came out of its client this moment.
+
+    Attributes:
+        handovers: when each came out of its client, once that is noted.
         attended: since when there was somebody to fetch each; None where that is not known.
-        before: what was processed last.
-        around: the span around.
+        created: their creation contexts, once they have been read.
     """
 
+    start: int
     records: Sequence[Any]
-    handovers: Sequence[Handover]
-    attended: Sequence[int | None]
-    before: "OpenSpan | None"
-    around: SpanContext
+    ambient: Context
+    handover: Handover | None = None
+    is_batch: bool = False
+    is_fresh: bool = False
+    handovers: list[Handover] = field(default_factory=list)
+    attended: list[int | None] = field(default_factory=list)
+    created: Sequence[SpanContext] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,6 @@ class Owner(Protocol):
     """The process operation of a consumer, as its open spans see it."""
 
     telemetry: Telemetry
-    predecessor: "OpenSpan | None"
 
     def ended(self, span: "OpenSpan", error: BaseException | None) -> None:
         """End the span and measure it; called by `close()` at most once for each span."""
@@ -179,9 +187,7 @@ class OpenSpan:
         self.record = self.dispatcher = self.operation = None
         if self.outer is not None:
             self.outer = _live(self.outer)
-        operation.predecessor = self
-        if type(self.span) not in UNPARSED or self.beginning is not None or operation.telemetry.instruments is not None:
-            operation.ended(self, self.failure)
+        operation.ended(self, self.failure)
         self.failure = None
 
     def drop(self) -> None:
@@ -240,16 +246,6 @@ class OpenSpan:
             return bool(self.batch.partitions & partitions)
         return (self.destination.topic, self.partition) in partitions
 
-    def link_attributes(self) -> Attributes:
-        """Return what a link to it says, when it has ended."""
-        found: Attributes = {
-            **self.destination.attributes,
-            **attributes.of_partition(self.partition),
-            **attributes.of_offset(self.offset),
-            semconv.PROCESS_DURATION: seconds(max(0, self.ended_at - self.start)),
-        }
-        return found if self.batch is None else {**found, semconv.MESSAGING_BATCH_MESSAGE_COUNT: self.batch.count}
-
 
 class BareSpan(UnparsedSpan, OpenSpan):
     """An open span that is its own span, of which nothing is recorded or measured: the fast path makes one a record.
@@ -305,12 +301,10 @@ class _EndedLater:
 
     def __init__(self, operation: Owner) -> None:
         self.telemetry = operation.telemetry
-        self.predecessor: OpenSpan | None = None
         self._operation = operation
 
     def ended(self, span: OpenSpan, error: BaseException | None) -> None:
         """End the span and measure it, as soon as the collection is over."""
-        self._operation.predecessor = span
         lifetime.finish(partial(self._operation.ended, span, error))
 
 

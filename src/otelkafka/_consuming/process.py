@@ -21,7 +21,7 @@ from otelkafka._consuming.open_span import (
     innermost,
 )
 from otelkafka._consuming.process_span import ProcessSpans, Started
-from otelkafka._consuming.wait import Handover, WaitHistory, queue_of
+from otelkafka._consuming.wait import Handover, Processed, WaitHistory, queue_of
 from otelkafka._context.current import UNPARSED, Attached, attach, get_current, is_suppressed
 from otelkafka._context.fastpath import SampledRoot
 from otelkafka._context.origin import keep_earliest, origin_in, since, with_baggage
@@ -34,6 +34,7 @@ from otelkafka._telemetry.clock import seconds
 from otelkafka._telemetry.destination import Destination
 from otelkafka._telemetry.metrics import Instruments, Reading
 from otelkafka._telemetry.operation import Operation, Series
+from otelkafka._telemetry.sampling import is_unsampled
 from otelkafka._telemetry.telemetry import LOGGED_OF_UNKNOWN, Telemetry
 from otelkafka.options import ConsumerOptions
 
@@ -68,7 +69,6 @@ class ProcessOperation:
         history: of the consumer's time; None where it is not known.
 
     Attributes:
-        predecessor: what ended last.
         in_process: what is open now, where anybody asks for it.
     """
 
@@ -77,7 +77,6 @@ class ProcessOperation:
         self.telemetry = contexts.telemetry
         self.options = options
         self.history = history
-        self.predecessor: OpenSpan | None = None
         self.in_process: dict[OpenSpan, None] = {}
         self._operation = Operation(self.telemetry, "process", semconv.TYPE_PROCESS, SpanKind.CONSUMER)
         self._spans = ProcessSpans(contexts, options, self._operation, history)
@@ -173,9 +172,8 @@ class ProcessOperation:
                     if self._may_record_late:
                         reason = self._spans.reason_for(record, start, span)
                         if self.options.sample_errors:
-                            beginning = self._spans.begin(
-                                start, [record], ambient, self.predecessor, handover, is_fresh=is_fresh
-                            )
+                            beginning = Beginning(start, [record], ambient, handover, is_fresh=is_fresh)
+                            self._spans.note_beginning(beginning)
                     if reason is None:
                         context: Mapping[str, object] = {**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span}
                         origins: Origins = ()
@@ -238,19 +236,17 @@ class ProcessOperation:
         span: Span = INVALID_SPAN
         current = started = beginning = series = None
         if destination.traced:
+            about = Beginning(start, [record], ambient, handover, is_fresh=is_fresh)
             started = self._spans.start(
-                record, destination, start, ambient, created, context, reason=reason, tracer=tracer
+                record, destination, start, ambient, created, context, about, reason=reason, tracer=tracer
             )
             if started is None:
                 return idle_span(record, dispatcher)
             span = started.span
             try:
-                is_recording = span.is_recording()
-                if is_recording or self.options.sample_errors:
-                    place = start, [record], ambient, self.predecessor, handover
-                    beginning = self._spans.begin(*place, is_fresh=is_fresh)
-                    if is_recording:
-                        self._spans.set_attributes(span, start, beginning, started.links)
+                if self.options.sample_errors and is_unsampled(span.get_span_context()):
+                    beginning = about
+                    self._spans.note_beginning(about)
                 if self.options.on_process is not None:
                     telemetry.call_hook("on_process", self.options.on_process, span, record)
             except BaseException as error:  # an interrupt in the user's code, which passes: nobody else has the span
@@ -287,10 +283,10 @@ class ProcessOperation:
         ambient, start, telemetry = get_current(), clock.now(), self.telemetry
         telemetry.refresh(start)
         traced = [record for record in records if telemetry.destinations[record.topic].traced]
-        about = traced or records
-        destination = telemetry.destinations.of({record.topic for record in about})
-        partitions = {(record.topic, record.partition) for record in about}
-        partition = about[0].partition if len(partitions) == 1 else None
+        shown = traced or records
+        destination = telemetry.destinations.of({record.topic for record in shown})
+        partitions = {(record.topic, record.partition) for record in shown}
+        partition = shown[0].partition if len(partitions) == 1 else None
         origins: Origins = ()
         context = ambient
         if self.options.pipeline_time:
@@ -298,30 +294,23 @@ class ProcessOperation:
             around = origin_in(ambient, start, telemetry.drop)
             context = keep_earliest(ambient, around, *(origin for *_, origin in origins))
         span: Span = INVALID_SPAN
-        created: Sequence[SpanContext] | None = None
         started: Started | None = None
         beginning = series = None
+        about = Beginning(start, traced, ambient, is_batch=True)
         if traced:
-            started = self._spans.start_batch(traced, destination, partition, start, context)
+            started = self._spans.start_batch(destination, partition, start, context, about)
             if started is None:
                 return idle_span(given)
             span = started.span
-            try:
-                is_recording = span.is_recording()
-                if is_recording or self.options.sample_errors:
-                    beginning = self._spans.begin(start, traced, ambient, self.predecessor)
-                if is_recording and beginning is not None:
-                    created = [self.contexts.creation_context(record) for record in traced]
-                    self._spans.set_batch_attributes(span, start, beginning, started, created)
-            except BaseException as error:  # as for one record
-                telemetry.end_span(span, error)
-                raise
+            if self.options.sample_errors and is_unsampled(span.get_span_context()):
+                beginning = about
+                telemetry.guard.call("process_batch", None, self._spans.note_beginning, about)
             context = trace.set_span_in_context(span, context)
         if telemetry.instruments is not None:
-            without = telemetry.guard.call("measure", 0, self._count_without_context, records, created)
+            without = telemetry.guard.call("measure", 0, self._count_without_context, records, about.created)
             series = self._measure_begin(destination, partition, span, start, records, without)
         opened = self._opened(given, None, destination, partition, start, span)
-        opened.batch, opened.origins = Batch(len(about), partitions), origins
+        opened.batch, opened.origins = Batch(len(shown), partitions), origins
         opened.beginning, opened.series = beginning, series
         opened.parent = None if started is None else started.parent
         self.in_process[opened] = None
@@ -368,19 +357,28 @@ class ProcessOperation:
                     telemetry.guard.call("process", None, self._record_failure, opened, beginning, error)
             if telemetry.instruments is not None:
                 telemetry.guard.call("measure", None, self._measure_end, opened, error)
+            self._note(opened, end)
             if opened.origins:
                 earliest = min(origin for *_, origin in opened.origins)
                 telemetry.set_attributes(opened.span, lambda: {semconv.PIPELINE_DURATION: since(earliest, end)})
         finally:
             telemetry.end_span(opened.span, end_time=end)
 
+    def _note(self, opened: OpenSpan, end: int) -> None:
+        """Note what was processed, for those that waited meanwhile."""
+        if self.history is not None:
+            place = opened.destination, opened.partition, opened.offset
+            records = None if opened.batch is None else opened.batch.count
+            span = opened.current or opened.span
+            self.history.note_processed(Processed(opened.start, end, span, *place, records))
+
     def _record_failure(self, opened: OpenSpan, beginning: Beginning, error: BaseException) -> None:
         """Record what has failed and was not sampled, in the trace of the record, or of the first of a batch."""
         if not self._spans.acquire_for_failure(opened.span):
             return
         contexts = [self.contexts.read(record.headers, again=True) for record in beginning.records]
-        created = [trace.get_current_span(context).get_span_context() for context in contexts]
-        started = self._spans.start_after_failure(opened, beginning.around, created, contexts[0])
+        beginning.created = [trace.get_current_span(context).get_span_context() for context in contexts]
+        started = self._spans.start_after_failure(opened, beginning, contexts[0])
         if started is None:
             return
         self.telemetry.end_span(opened.span, end_time=opened.ended_at)
@@ -388,10 +386,6 @@ class ProcessOperation:
         self.telemetry.record_exception(span, error)
         for event, when in opened.gone:
             span.add_event(event, timestamp=when)
-        if opened.batch is not None:
-            self._spans.set_batch_attributes(span, opened.start, beginning, started, created)
-        else:
-            self._spans.set_attributes(span, opened.start, beginning, started.links)
 
     def end_all(self) -> None:
         """End what is open at the end of the process, also inside a block of a thread that goes on until then."""

@@ -1,42 +1,45 @@
 """The process span of a record or of a batch: its parent, its links, its attributes, and whether it is recorded."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, Span, SpanContext, Tracer
+from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, Span, SpanContext, Tracer
 
 from otelkafka._consuming.open_span import Beginning, OpenSpan
-from otelkafka._consuming.wait import Handover, Wait, WaitHistory, queue_of, wait_of
+from otelkafka._consuming.wait import Handover, Processed, WaitHistory, describe_wait, queue_of
 from otelkafka._context.current import UNPARSED
 from otelkafka._context.propagation import Contexts
-from otelkafka._telemetry import attributes, semconv
+from otelkafka._telemetry import semconv
 from otelkafka._telemetry.attributes import Attributes
-from otelkafka._telemetry.clock import MILLISECOND, NANOSECONDS
+from otelkafka._telemetry.clock import NANOSECONDS
 from otelkafka._telemetry.destination import Destination
-from otelkafka._telemetry.links import link_to, note_dropped, set_records
+from otelkafka._telemetry.links import Described, describe_records, link_to
 from otelkafka._telemetry.operation import Operation
 from otelkafka._telemetry.sampling import Sampling, is_unsampled, sampled, why_failed
 from otelkafka.options import ConsumerOptions
 
-PREDECESSOR_AFTER = MILLISECOND
-"""A span is linked to its predecessor where the consumer was busy for longer before it."""
+_OF_WAIT = (
+    semconv.QUEUE_DURATION,
+    semconv.QUEUE_BUSY_DURATION,
+    semconv.QUEUE_FETCH_DURATION,
+    semconv.QUEUE_BUSY_COUNT,
+    semconv.QUEUE_TIMESTAMP_TYPE,
+    semconv.QUEUE_CLOCK_SKEW,
+)
+"""What a batch says of the wait of the record that waited longest."""
 
 
-@dataclass(slots=True)
-class Started:
+class Started(NamedTuple):
     """A process span that has started.
 
     Args:
         span: the span.
-        links: how many links it wants: `max_links` may have left out some.
         parent: its parent, where that is known.
     """
 
     span: Span
-    links: int
     parent: SpanContext | None = None
 
 
@@ -89,6 +92,7 @@ class ProcessSpans:
         ambient: Context,
         created: SpanContext,
         context: Context,
+        about: Beginning,
         *,
         reason: str | None = None,
         tracer: Tracer | None = None,
@@ -102,6 +106,7 @@ class ProcessSpans:
             ambient: the context around.
             created: the record's creation context.
             context: both of them merged.
+            about: what is known of it.
             reason: why it is recorded although its context was not sampled, where that was decided before.
             tracer: starts it; None for the one of the options.
         """
@@ -114,7 +119,7 @@ class ProcessSpans:
             if self._is_child:
                 links = [*linked, *links]
             why: Attributes = {semconv.SAMPLED_REASON: reason}
-            found = self._start_against(destination, record.partition, start, created, context, links, why, 1)
+            found = self._start_against(destination, record.partition, start, created, context, links, why, about)
             if found is not None:
                 return found
         if created.is_valid and self._is_child:
@@ -123,21 +128,22 @@ class ProcessSpans:
                 links = [*linked, *links]
         else:
             parent, links = trace.set_span_in_context(around, context), linked
-        span = self._start(destination, record.partition, start, parent, links, None, tracer)
-        return None if span is None else Started(span, len(links), trace.get_current_span(parent).get_span_context())
+        span = self._start(destination, record.partition, start, parent, links, None, about, tracer)
+        return None if span is None else Started(span, trace.get_current_span(parent).get_span_context())
 
     def start_batch(
-        self, records: Sequence[Any], destination: Destination, partition: int | None, start: int, ambient: Context
+        self, destination: Destination, partition: int | None, start: int, ambient: Context, about: Beginning
     ) -> Started | None:
         """Start the span of a batch; None where the provider failed.
 
         Args:
-            records: the batch.
             destination: their topic, or several.
             partition: the one partition; None for several.
-            start: of its processing, Unix time in nanoseconds.
+            start: of their processing, Unix time in nanoseconds.
             ambient: the context around.
+            about: what is known of its records.
         """
+        records = about.records
         count: Attributes = {semconv.MESSAGING_BATCH_MESSAGE_COUNT: len(records)}
         around = trace.get_current_span(ambient)
         if self.samples_waits and not around.get_span_context().trace_flags.sampled:
@@ -145,19 +151,17 @@ class ProcessSpans:
             if late is not None and (reason := self._acquire_for_wait()) is not None:
                 links = link_to(around.get_span_context(), semconv.LINK_AMBIENT)
                 why = {**count, semconv.SAMPLED_REASON: reason}
-                found = self._start_against(destination, partition, start, late, ambient, links, why, len(records))
+                found = self._start_against(destination, partition, start, late, ambient, links, why, about)
                 if found is not None:
                     return found
-        span = self._start(destination, partition, start, ambient, (), count)
-        return None if span is None else Started(span, 0)
+        span = self._start(destination, partition, start, ambient, (), count, about)
+        return None if span is None else Started(span)
 
     def acquire_for_failure(self, span: Span) -> bool:
         """Return whether a failure gets a span of its own, as its span is not sampled; if so, it is counted."""
         return self._sampling.acquire_for_failure(span)
 
-    def start_after_failure(
-        self, failed: OpenSpan, around: SpanContext, created: Sequence[SpanContext], context: Context
-    ) -> Started | None:
+    def start_after_failure(self, failed: OpenSpan, about: Beginning, context: Context) -> Started | None:
         """Start a span for what has failed and was not sampled; None where there is none.
 
         It continues what the first span did; if that is not known, then the first span itself. That of a batch is of
@@ -165,11 +169,12 @@ class ProcessSpans:
 
         Args:
             failed: what has failed.
-            around: the span around it.
-            created: the creation contexts of its records.
+            about: what was known when it began.
             context: that of the record.
         """
+        created = self.created(about)
         own, known = failed.span.get_span_context(), why_failed(failed.span)
+        around = trace.get_current_span(about.ambient).get_span_context()
         links = link_to(around, semconv.LINK_AMBIENT)
         if failed.batch is not None:
             parent, context = next(filter(is_unsampled, created), own), Context()
@@ -181,100 +186,81 @@ class ProcessSpans:
                 links = link_to(created[0], semconv.LINK_CREATION)
             elif self._is_child and self._is_linked:
                 links = [*link_to(created[0], semconv.LINK_CREATION), *links]
-        count = 1 if failed.batch is None else failed.batch.count
         place = failed.destination, failed.partition, failed.start
-        return self._start_against(*place, parent, context, links, known, count)
+        return self._start_against(*place, parent, context, links, known, about)
 
-    def begin(
-        self,
-        start: int,
-        records: Sequence[Any],
-        ambient: Context,
-        before: OpenSpan | None,
-        handover: Handover | None = None,
-        *,
-        is_fresh: bool = False,
-    ) -> Beginning:
-        """Return what is known of a record or a batch at its beginning.
+    def note_beginning(self, about: Beginning) -> None:
+        """Note what is known of a record or a batch as its processing begins, once."""
+        if about.handovers:
+            return
+        history, handover = self._history, about.handover
+        if about.is_fresh:
+            record = about.records[0]
+            handover = Handover(about.start, self._client.highwater(record.topic, record.partition))
+        for record in about.records:
+            about.handovers.append(handover or self._handover_of(record, about.start))
+            about.attended.append(None if history is None else history.attended_since(record.topic, record.partition))
+
+    def created(self, about: Beginning) -> Sequence[SpanContext]:
+        """Return the creation contexts of records."""
+        if about.created is None:
+            about.created = [self._contexts.creation_context(record) for record in about.records]
+        return about.created
+
+    def describe(
+        self, found: Attributes, record: Any, start: int, handover: Handover, attended: int | None
+    ) -> Sequence[Processed]:
+        """Add to attributes what is said of a record, and return what kept its consumer busy before it.
 
         Args:
+            found: the attributes.
+            record: the record.
             start: of its processing, Unix time in nanoseconds.
-            records: the record, or those of a batch that are traced.
-            ambient: the context around.
-            before: what was processed last.
-            handover: when the record came out of its client; None where it was noted then.
-            is_fresh: whether it came out of its client this moment.
+            handover: when it came out of its client.
+            attended: since when there was somebody to fetch it; None where that is not known.
         """
-        if is_fresh:
-            handover = Handover(start, self._client.highwater(records[0].topic, records[0].partition))
+        found.update(self._telemetry.record_attributes(record, handover.highwater))
         history = self._history
-        handovers: list[Handover] = []
-        attended: list[int | None] = []
-        for record in records:
-            handovers.append(handover or self._handover_of(record, start))
-            attended.append(None if history is None else history.attended_since(record.topic, record.partition))
-        around = trace.get_current_span(ambient).get_span_context() if ambient else INVALID_SPAN_CONTEXT
-        return Beginning(records, handovers, attended, before, around)
+        since = describe_wait(found, record, start, handover.time, history, attended)
+        return () if since is None or history is None else history.slowest(since, start)
 
-    def set_attributes(self, span: Span, start: int, beginning: Beginning, links: int) -> None:
-        """Set the attributes of a record on its recording span, and link it to its predecessor.
+    def _describe_record(self, about: Beginning, taken: int) -> Described:
+        """Return what the span of a record says of it, and the links to what kept its consumer busy.
 
         Args:
-            span: its span.
-            start: of its processing, Unix time in nanoseconds.
-            beginning: what is known of the record.
-            links: how many the span wants, which may be too many.
+            about: what is known of the record.
+            taken: how many links the span has already.
         """
-        try:
-            record, most = beginning.records[0], self._options.max_links
-            wait = self._wait(start, beginning, 0)
-            found = self._telemetry.record_attributes(record, beginning.handovers[0].highwater)
-            if self._options.capture_headers:
-                found.update(self._telemetry.header_attributes(record.headers))
-            if wait is not None:
-                found.update(wait.attributes())
-            span.set_attributes(found)
-            if links < most and beginning.before is not None and _was_busy(wait):
-                add_predecessor_link(span, beginning.before)
-            if links > most:
-                note_dropped(self._telemetry, span, links - most)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
-            self._telemetry.guard.contain("process", error)
+        self.note_beginning(about)
+        found: Attributes = {}
+        record = about.records[0]
+        busy = self.describe(found, record, about.start, about.handovers[0], about.attended[0])
+        if self._options.capture_headers:
+            found.update(self._telemetry.header_attributes(record.headers))
+        most = self._options.max_links
+        return Described(found, busy_links(busy)[: max(0, most - taken)], max(0, taken - most))
 
-    def set_batch_attributes(
-        self, span: Span, start: int, beginning: Beginning, started: Started, created: Sequence[SpanContext]
-    ) -> None:
-        """Set the attributes of a batch on its recording span, and link it to the creation contexts of its records.
-
-        Args:
-            span: its span.
-            start: of its processing, Unix time in nanoseconds.
-            beginning: what is known of its records.
-            started: how its span started.
-            created: the creation contexts of its records.
-        """
-        self._telemetry.guard.call(
-            "process_batch", None, self._set_batch_attributes, span, start, beginning, started, created
+    def _describe_batch(self, about: Beginning, taken: int) -> Described:
+        """Return what the span of a batch says, and its links: what kept the consumer busy, then its records."""
+        self.note_beginning(about)
+        of_records: list[Attributes] = []
+        links: list[Link] = []
+        longest: Attributes = {}
+        longest_wait = -1.0
+        for record, handover, attended in zip(about.records, about.handovers, about.attended, strict=True):
+            found: Attributes = {}
+            slow = self.describe(found, record, about.start, handover, attended)
+            of_records.append(found)
+            wait = found.get(semconv.QUEUE_DURATION)
+            if isinstance(wait, float) and wait > longest_wait:
+                links, longest, longest_wait = busy_links(slow), found, wait
+        room = max(0, self._options.max_links - taken)
+        del links[room:]
+        records = describe_records(
+            self._telemetry, about.records, self.created(about), room - len(links), lambda at: of_records[at]
         )
-
-    def _set_batch_attributes(
-        self, span: Span, start: int, beginning: Beginning, started: Started, created: Sequence[SpanContext]
-    ) -> None:
-        records = beginning.records
-        waits = [self._wait(start, beginning, index) for index in range(len(records))]
-
-        def attributes_of(index: int) -> Attributes:
-            found = self._telemetry.record_attributes(records[index], beginning.handovers[index].highwater)
-            wait = waits[index]
-            return found if wait is None else {**found, **wait.attributes()}
-
-        longest: Wait | None = max(filter(None, waits), key=lambda wait: wait.queue, default=None)
-        if longest is not None:
-            span.set_attributes(longest.attributes())
-        room = self._options.max_links - started.links
-        if room > 0 and beginning.before is not None and _was_busy(longest):
-            room -= add_predecessor_link(span, beginning.before)
-        set_records(self._telemetry, span, records, created, room, attributes_of)
+        of_wait = {name: longest[name] for name in _OF_WAIT if name in longest}
+        return Described({**of_wait, **records.attributes}, [*links, *records.links], records.dropped)
 
     def _acquire_for_wait(self) -> str | None:
         return semconv.REASON_WAIT if self._sampling.acquire(semconv.REASON_WAIT) else None
@@ -299,7 +285,7 @@ class ProcessSpans:
         context: Context,
         links: Sequence[Link],
         known: Attributes,
-        count: int,
+        about: Beginning,
     ) -> Started | None:
         """Start a span that is recorded although its context was not sampled; None where the sampler says no.
 
@@ -311,14 +297,14 @@ class ProcessSpans:
             context: what else is in its context.
             links: of the span.
             known: its attributes, among them the reason.
-            count: of the records.
+            about: what is known of its records.
         """
-        span = self._start(destination, partition, start, sampled(parent, context), links, known)
+        span = self._start(destination, partition, start, sampled(parent, context), links, known, about)
         if span is None or not self._sampling.keep(span):
             return None
-        reason = str(known[semconv.SAMPLED_REASON])
+        reason, count = str(known[semconv.SAMPLED_REASON]), len(about.records)
         self._telemetry.guard.call("measure", None, self._count, destination, partition, reason, count)
-        return Started(span, len(links), parent)
+        return Started(span, parent)
 
     def _count(self, destination: Destination, partition: int | None, reason: str, count: int) -> None:
         if self._telemetry.instruments is not None:
@@ -333,9 +319,12 @@ class ProcessSpans:
         parent: Context,
         links: Sequence[Link],
         known: Attributes | None,
+        about: Beginning,
         tracer: Tracer | None = None,
     ) -> Span | None:
         """Start a span; None where the provider failed."""
+        describe: Callable[[Beginning, int], Described]
+        describe = self._describe_batch if about.is_batch else self._describe_record
         span = self._operation.start(
             parent,
             destination,
@@ -344,28 +333,18 @@ class ProcessSpans:
             start_time=start,
             more=known,
             tracer=tracer,
+            describe=lambda: describe(about, len(links)),
+            is_likely=tracer is not None or self._contexts.is_likely_recorded(parent),
         )
         # Without an SDK it is the one around, which is not to be taken for one of the fast path's.
         return NonRecordingSpan(span.get_span_context()) if span is not None and type(span) in UNPARSED else span
-
-    def _wait(self, start: int, beginning: Beginning, index: int) -> Wait | None:
-        record, handover = beginning.records[index], beginning.handovers[index]
-        return wait_of(record, start, handover.time, self._history, beginning.attended[index])
 
     def _handover_of(self, record: Any, start: int) -> Handover:
         noted = None if self._history is None else self._history.handover_of(record)
         return noted or Handover(start, None)
 
 
-def _was_busy(wait: Wait | None) -> bool:
-    """Return whether the consumer was busy long enough before a record to say what kept it so."""
-    return wait is not None and (wait.busy or 0) > PREDECESSOR_AFTER
-
-
-def add_predecessor_link(span: Span, before: OpenSpan) -> int:
-    """Link a recording span to what its consumer processed before, and return how many links that took."""
-    context = (before.current or before.span).get_span_context()
-    if not context.is_valid:
-        return 0
-    span.add_link(context, attributes.of_link(semconv.LINK_PREDECESSOR, before.link_attributes()))
-    return 1
+def busy_links(slow: Sequence[Processed]) -> list[Link]:
+    """Return links to what kept a consumer busy, where its context is valid."""
+    found = [(each.span.get_span_context(), each) for each in slow]
+    return [Link(context, each.link_attributes()) for context, each in found if context.is_valid]

@@ -1,17 +1,27 @@
 """Where a record's wait went: how long its consumer was busy, and how long it was fetching."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from otelkafka._telemetry import semconv
+from opentelemetry.trace import Span
+
+from otelkafka._telemetry import attributes, semconv
 from otelkafka._telemetry.attributes import Attributes
-from otelkafka._telemetry.clock import MILLISECOND, NANOSECONDS
+from otelkafka._telemetry.clock import MILLISECOND, NANOSECONDS, seconds
+from otelkafka._telemetry.destination import Destination
 from otelkafka._telemetry.metrics import TimeSpent
 
 TIMESTAMP_TYPES = {0: "create", 1: "log_append"}
 
 _MOST_MARKS = 4096
 _MOST_HANDOVERS = 256
+_MOST_SLOW = 64
+_MOST_BUSY_LINKS = 3
+
+SLOW = MILLISECOND
+"""What was processed for as long may say what kept a consumer busy."""
 
 
 class Handover(NamedTuple):
@@ -21,26 +31,37 @@ class Handover(NamedTuple):
     highwater: int | None
 
 
-class Wait(NamedTuple):
-    """A record's wait, in nanoseconds: what is neither busy nor fetch lies before there was somebody to fetch it."""
+class Processed(NamedTuple):
+    """What a consumer has processed: a record, or a batch.
 
-    queue: int
-    busy: int | None
-    fetch: int | None
-    timestamp_type: str | None
-    clock_skew: bool
+    Attributes:
+        start: of its processing, Unix time in nanoseconds.
+        end: of it.
+        span: its span, or one with the same context.
+        destination: where it came from.
+        partition: the one partition; None for several.
+        offset: of a record.
+        records: how many a batch has.
+    """
 
-    def attributes(self) -> Attributes:
-        """Return the wait as attributes, in seconds."""
-        found: Attributes = {semconv.QUEUE_DURATION: self.queue / NANOSECONDS}
-        if self.busy is not None and self.fetch is not None:
-            found[semconv.QUEUE_BUSY_DURATION] = self.busy / NANOSECONDS
-            found[semconv.QUEUE_FETCH_DURATION] = self.fetch / NANOSECONDS
-        if self.timestamp_type is not None:
-            found[semconv.QUEUE_TIMESTAMP_TYPE] = self.timestamp_type
-        if self.clock_skew:
-            found[semconv.QUEUE_CLOCK_SKEW] = True
-        return found
+    start: int
+    end: int
+    span: Span
+    destination: Destination
+    partition: int | None
+    offset: int | None
+    records: int | None
+
+    def link_attributes(self) -> Attributes:
+        """Return what a link to it says."""
+        found: Attributes = {
+            semconv.LINK_TYPE: semconv.LINK_BUSY,
+            **self.destination.attributes,
+            **attributes.of_partition(self.partition),
+            **attributes.of_offset(self.offset),
+            semconv.PROCESS_DURATION: seconds(self.end - self.start),
+        }
+        return found if self.records is None else {**found, semconv.MESSAGING_BATCH_MESSAGE_COUNT: self.records}
 
 
 def queue_of(record: Any, start: int) -> int | None:
@@ -49,33 +70,43 @@ def queue_of(record: Any, start: int) -> int | None:
     return None if timestamp is None or timestamp < 0 else max(0, start - timestamp * MILLISECOND)
 
 
-def wait_of(
-    record: Any, start: int, handover: int, history: "WaitHistory | None", attended: int | None = None
-) -> Wait | None:
-    """Return the wait of `record`, whose process span starts at `start`.
+def describe_wait(
+    found: Attributes, record: Any, start: int, handover: int, history: "WaitHistory | None", attended: int | None
+) -> int | None:
+    """Add the wait of a record to attributes: what is neither busy nor fetch was before somebody could fetch it.
 
     Args:
+        found: the attributes.
         record: the consumed record.
-        start: when its process span starts.
+        start: when its process span starts, Unix time in nanoseconds.
         handover: when it came out of its client.
         history: of the consumer that handed it over; None where that is not known, and then there is no split.
-        attended: since when there was somebody to fetch it; None to ask the history.
+        attended: since when there was somebody to fetch it.
 
     Returns:
-        None where the record has no timestamp.
+        Since when the consumer was busy or fetching before it, where it was busy long enough to say with what.
     """
-    queue = queue_of(record, start)
-    if queue is None:
+    timestamp = record.timestamp
+    if timestamp is None or timestamp < 0:
         return None
-    created = record.timestamp * MILLISECOND
-    busy = fetch = None
-    if history is not None:
-        attended = history.attended_since(record.topic, record.partition) if attended is None else attended
-        since = max(created, attended)
-        fetch = history.fetched(since, min(handover, start))  # the clock may have been set back
-        busy = max(0, start - since) - fetch
+    created = timestamp * MILLISECOND
+    queue = start - created
+    found[semconv.QUEUE_DURATION] = queue / NANOSECONDS if queue > 0 else 0.0
     kind = TIMESTAMP_TYPES.get(getattr(record, "timestamp_type", -1))
-    return Wait(queue, busy, fetch, kind, created > start)
+    if kind is not None:
+        found[semconv.QUEUE_TIMESTAMP_TYPE] = kind
+    if queue < 0:
+        found[semconv.QUEUE_CLOCK_SKEW] = True
+    if history is None or attended is None:
+        return None
+    since = max(attended, created)
+    handed_over = min(start, handover)  # the clock may have been set back
+    fetch, processed = history.since(since, handed_over, start)
+    busy = max(0, start - since) - fetch
+    found[semconv.QUEUE_BUSY_DURATION] = busy / NANOSECONDS
+    found[semconv.QUEUE_FETCH_DURATION] = fetch / NANOSECONDS
+    found[semconv.QUEUE_BUSY_COUNT] = processed if busy else 0
+    return since if busy >= SLOW else None
 
 
 class WaitHistory:
@@ -89,7 +120,8 @@ class WaitHistory:
 
     Attributes:
         has_listener: whether a listener is called at each assignment; without one they are compared after fetches.
-        spent: the running totals.
+        processed: how many records have been processed.
+        spent: the running totals of time.
         lags: of each assigned partition, as of the last record handed over.
         last_mark: the time of the last mark.
         next_mark: when the next one is due.
@@ -101,7 +133,9 @@ class WaitHistory:
         self._assigned: dict[tuple[str, int], int] = {}
         self._revoked: dict[tuple[str, int], int] = {}
         self._handovers: dict[tuple[str, int], tuple[tuple[int, int, Handover], ...]] = {}
-        self._marks = ([now], [0])
+        self._marks = [(now, 0, 0)]
+        self._slow: tuple[Processed, ...] = ()
+        self.processed = 0
         self.last_mark = self.next_mark = now
         self.spent = TimeSpent(now)
         self.lags: dict[tuple[str, int], int] = {}
@@ -160,7 +194,50 @@ class WaitHistory:
 
     def fetched(self, start: int, end: int) -> int:
         """Return how much of the time from `start` to `end` was spent fetching."""
-        return max(0, min(self._total(end) - self._total(start), end - start)) if start < end else 0
+        return max(0, min(self._at(end)[0] - self._at(start)[0], end - start)) if start < end else 0
+
+    def since(self, moment: int, handover: int, start: int) -> tuple[int, int]:
+        """Return how much of the time from a moment to the hand-over was spent fetching, and the records since then.
+
+        Args:
+            moment: Unix time in nanoseconds, as the others.
+            handover: of a record.
+            start: of its processing: records that were processed later do not count.
+        """
+        latest = self.spent.fetched, self.processed
+        last = self._marks[-1][0]
+        fetched, processed = latest if moment >= last else self._at(moment)
+        handed_over = latest if handover >= last else self._at(handover)
+        started = latest if start >= last else self._at(start)
+        return max(0, min(handed_over[0] - fetched, handover - moment)), max(0, started[1] - processed)
+
+    def note_processed(self, processed: Processed) -> None:
+        """Note what was processed, in any thread."""
+        self.processed += 1 if processed.records is None else processed.records
+        if processed.end >= self.next_mark:
+            self._mark(processed.end)
+        if processed.end - processed.start < SLOW:
+            return
+        noted = self._slow
+        if len(noted) >= _MOST_SLOW:  # of the older half, half is kept: what took longest
+            half = _MOST_SLOW // 2
+            by_length = sorted(range(half), key=lambda at: noted[at].end - noted[at].start)
+            noted = (*(noted[at] for at in sorted(by_length[half // 2 :])), *noted[half:])
+        self._slow = (*noted, processed)  # in its place: records are processed in other threads, too
+
+    def slowest(self, since: int, until: int) -> Sequence[Processed]:
+        """Return what kept the consumer busy longest between two moments, for a millisecond or more, at most three."""
+        found: list[tuple[int, Processed]] = []
+        for each in reversed(self._slow):
+            start, end = max(each.start, since), min(each.end, until)
+            overlap = end - start
+            if overlap >= SLOW and (len(found) < _MOST_BUSY_LINKS or overlap > found[-1][0]):
+                overlap -= self.fetched(start, end)
+                if overlap >= SLOW:
+                    found.append((overlap, each))
+                    found.sort(key=lambda one: -one[0])
+                    del found[_MOST_BUSY_LINKS:]
+        return [each for _, each in found]
 
     def note_handover(self, topic: str, partition: int, first: int, last: int, handover: Handover) -> None:
         """Note when the records from offset `first` to `last` were handed over, for who processes them later."""
@@ -181,30 +258,34 @@ class WaitHistory:
     def _follow_back(self, now: int) -> None:
         """Follow a clock that was set back: what was noted has passed all the same."""
         by = self.last_mark - now
-        moments, totals = self._marks
-        self._marks = ([moment - by for moment in moments], totals)
+        self._marks = [(moment - by, fetched, processed) for moment, fetched, processed in self._marks]
+        self._slow = tuple(each._replace(start=each.start - by, end=each.end - by) for each in self._slow)
         self._assigned = {partition: min(since - by, now) for partition, since in self._assigned.items()}
         self._since = min(self._since - by, now)
         self.last_mark = self.next_mark = now
         self.spent.set_back(by)
 
     def _mark(self, now: int) -> None:
-        moments, totals = self._marks
-        if len(moments) >= _MOST_MARKS:  # new lists: who reads the old ones may be in another thread
+        if len(self._marks) >= _MOST_MARKS:  # a new list: who reads the old one may be in another thread
             half = _MOST_MARKS // 2
-            moments, totals = moments[:half:2] + moments[half:], totals[:half:2] + totals[half:]
-            self._marks = (moments, totals)
-        totals.append(self.spent.fetched)
-        moments.append(now)
+            self._marks = self._marks[:half:2] + self._marks[half:]
+        self._marks.append((now, self.spent.fetched, self.processed))
         self.last_mark, self.next_mark = now, now + MILLISECOND
 
-    def _total(self, moment: int) -> int:
-        """Return the time spent fetching up to `moment`."""
-        moments, totals = self._marks
-        if moment >= moments[-1]:
-            return self.spent.fetched
-        after = bisect_right(moments, moment)
+    def _at(self, moment: int) -> tuple[int, int]:
+        """Return the time spent fetching and the records processed up to a moment."""
+        marks = self._marks
+        if moment >= marks[-1][0]:
+            return self.spent.fetched, self.processed
+        after = bisect_right(marks, moment, key=_moment_of)
         if after == 0:
-            return 0
-        start, end, low, high = moments[after - 1], moments[after], totals[after - 1], totals[after]
-        return low + (high - low) * (moment - start) // (end - start)
+            return 0, 0
+        (start, fetched, processed), (end, fetched_then, processed_then) = marks[after - 1], marks[after]
+        passed, whole = moment - start, end - start
+        return (
+            fetched + (fetched_then - fetched) * passed // whole,
+            processed + (processed_then - processed) * passed // whole,
+        )
+
+
+_moment_of = itemgetter(0)

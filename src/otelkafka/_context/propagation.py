@@ -12,6 +12,7 @@ from opentelemetry.trace import SpanContext
 from otelkafka._context import traceparent
 from otelkafka._context.fastpath import FastPath, fast_path_of
 from otelkafka._context.origin import begin, is_possible, origin_in
+from otelkafka._context.sdk import records_roots
 from otelkafka._protocols import Record
 from otelkafka._telemetry import lifetime, semconv
 from otelkafka._telemetry.api import PROVIDER, TRACE
@@ -88,14 +89,22 @@ class Contexts:
         self.options = telemetry.options
         self.fast_path: FastPath | None = None
         self._provider: object = None
+        self._records_roots = False
         telemetry.on_refresh(self._refresh)
 
     def _refresh(self) -> None:
         self.fast_path = self.telemetry.guard.call("fast_path", None, fast_path_of, self.options)
+        used = self.options.tracer_provider or trace.get_tracer_provider()
+        self._records_roots = self.telemetry.guard.call("sampler", False, records_roots, used)
         provider = TRACE.get(PROVIDER)
         if provider is not self._provider:
             self._provider = provider
             lifetime.end_before_providers()
+
+    def is_likely_recorded(self, context: Context) -> bool:
+        """Return whether a span that starts in a context will be recorded, as far as that is known."""
+        parent = trace.get_current_span(context).get_span_context()
+        return parent.trace_flags.sampled if parent.is_valid else self._records_roots
 
     @property
     def _is_w3c(self) -> bool:

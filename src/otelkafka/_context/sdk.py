@@ -72,6 +72,25 @@ def is_without_sdk(provider: Any) -> bool:
     return type(provider) is trace.NoOpTracerProvider or provider is TRACE.get("_PROXY_TRACER_PROVIDER")
 
 
+def records_roots(provider: Any) -> bool:
+    """Return whether a tracer provider records each trace that it starts, as far as that is known.
+
+    Of one that is not the SDK's it is taken for granted: its spans may take no link once they have started.
+    """
+    kind = type(provider)
+    if kind.__module__.startswith(trace.__name__):  # the API's own, which records nothing
+        return False
+    if not any(each.__module__.startswith("opentelemetry.sdk.") for each in kind.__mro__):
+        return True
+    try:
+        sampling = sys.modules["opentelemetry.sdk.trace.sampling"]
+        sampler = provider.sampler
+        root = getattr(sampler, "_root", sampler)
+        return type(root) is sampling.StaticSampler and root._decision is sampling.Decision.RECORD_AND_SAMPLE
+    except (AttributeError, KeyError):  # no SDK, or one that is made otherwise
+        return False
+
+
 def sampler_of(provider: Any) -> Sampler | None:
     """Return what is certain of the sampler of a tracer provider; None where it is not exactly the SDK's own."""
     try:

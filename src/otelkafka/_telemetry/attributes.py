@@ -136,7 +136,7 @@ def of_error(error: BaseException, client: Client) -> Attributes:
 
 
 def of_link(kind: str, more: Mapping[str, AttributeValue] | None = None) -> Attributes:
-    """Return the type of a link, `creation`, `predecessor` or `ambient`, with what else it says."""
+    """Return the type of a link, `creation`, `busy` or `ambient`, with what else it says."""
     return {semconv.LINK_TYPE: kind, **(more or {})}
 
 

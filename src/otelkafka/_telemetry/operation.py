@@ -1,7 +1,8 @@
 """One kind of operation of one client: the start of its spans, and the measure of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -12,12 +13,14 @@ from otelkafka._telemetry.api import PROVIDER, TRACE
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import seconds
 from otelkafka._telemetry.destination import Destination
+from otelkafka._telemetry.links import Described
 from otelkafka._telemetry.metrics import Total, Totals
 from otelkafka._telemetry.tallies import Tallies, Tally
 from otelkafka._telemetry.telemetry import Telemetry
 
 _MOST_KEPT = 4000
 _RENEW_SECONDS = 10
+_NOTHING: Final = Described({})
 
 
 class Series:
@@ -97,8 +100,13 @@ class Operation:
         start_time: int | None = None,
         more: Attributes | None = None,
         tracer: trace.Tracer | None = None,
+        describe: Callable[[], Described] | None = None,
+        is_likely: bool = False,
     ) -> Span | None:
         """Start a span; None where the provider failed.
+
+        What describes it is given at its start where it will be recorded as far as that is known: it costs less, and
+        not every provider's spans take links later. Otherwise it is found once the span is known to be recorded.
 
         Args:
             context: holds its parent.
@@ -108,6 +116,8 @@ class Operation:
             start_time: Unix time in nanoseconds; None for now.
             more: what else is known at the start.
             tracer: starts it; None for the one of the options.
+            describe: returns what else there is to say where it is recorded.
+            is_likely: whether it will be recorded, as far as that is known.
         """
         telemetry = self._telemetry
         if TRACE.get(PROVIDER) is not telemetry.global_tracer_provider:
@@ -116,14 +126,21 @@ class Operation:
         if known is None:
             known = self._known_of(destination, partition)
         given = {**known.attributes, **more} if more else dict(known.attributes)
+        described = None
+        if describe is not None and is_likely:
+            described = telemetry.guard.call(self._name, _NOTHING, describe)
+            given.update(described.attributes)
+            links = [*links, *described.links]
         starts = telemetry.tracer if tracer is None else tracer
         try:
             span = starts.start_span(known.span_name, context, self._span_kind, given, links, start_time)
             if not isinstance(span, Span):
                 raise _not_a_span(span)  # noqa: TRY301 (contained like what the provider raises)
             try:
-                span.is_recording()  # what a span must be able to say; later on nobody is there to contain its failure
+                is_recording = span.is_recording()  # later on nobody is there to contain its failure
                 is_valid = span.get_span_context().is_valid
+                if is_recording and describe is not None:
+                    telemetry.guard.call(self._name, None, self._describe, span, describe, described)
             except BaseException:
                 span.end()
                 raise
@@ -132,6 +149,16 @@ class Operation:
         except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
             telemetry.guard.contain("start_span", error)
             return None
+
+    def _describe(self, span: Span, describe: Callable[[], Described], described: Described | None) -> None:
+        if described is None:
+            described = describe()
+            span.set_attributes(described.attributes)
+            for link in described.links:
+                span.add_link(link.context, link.attributes)
+        if described.dropped:
+            span.set_attribute(semconv.LINKS_DROPPED, described.dropped)
+            self._telemetry.drop(semconv.DROPPED_LINKS, described.dropped)
 
     def finish(
         self,
