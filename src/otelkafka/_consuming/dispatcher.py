@@ -8,15 +8,16 @@ from weakref import WeakValueDictionary
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from otelkafka._consuming.open_span import OpenSpan, idle_span, innermost, open_spans, start_beside
-from otelkafka._consuming.process import ProcessOperation, ProcessOperations
+from otelkafka._consuming.process import Place, ProcessOperation, ProcessOperations
 from otelkafka._consuming.wait import SLOW, Handover, WaitHistory
 from otelkafka._context.current import Attached, get_current, is_suppressed, reset, restored
 from otelkafka._context.propagation import Contexts
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import MILLISECOND
+from otelkafka._telemetry.destination import Destination
 from otelkafka._telemetry.links import Described, describe_records
-from otelkafka._telemetry.metrics import Instruments, Reading
+from otelkafka._telemetry.metrics import Instruments, Reading, Total
 from otelkafka._telemetry.operation import Operation
 from otelkafka.options import ConsumerOptions
 
@@ -34,6 +35,7 @@ class Dispatcher:
     Attributes:
         process: the consumer's process operation.
         operations: those of its records under options that calls give.
+        inside: the context of the span that was opened right inside the one before, if it goes on.
         stopped: whether iterators that live on hand over their records without spans.
     """
 
@@ -49,7 +51,7 @@ class Dispatcher:
         self._operation = Operation(self._telemetry, "poll", semconv.TYPE_RECEIVE, SpanKind.CLIENT)
         self._dispatches = options.process != "manual"
         self._iterated: OpenSpan | None = None
-        self._inside: Attached | None = None  # the span that was opened right inside the one before, if it goes on
+        self.inside: Attached | None = None
         self._telemetry.on_instruments(self._watch)
         _dispatchers[id(self)] = self
 
@@ -77,12 +79,12 @@ class Dispatcher:
             started = self._telemetry.now()
         if type(started) is not int:
             started = self._telemetry.now()
-        if self._iterated is not None:
-            self.end_one(self._iterated, started)  # before it is forgotten: an interrupt in there leaves it to the next
-            self._iterated = None
-        last = innermost.get()
-        if (last is not None and (not last.ended or last.outer is not None)) or type(get_current()) is Attached:
-            self._restore(started)
+        opened = self._iterated
+        if opened is None or not self.end_one(opened, started):
+            last = innermost.get()
+            if (last is not None and (not last.ended or last.outer is not None)) or type(get_current()) is Attached:
+                self._restore(started)
+        self._iterated = None  # not before it has ended: an interrupt in there leaves it to the next
         self.history.spent.entered = started
         return started
 
@@ -97,26 +99,28 @@ class Dispatcher:
             None where the options want no span.
         """
         history, now = self.history, started
-        history.spent.entered = None
+        spent = history.spent
+        spent.entered = None
         try:
             now = clock.now()
             if history.last_mark <= started <= now < history.next_mark:  # as `_note_fetch()`: it happens once a record
-                history.spent.fetched += now - started
+                spent.fetched += now - started
             else:
                 self._note_fetch(started, now)
         except Exception as error:  # noqa: BLE001 (a record that was fetched must not be lost)
             now = started
             self._telemetry.guard.contain("time_ns", error)
         if self._telemetry.instruments is not None:
-            self._telemetry.guard.call("next", None, self._count_one, record)
+            self._count_one(record)
         if not self._dispatches:
             self._telemetry.guard.call("next", None, self._note_one, record, now)
             return None
-        if self._inside is not None:
-            self._iterated = self._open_beside(record, None, now, is_fresh=True)
+        if self.inside is not None:
+            opened = self._open_beside(record, None, now, is_fresh=True)
         else:
-            self._iterated = self.process.open(record, self, None, now, is_fresh=True)
-        return self._iterated
+            opened = self.process.open(record, self, None, now, True)
+        self._iterated = opened
+        return opened
 
     def polled(self, polled: Any, started: int) -> Any:
         """Note that the client has handed over lists of records, and return what the application gets.
@@ -152,19 +156,24 @@ class Dispatcher:
             self._restore(now)
         if self.stopped:
             return idle_span(record)
-        if self._inside is not None:
+        if self.inside is not None:
             return self._open_beside(record, handover, now)
         return self.process.open(record, self, handover, now)
 
-    def end_one(self, opened: OpenSpan, now: int | None) -> None:
-        """End the span of the record before, wherever it is, and note what goes on inside it."""
+    def end_one(self, opened: OpenSpan, now: int | None) -> bool:
+        """End the span of the record before, wherever it is, and note what goes on inside it.
+
+        Returns:
+            Whether the context from before it is current again, in which no span is open.
+        """
         current = get_current()
         if (
-            opened.is_bare
-            and type(current) is Attached
+            type(current) is Attached
             and current.opened is opened
             and type(current.outside) is not Attached
+            and not opened.ended
             and not opened.is_held
+            and opened.outer is None
             and now
         ):
             try:
@@ -172,19 +181,20 @@ class Dispatcher:
             except (TypeError, ValueError, RuntimeError):  # attached in another contextvars.Context, and left there
                 pass
             else:  # as `opened.close()` does, without its calls: it happens once a record
-                opened.ended, opened.ended_at, operation = True, now, opened.operation
-                opened.token = opened.record = opened.dispatcher = opened.operation = None
-                if now - opened.start < SLOW:
+                opened.ended, opened.ended_at = True, now
+                if opened.is_bare and opened.place is None and now - opened.start < SLOW:
                     self.history.processed += 1
-                elif operation is not None:
-                    operation.ended(opened, None)
-                return
+                else:
+                    self.process.ended(opened, opened.failure)
+                opened.token = opened.record = opened.dispatcher = opened.operation = None
+                return True
         token, inside = opened.token, None
         if not opened.ended and (type(current) is not Attached or current.opened is not opened):
             inside = opened.inside()
         opened.close(None, now)
         if inside is not None and opened.token is not token:  # else it was attached in another contextvars.Context
-            self._inside = inside
+            self.inside = inside
+        return False
 
     def end_here(self, opened: OpenSpan, now: int | None = None) -> None:
         """End a span if it was attached in this very context; one that this context inherited goes on."""
@@ -195,14 +205,14 @@ class Dispatcher:
             opened.close(None, now)
             restored()
         if inside is not None and opened.token is not token:
-            self._inside = inside
+            self.inside = inside
 
     def drop_one(self, opened: OpenSpan) -> None:
         """End the span of the last record in a finalizer: the loop was left."""
         inside, token = None if opened.ended else opened.inside(), opened.token
         opened.drop()
         if inside is not None and opened.token is not token:
-            self._inside = inside
+            self.inside = inside
 
     def _restore(self, now: int | None = None) -> None:
         """End what a list has left open here, and restore the context from spans that ended elsewhere."""
@@ -215,7 +225,7 @@ class Dispatcher:
         self, record: Any, handover: Handover | None, now: int | None, *, is_fresh: bool = False
     ) -> OpenSpan:
         """Open the process span of a record beside the one before, inside which another consumer has one open still."""
-        inside, self._inside = self._inside, None
+        inside, self.inside = self.inside, None
         if inside is not None:
             start_beside(inside)
         return self.process.open(record, self, handover, now, is_fresh=is_fresh)
@@ -272,7 +282,21 @@ class Dispatcher:
         self._telemetry.destinations[topic].last_offsets[partition] = last
 
     def _count_one(self, record: Any) -> None:
-        self._count(record, 1, self._client.highwater(record.topic, record.partition))
+        """Count a record that is handed over, as `_count()`: it happens once a record."""
+        telemetry, partition = self._telemetry, record.partition
+        try:
+            if get_current() and is_suppressed():
+                return
+            destination = telemetry.destinations[record.topic]
+            place = destination.places.get(partition)
+            if place is None or place.instruments is not telemetry.instruments or place.series.is_stale:
+                place = self.process.place_of(destination, partition)
+            (place.consumed or self._consumed_at(place, destination, partition)).count()
+            behind = attributes.lag(record.offset, self._client.highwater(record.topic, partition))
+            if behind is not None:
+                self.history.lags[record.topic, partition] = behind
+        except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
+            telemetry.guard.contain("next", error)
 
     def _hand_over_lists(self, polled: Any, started: int, now: int) -> Any:
         if not polled or not isinstance(polled, Mapping):
@@ -293,14 +317,21 @@ class Dispatcher:
 
     def _count(self, last: Any, count: int, highwater: int | None) -> None:
         """Count records of one partition that are handed over, and note how many lie behind the last one."""
-        instruments = self._telemetry.instruments
-        if instruments is None or is_suppressed():
+        telemetry, partition = self._telemetry, last.partition
+        if telemetry.instruments is None or is_suppressed():
             return
-        series = self._operation.series(self._telemetry.destinations[last.topic], last.partition)
-        series.total(instruments.consumed).add(count)
+        destination = telemetry.destinations[last.topic]
+        place = self.process.place_of(destination, partition)
+        (place.consumed or self._consumed_at(place, destination, partition)).add(count)
         behind = attributes.lag(last.offset, highwater)
         if behind is not None:
-            self.history.lags[last.topic, last.partition] = behind
+            self.history.lags[last.topic, partition] = behind
+
+    def _consumed_at(self, place: Place, destination: Destination, partition: int) -> Total:
+        """Return where the records of a partition are counted, and keep it at its place."""
+        series = self._operation.series(destination, partition)
+        place.consumed = found = series.total(place.instruments.consumed)
+        return found
 
     def _record_poll(self, polled: Mapping[Any, list[Any]], started: int) -> None:
         span = self._start_poll_span(polled, started) if self._options.poll_spans else INVALID_SPAN
@@ -317,8 +348,13 @@ class Dispatcher:
 
     def _describe(self, records: list[Any]) -> Described:
         created = [self._contexts.creation_context(record) for record in records]
-        attributes_of = lambda at: self._telemetry.record_attributes(records[at])  # noqa: E731 (a line less)
+        attributes_of = lambda at: self._attributes_of(records[at])  # noqa: E731 (a line less)
         return describe_records(self._telemetry, records, created, self._options.max_links, attributes_of)
+
+    def _attributes_of(self, record: Any) -> Attributes:
+        found: Attributes = {}
+        self._telemetry.describe_record(found, record)
+        return found
 
     def _record_failure(self, started: int, error: BaseException) -> None:
         topics = self._client.topics() or set()
@@ -420,9 +456,12 @@ class PolledIterator(DispatchingIterator):
             now = None
         if type(now) is not int:
             now = None
-        if self._open is not None:
-            self._dispatcher.end_one(self._open, now)
-            self._open = None
+        opened, dispatcher = self._open, self._dispatcher
+        is_plain = opened is not None and dispatcher.end_one(opened, now)
+        self._open = None
         record = next(self._records)
-        self._open = self._dispatcher.open_listed(record, self._handover, now)
+        if is_plain and dispatcher.inside is None and not dispatcher.stopped:
+            self._open = dispatcher.process.open(record, dispatcher, self._handover, now)
+        else:
+            self._open = dispatcher.open_listed(record, self._handover, now)
         return record

@@ -25,7 +25,6 @@ from otelkafka._context.current import (
 from otelkafka._context.traceparent import RANDOM, RANDOM_DIGITS
 from otelkafka._telemetry import clock, lifetime
 from otelkafka._telemetry.destination import Destination
-from otelkafka._telemetry.operation import Series
 from otelkafka._telemetry.telemetry import Telemetry
 
 
@@ -108,7 +107,7 @@ class OpenSpan:
         origins: of its records.
         parent: of its span, where that is known.
         beginning: what is known of it at its start, where anything is recorded of it or may be.
-        series: of its metrics, where they are measured.
+        place: what the metrics of its records share, where they are measured.
         ended: whether it has ended.
         ended_at: when it ended.
         failure: the error that was recorded last.
@@ -130,7 +129,7 @@ class OpenSpan:
     origins: Origins = ()
     outer: "OpenSpan | None" = None
     parent: SpanContext | None = None
-    series: Series | None = None
+    place: Any = None
     token: Any = None
 
     operation: Owner | None
@@ -184,11 +183,11 @@ class OpenSpan:
         self.ended_at = operation.telemetry.now() if now is None else now
         if error is not None:
             self.fail(error)
-        self.record = self.dispatcher = self.operation = None
+        self.dispatcher = None
         if self.outer is not None:
             self.outer = _live(self.outer)
         operation.ended(self, self.failure)
-        self.failure = None
+        self.record = self.operation = self.failure = None
 
     def drop(self) -> None:
         """End the span in a finalizer, and restore the context where it was attached here."""
@@ -266,6 +265,22 @@ class BareSpan(UnparsedSpan, OpenSpan):
     def trace_id(self) -> bytes:  # type: ignore[override]
         """The record's."""
         return self.traceparent[3:35]
+
+    @property
+    def destination(self) -> Destination:  # type: ignore[override]
+        """Where the record came from."""
+        operation, record = self.operation, self.record
+        return _NOWHERE if operation is None or record is None else operation.telemetry.destinations[record.topic]
+
+    @property
+    def partition(self) -> int | None:  # type: ignore[override]
+        """The record's."""
+        return None if self.record is None else int(self.record.partition)
+
+    @property
+    def offset(self) -> int | None:  # type: ignore[override]
+        """The record's."""
+        return None if self.record is None else int(self.record.offset)
 
 
 class BareSpanWithRandomId(BareSpan):

@@ -1,12 +1,13 @@
 """The process operation of a consumer: it opens the span of a record or a batch, measures it and ends it."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, NamedTuple
+from typing import Any, Final, TypeAlias
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, SpanKind, Tracer
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanContext, SpanKind, Tracer
 
 from otelkafka._consuming.open_span import (
     BareSpan,
@@ -20,20 +21,20 @@ from otelkafka._consuming.open_span import (
     idle_span,
     innermost,
 )
-from otelkafka._consuming.process_span import ProcessSpans, Started
-from otelkafka._consuming.wait import Handover, Processed, WaitHistory, queue_of
+from otelkafka._consuming.process_span import ProcessSpans, Started, busy_links
+from otelkafka._consuming.wait import SLOW, Handover, Processed, WaitHistory, queue_of
 from otelkafka._context.current import UNPARSED, Attached, attach, get_current, is_suppressed
-from otelkafka._context.fastpath import SampledRoot
+from otelkafka._context.fastpath import FastPath, SampledRoot
 from otelkafka._context.origin import keep_earliest, origin_in, since, with_baggage
 from otelkafka._context.propagation import Contexts, merge
-from otelkafka._context.traceparent import SPAN_KEY, TRACEPARENT
+from otelkafka._context.traceparent import BAGGAGE_KEY, CONTINUED, FLAGS, SPAN_KEY, TRACEPARENT
 from otelkafka._protocols import Client
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.api import PROPAGATE, PROPAGATOR, PROVIDER, TRACE
-from otelkafka._telemetry.clock import seconds
+from otelkafka._telemetry.clock import MILLISECOND, NANOSECONDS, seconds
 from otelkafka._telemetry.destination import Destination
-from otelkafka._telemetry.metrics import Instruments, Reading
-from otelkafka._telemetry.operation import Operation, Series
+from otelkafka._telemetry.metrics import Instruments, Reading, Total
+from otelkafka._telemetry.operation import Known, Operation, Series
 from otelkafka._telemetry.sampling import is_unsampled
 from otelkafka._telemetry.telemetry import LOGGED_OF_UNKNOWN, Telemetry
 from otelkafka.options import ConsumerOptions
@@ -41,23 +42,54 @@ from otelkafka.options import ConsumerOptions
 _MOST_OPTIONS = 64
 """How many options given to calls are remembered."""
 
+_Matches: TypeAlias = Callable[[bytes], object]
 _new: Callable[[type[BareSpan]], BareSpan] = object.__new__
+_never: Final[_Matches] = re.compile(rb"(?!)").fullmatch
 
 
-class _Bare(NamedTuple):
-    """What a record must look like of which nothing is recorded or measured, and what its open span is.
+class _Flat:
+    """What the one header of a record must look like for its span to be opened without any other question.
 
     Args:
-        matches: matches its traceparent, its only header.
-        propagator: the global one then.
-        provider: the global one then.
-        kind: of its open span.
+        is_unrecorded: matches the traceparent of one that is not recorded.
+        is_recorded: matches that of one that most likely is.
+        path: what is certain.
+        kind: of the span of one that is not recorded.
     """
 
-    matches: Callable[[bytes], object]
-    propagator: Any
-    provider: Any
-    kind: type[BareSpan]
+    __slots__ = ("is_recorded", "is_unrecorded", "kind", "propagator", "provider")
+
+    def __init__(self, is_unrecorded: _Matches, is_recorded: _Matches, path: FastPath, kind: type[BareSpan]) -> None:
+        self.is_unrecorded = is_unrecorded
+        self.is_recorded = is_recorded
+        self.propagator = path.propagator
+        self.provider = path.provider
+        self.kind = kind
+
+
+class Place:
+    """What the records of one partition share: to find it for each would cost more than to use it.
+
+    Args:
+        series: of the metrics of their processing.
+        known: of their spans.
+        instruments: those that they are measured by.
+
+    Attributes:
+        queue: the tally of how long they waited.
+        duration: the tally of how long their processing took.
+        consumed: the total of those that were handed over, once there is one.
+    """
+
+    __slots__ = ("consumed", "duration", "instruments", "known", "queue", "series")
+
+    def __init__(self, series: Series, known: Known, instruments: Instruments | None) -> None:
+        self.series = series
+        self.known = known
+        self.instruments: Any = instruments
+        self.queue: Any = None if instruments is None else series.tally(instruments.queue_duration)
+        self.duration: Any = None if instruments is None else series.tally(instruments.process_duration)
+        self.consumed: Total | None = None
 
 
 class ProcessOperation:
@@ -81,33 +113,32 @@ class ProcessOperation:
         self._operation = Operation(self.telemetry, "process", semconv.TYPE_PROCESS, SpanKind.CONSUMER)
         self._spans = ProcessSpans(contexts, options, self._operation, history)
         self._may_record_late = self._spans.samples_waits or options.sample_errors
-        self._bare: _Bare | None = None
+        self._flat: _Flat | None = None
         self._is_plain = options.relation != "link" and options.on_process is None
+        self._is_flat = options.relation == "parent" and options.on_process is None and not options.capture_headers
         self.telemetry.on_refresh(self._refresh)
         self.telemetry.on_instruments(self._watch)
         lifetime.end_at_exit(self)
 
     def _refresh(self) -> None:
-        """Find out what a record must look like of which nothing is recorded or measured for certain."""
-        path, bare = self.contexts.fast_path, None
-        is_quiet = self._is_plain and not self._may_record_late and self.telemetry.instruments is None
-        if is_quiet and path is not None and path.is_unrecorded is not None:
-            kind = CarriedSpan if path.carries else BareSpanWithRandomId if path.keeps_random else BareSpan
-            bare = _Bare(path.is_unrecorded, path.propagator, path.provider, kind)
-        self._bare = bare
+        """Find out what a record must look like for its span to be opened without any other question."""
+        path, self._flat = self.contexts.fast_path, None
+        if path is None or not self._is_plain or path.is_unrecorded is None:
+            return
+        kind = CarriedSpan if path.carries else BareSpanWithRandomId if path.keeps_random else BareSpan
+        is_recorded = CONTINUED.fullmatch if self._is_flat and not path.carries else _never
+        self._flat = _Flat(_never if self._may_record_late else path.is_unrecorded, is_recorded, path, kind)
 
     def _watch(self, instruments: Instruments) -> None:
-        self._bare = None
         instruments.process_age.watch(self._read_ages)
 
-    def open(  # noqa: C901, PLR0912, PLR0915 (the fast path reads top to bottom)
+    def open(  # noqa: C901, PLR0912 (the fast path reads top to bottom)
         self,
         record: Any,
         dispatcher: Loop | None = None,
         handover: Handover | None = None,
         start: int | None = None,
-        *,
-        is_fresh: bool = False,
+        is_fresh: bool = False,  # noqa: FBT001, FBT002 (once a record: positional arguments cost less)
     ) -> OpenSpan:
         """Start the process span of a record, and make it current.
 
@@ -128,76 +159,176 @@ class ProcessOperation:
             if start is None:
                 start = clock.now()
                 telemetry.refresh(start)
-            destination, bare = telemetry.destinations[record.topic], self._bare
-            partition, offset = record.partition, record.offset
+            destination, headers, flat = telemetry.destinations[record.topic], record.headers, self._flat
             if is_fresh:
-                destination.last_offsets[partition] = offset
+                destination.last_offsets[record.partition] = record.offset
+            name = parent = None
+            if flat is not None and type(headers) is list and destination.traced:
+                try:
+                    (header,) = headers
+                    if type(header) is tuple:
+                        name, parent = header
+                except ValueError:  # none, or more
+                    pass
             if (
-                bare is not None
-                and destination.traced
-                and type(headers := record.headers) is list
-                and len(headers) == 1
-                and type(header := headers[0]) is tuple
-                and len(header) == 2  # noqa: PLR2004 (key and value)
-                and header[0] == TRACEPARENT
-                and type(parent := header[1]) is bytes
-                and bare.matches(parent) is not None
-                and PROPAGATE[PROPAGATOR] is bare.propagator
-                and TRACE[PROVIDER] is bare.provider
+                name == TRACEPARENT
+                and type(parent) is bytes
+                and flat is not None
+                and PROPAGATE[PROPAGATOR] is flat.propagator
+                and TRACE[PROVIDER] is flat.provider
             ):
-                unrecorded = _new(bare.kind)
-                unrecorded.traceparent = parent
-                unrecorded.operation = self
-                unrecorded.record = record
-                unrecorded.dispatcher = dispatcher
-                unrecorded.destination = destination
-                unrecorded.partition = partition
-                unrecorded.offset = offset
-                unrecorded.start = start
-                outer = innermost.get()
-                if outer is not None and (not outer.ended or outer.outer is not None or type(ambient) is Attached):
-                    return unrecorded.attach({**ambient, SPAN_KEY: unrecorded}, ambient)
-                innermost.set(unrecorded)
-                attached = Attached({**ambient, SPAN_KEY: unrecorded})
-                attached.opened, attached.outside = unrecorded, ambient
-                unrecorded.token = attach(attached)
-                return unrecorded
-            fast_path = self.contexts.fast_path
-            tracer = reason = beginning = series = None
-            if fast_path is not None and self._is_plain and destination.traced:
-                span: Any = fast_path.start_process(record.headers, ambient, start)
-                if type(span) is SampledRoot:
-                    tracer = span.tracer()
-                elif span is not None:
-                    if self._may_record_late:
-                        reason = self._spans.reason_for(record, start, span)
-                        if self.options.sample_errors:
-                            beginning = Beginning(start, [record], ambient, handover, is_fresh=is_fresh)
-                            self._spans.note_beginning(beginning)
-                    if reason is None:
-                        context: Mapping[str, object] = {**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span}
-                        origins: Origins = ()
-                        if type(span) in UNPARSED and span.origin is not None:
-                            origins = ((destination, partition, span.origin),)
-                            context = with_baggage(context, span.origin)
-                        if telemetry.instruments is not None:
-                            starts_trace = type(span) not in UNPARSED or type(span.trace_id) is int
-                            place = destination, partition, span, start
-                            series = self._measure_begin(*place, [record], int(starts_trace))
-                        opened = self._opened(record, dispatcher, destination, partition, start, span)
-                        opened.offset, opened.origins, opened.beginning, opened.series = (
-                            offset,
-                            origins,
-                            beginning,
-                            series,
-                        )
-                        if telemetry.instruments is not None:
-                            self.in_process[opened] = None
-                        return opened.attach(context, ambient)
-            return self._open(record, dispatcher, destination, start, ambient, handover, is_fresh, reason, tracer)
+                if flat.is_unrecorded(parent) is not None:
+                    unrecorded = _new(flat.kind)
+                    unrecorded.traceparent = parent
+                    unrecorded.operation = self
+                    unrecorded.record = record
+                    unrecorded.dispatcher = dispatcher
+                    unrecorded.start = start
+                    if telemetry.instruments is not None:
+                        partition = record.partition
+                        place = destination.places.get(partition)
+                        if place is None or place.instruments is not telemetry.instruments or place.series.is_stale:
+                            place = self.place_of(destination, partition)
+                        timestamp = record.timestamp
+                        if timestamp is not None and timestamp >= 0:
+                            wait = start - timestamp * MILLISECOND
+                            place.queue.add(wait / NANOSECONDS if wait > 0 else 0)
+                        unrecorded.place = place
+                        self.in_process[unrecorded] = None
+                    outer = innermost.get()
+                    if outer is not None and (not outer.ended or outer.outer is not None or type(ambient) is Attached):
+                        return unrecorded.attach({**ambient, SPAN_KEY: unrecorded}, ambient)
+                    innermost.set(unrecorded)
+                    attached = Attached({**ambient, SPAN_KEY: unrecorded})
+                    attached.opened, attached.outside = unrecorded, ambient
+                    unrecorded.token = attach(attached)
+                    return unrecorded
+                if flat.is_recorded(parent) is not None and SPAN_KEY not in ambient and BAGGAGE_KEY not in ambient:
+                    return self._open_continued(
+                        record, dispatcher, destination, start, ambient, handover, is_fresh, parent
+                    )
+            return self._open_unless_certain(record, dispatcher, destination, start, ambient, handover, is_fresh)
         except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
             self.telemetry.guard.contain("process", error)
             return idle_span(record, dispatcher)
+
+    def _open_continued(
+        self,
+        record: Any,
+        dispatcher: Loop | None,
+        destination: Destination,
+        start: int,
+        ambient: Context,
+        handover: Handover | None,
+        is_fresh: bool,  # noqa: FBT001 (passed on)
+        traceparent: bytes,
+    ) -> OpenSpan:
+        """Open a record that continues a sampled trace, as the general path does: in few calls.
+
+        Args:
+            record: the consumed record.
+            dispatcher: as for `open()`, and so the next five.
+            destination: its topic.
+            start: when its processing starts, Unix time in nanoseconds.
+            ambient: the context around.
+            handover: as for `open()`.
+            is_fresh: as for `open()`.
+            traceparent: its one header, whose context is valid.
+        """
+        telemetry, partition, history = self.telemetry, record.partition, self.history
+        instruments = telemetry.instruments
+        place = destination.places.get(partition)
+        if place is None or place.instruments is not instruments or place.series.is_stale:
+            place = self.place_of(destination, partition)
+        given = dict(place.known.attributes)
+        slow: Sequence[Processed] = ()
+        attended = highwater = None
+        taken = start if handover is None else handover.time
+        try:
+            if is_fresh:
+                highwater = telemetry.client.highwater(record.topic, partition)
+            elif handover is not None or (history is not None and (handover := history.handover_of(record))):
+                taken, highwater = handover
+            if history is not None:
+                attended = history.attended_since(record.topic, partition)
+            slow = self._spans.describe(given, record, start, taken, highwater, attended)
+        except Exception as error:  # noqa: BLE001 (the span goes on without)
+            telemetry.guard.contain("process", error)
+        parent = SpanContext(int(traceparent[3:35], 16), int(traceparent[36:52], 16), True, FLAGS[traceparent[53:]])
+        around = Context({**ambient, SPAN_KEY: NonRecordingSpan(parent)})
+        links = busy_links(slow)[: self.options.max_links] if slow else ()
+        try:
+            span: Span = telemetry.tracer.start_span(
+                place.known.span_name, around, SpanKind.CONSUMER, given, links, start
+            )
+        except Exception as error:  # noqa: BLE001 (likewise)
+            telemetry.guard.contain("start_span", error)
+            return idle_span(record, dispatcher)
+        opened = OpenSpan()
+        opened.operation, opened.record, opened.dispatcher = self, record, dispatcher
+        opened.destination, opened.partition, opened.offset = destination, partition, record.offset
+        opened.start, opened.span, opened.parent = start, span, parent
+        if instruments is not None:
+            timestamp = record.timestamp
+            if timestamp is not None and timestamp >= 0:
+                place.queue.record(max(0, start - timestamp * MILLISECOND) / NANOSECONDS, span)
+            opened.place = place
+        if self.options.sample_errors and is_unsampled(span.get_span_context()):
+            opened.beginning = Beginning(start, [record], ambient, Handover(taken, highwater))
+            self._spans.note_beginning(opened.beginning)
+        self.in_process[opened] = None
+        return opened.attach({**ambient, SPAN_KEY: span}, ambient)
+
+    def _open_unless_certain(
+        self,
+        record: Any,
+        dispatcher: Loop | None,
+        destination: Destination,
+        start: int,
+        ambient: Context,
+        handover: Handover | None,
+        is_fresh: bool,  # noqa: FBT001 (passed on)
+    ) -> OpenSpan:
+        """Open a record without an object of OpenTelemetry's where it is certain that it is not recorded: as `open()`.
+
+        Args:
+            record: the consumed record.
+            dispatcher: as for `open()`.
+            destination: its topic.
+            start: when its processing starts, Unix time in nanoseconds.
+            ambient: the context around.
+            handover: as for `open()`.
+            is_fresh: as for `open()`.
+        """
+        telemetry, partition = self.telemetry, record.partition
+        fast_path = self.contexts.fast_path
+        tracer = reason = beginning = None
+        if fast_path is not None and self._is_plain and destination.traced:
+            span: Any = fast_path.start_process(record.headers, ambient, start)
+            if type(span) is SampledRoot:
+                tracer = span.tracer()
+            elif span is not None:
+                if self._may_record_late:
+                    reason = self._spans.reason_for(record, start, span)
+                    if self.options.sample_errors:
+                        beginning = Beginning(start, [record], ambient, handover, is_fresh=is_fresh)
+                        self._spans.note_beginning(beginning)
+                if reason is None:
+                    context: Mapping[str, object] = {**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span}
+                    origins: Origins = ()
+                    if type(span) in UNPARSED and span.origin is not None:
+                        origins = ((destination, partition, span.origin),)
+                        context = with_baggage(context, span.origin)
+                    opened = self._opened(record, dispatcher, destination, partition, start, span)
+                    opened.offset, opened.origins, opened.beginning = record.offset, origins, beginning
+                    if telemetry.instruments is not None:
+                        starts_trace = type(span) not in UNPARSED or type(span.trace_id) is int
+                        opened.place = self._measure_begin(
+                            destination, partition, span, start, [record], int(starts_trace)
+                        )
+                        self.in_process[opened] = None
+                    return opened.attach(context, ambient)
+        return self._open(record, dispatcher, destination, start, ambient, handover, is_fresh, reason, tracer)
 
     def _open(
         self,
@@ -234,7 +365,7 @@ class ProcessOperation:
             context = keep_earliest(context, origin, origin_in(ambient, start, telemetry.drop))
             origins = () if origin is None else ((destination, record.partition, origin),)
         span: Span = INVALID_SPAN
-        current = started = beginning = series = None
+        current = started = beginning = place = None
         if destination.traced:
             about = Beginning(start, [record], ambient, handover, is_fresh=is_fresh)
             started = self._spans.start(
@@ -257,9 +388,9 @@ class ProcessOperation:
             current = trace.get_current_span(context)
         if telemetry.instruments is not None:
             without = int(not created.is_valid)
-            series = self._measure_begin(destination, record.partition, span, start, [record], without)
+            place = self._measure_begin(destination, record.partition, span, start, [record], without)
         opened = self._opened(record, dispatcher, destination, record.partition, start, span)
-        opened.offset, opened.origins, opened.beginning, opened.series = record.offset, origins, beginning, series
+        opened.offset, opened.origins, opened.beginning, opened.place = record.offset, origins, beginning, place
         opened.current, opened.parent = current, None if started is None else started.parent
         self.in_process[opened] = None
         return opened.attach(context, ambient)
@@ -295,7 +426,7 @@ class ProcessOperation:
             context = keep_earliest(ambient, around, *(origin for *_, origin in origins))
         span: Span = INVALID_SPAN
         started: Started | None = None
-        beginning = series = None
+        beginning = place = None
         about = Beginning(start, traced, ambient, is_batch=True)
         if traced:
             started = self._spans.start_batch(destination, partition, start, context, about)
@@ -308,10 +439,10 @@ class ProcessOperation:
             context = trace.set_span_in_context(span, context)
         if telemetry.instruments is not None:
             without = telemetry.guard.call("measure", 0, self._count_without_context, records, about.created)
-            series = self._measure_begin(destination, partition, span, start, records, without)
+            place = self._measure_begin(destination, partition, span, start, records, without)
         opened = self._opened(given, None, destination, partition, start, span)
         opened.batch, opened.origins = Batch(len(shown), partitions), origins
-        opened.beginning, opened.series = beginning, series
+        opened.beginning, opened.place = beginning, place
         opened.parent = None if started is None else started.parent
         self.in_process[opened] = None
         return opened.attach(context, ambient)
@@ -340,37 +471,66 @@ class ProcessOperation:
                 found.append((self.telemetry.destinations[record.topic], record.partition, origin))
         return found
 
+    def place_of(self, destination: Destination, partition: int | None) -> Place:
+        """Return what the records of a partition share; of several partitions, what a batch of them has."""
+        instruments = self.telemetry.instruments
+        found: Place | None = destination.places.get(partition)
+        if found is None or found.instruments is not instruments or found.series.is_stale:
+            operation = self._operation
+            series, known = operation.series(destination, partition), operation.known_of(destination, partition)
+            found = destination.places[partition] = Place(series, known, instruments)
+        return found
+
     def ended(self, opened: OpenSpan, error: BaseException | None) -> None:
-        """End the span of what was open, and measure it; `OpenSpan.close()` calls it, once.
+        """End the span of what was open, and measure it; it is called once, where it ends.
 
         Args:
             opened: what has ended.
             error: how the processing failed, if it did.
         """
-        telemetry, beginning = self.telemetry, opened.beginning
+        telemetry, history, place = self.telemetry, self.history, opened.place
         self.in_process.pop(opened, None)
-        opened.ended_at = end = max(opened.start, opened.ended_at)  # the clock may have been set back
+        start, end = opened.start, opened.ended_at
+        if end < start:  # the clock was set back
+            end = opened.ended_at = start
         try:
-            if beginning is not None:
-                opened.beginning = None
-                if error is not None:
-                    telemetry.guard.call("process", None, self._record_failure, opened, beginning, error)
-            if telemetry.instruments is not None:
-                telemetry.guard.call("measure", None, self._measure_end, opened, error)
-            self._note(opened, end)
-            if opened.origins:
-                earliest = min(origin for *_, origin in opened.origins)
-                telemetry.set_attributes(opened.span, lambda: {semconv.PIPELINE_DURATION: since(earliest, end)})
+            if opened.beginning is not None or opened.origins or error is not None:
+                self._finish(opened, error)
+            elif telemetry.instruments is not None:
+                if place is None or place.instruments is not telemetry.instruments:
+                    self._measure_end(opened, None)
+                elif opened.is_bare:
+                    place.duration.add((end - start) / NANOSECONDS)
+                else:
+                    place.duration.record((end - start) / NANOSECONDS, opened.span)
+            if history is not None:
+                if end - start < SLOW and end < history.next_mark and opened.batch is None:
+                    history.processed += 1
+                else:
+                    self._note(history, opened, end)
+        except Exception as failure:  # noqa: BLE001 (whatever it is, the application must not get it)
+            telemetry.guard.contain("measure", failure)
         finally:
-            telemetry.end_span(opened.span, end_time=end)
+            if not opened.is_bare:
+                telemetry.end_span(opened.span, None, end)
 
-    def _note(self, opened: OpenSpan, end: int) -> None:
+    def _finish(self, opened: OpenSpan, error: BaseException | None) -> None:
+        """Record and measure what has failed, or is part of a pipeline."""
+        telemetry, beginning = self.telemetry, opened.beginning
+        opened.beginning = None
+        if beginning is not None and error is not None:
+            telemetry.guard.call("process", None, self._record_failure, opened, beginning, error)
+        if telemetry.instruments is not None:
+            telemetry.guard.call("measure", None, self._measure_end, opened, error)
+        if opened.origins:
+            took = since(min(origin for *_, origin in opened.origins), opened.ended_at)
+            telemetry.set_attributes(opened.span, lambda: {semconv.PIPELINE_DURATION: took})
+
+    def _note(self, history: WaitHistory, opened: OpenSpan, end: int) -> None:
         """Note what was processed, for those that waited meanwhile."""
-        if self.history is not None:
-            place = opened.destination, opened.partition, opened.offset
-            records = None if opened.batch is None else opened.batch.count
-            span = opened.current or opened.span
-            self.history.note_processed(Processed(opened.start, end, span, *place, records))
+        place = opened.destination, opened.partition, opened.offset
+        records = None if opened.batch is None else opened.batch.count
+        history.note_processed(Processed(opened.start, end, opened.current or opened.span, *place, records))
 
     def _record_failure(self, opened: OpenSpan, beginning: Beginning, error: BaseException) -> None:
         """Record what has failed and was not sampled, in the trace of the record, or of the first of a batch."""
@@ -418,7 +578,7 @@ class ProcessOperation:
         start: int,
         records: Sequence[Any],
         without_context: int,
-    ) -> Series | None:
+    ) -> Place | None:
         """Measure how long the record waited that did longest, and return what the metrics carry.
 
         Args:
@@ -433,16 +593,16 @@ class ProcessOperation:
             instruments = self.telemetry.instruments
             if instruments is None:
                 return None
-            series = self._operation.series(destination, partition)
+            place = self.place_of(destination, partition)
             queues = [queue for queue in (queue_of(record, start) for record in records) if queue is not None]
             if queues:
-                series.tally(instruments.queue_duration).record(seconds(max(queues)), span)
+                place.queue.record(seconds(max(queues)), span)
             if without_context:
-                series.total(instruments.without_context).add(without_context)
+                place.series.total(instruments.without_context).add(without_context)
         except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
             self.telemetry.guard.contain("measure", error)
             return None
-        return series
+        return place
 
     def _count_without_context(self, records: Sequence[Any], created: Sequence[SpanContext] | None) -> int:
         """Return how many records of a batch carry no context.
@@ -461,9 +621,7 @@ class ProcessOperation:
         instruments = self.telemetry.instruments
         if instruments is None:
             return
-        series = opened.series
-        if series is None or error is not None:
-            series = self._operation.series(opened.destination, opened.partition, error)
+        series = self._operation.series(opened.destination, opened.partition, error)
         duration = seconds(max(0, opened.ended_at - opened.start))
         series.tally(instruments.process_duration).record(duration, opened.span)
         for destination, partition, origin in opened.origins:

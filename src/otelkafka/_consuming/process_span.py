@@ -208,7 +208,13 @@ class ProcessSpans:
         return about.created
 
     def describe(
-        self, found: Attributes, record: Any, start: int, handover: Handover, attended: int | None
+        self,
+        found: Attributes,
+        record: Any,
+        start: int,
+        handover: int,
+        highwater: int | None,
+        attended: int | None,
     ) -> Sequence[Processed]:
         """Add to attributes what is said of a record, and return what kept its consumer busy before it.
 
@@ -216,12 +222,13 @@ class ProcessSpans:
             found: the attributes.
             record: the record.
             start: of its processing, Unix time in nanoseconds.
-            handover: when it came out of its client.
+            handover: when it came out of its client, Unix time in nanoseconds.
+            highwater: the end of its partition then, where that is known.
             attended: since when there was somebody to fetch it; None where that is not known.
         """
-        found.update(self._telemetry.record_attributes(record, handover.highwater))
+        self._telemetry.describe_record(found, record, highwater)
         history = self._history
-        since = describe_wait(found, record, start, handover.time, history, attended)
+        since = describe_wait(found, record, start, handover, history, attended)
         return () if since is None or history is None else history.slowest(since, start)
 
     def _describe_record(self, about: Beginning, taken: int) -> Described:
@@ -234,7 +241,7 @@ class ProcessSpans:
         self.note_beginning(about)
         found: Attributes = {}
         record = about.records[0]
-        busy = self.describe(found, record, about.start, about.handovers[0], about.attended[0])
+        busy = self.describe(found, record, about.start, *about.handovers[0], about.attended[0])
         if self._options.capture_headers:
             found.update(self._telemetry.header_attributes(record.headers))
         most = self._options.max_links
@@ -249,7 +256,7 @@ class ProcessSpans:
         longest_wait = -1.0
         for record, handover, attended in zip(about.records, about.handovers, about.attended, strict=True):
             found: Attributes = {}
-            slow = self.describe(found, record, about.start, handover, attended)
+            slow = self.describe(found, record, about.start, *handover, attended)
             of_records.append(found)
             wait = found.get(semconv.QUEUE_DURATION)
             if isinstance(wait, float) and wait > longest_wait:

@@ -23,6 +23,8 @@ SAMPLED_DIGITS: Final = b"13579bdf"
 RANDOM: Final = 2
 RANDOM_DIGITS: Final = b"2367abef"
 """The last digits with this flag."""
+FLAGS: Final = {b"%02x" % flags: TraceFlags(flags) for flags in range(256)}
+"""By their digits."""
 (SPAN_KEY,) = trace.set_span_in_context(INVALID_SPAN, Context())
 """The key of a context's span."""
 (BAGGAGE_KEY,) = baggage.set_baggage("name", "value", Context())
@@ -31,6 +33,8 @@ TRACEPARENT: Final = "traceparent"
 BAGGAGE: Final = "baggage"
 _OTHERS: Final = frozenset(("tracestate", BAGGAGE))
 VALID: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+CONTINUED: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][13579bdf]")
+"""The traceparent of a trace that is sampled."""
 UNSAMPLED: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][02468ace]")
 _WHOLE = frozenset((TraceContextTextMapPropagator, W3CBaggagePropagator))
 

@@ -6,7 +6,7 @@ Source: semantic conventions v1.44, messaging spans and the Kafka page.
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from json import dumps
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 from opentelemetry.util.types import AttributeValue
@@ -82,11 +82,6 @@ def of_old_names(client: Client, topic: str | None, partition: int | None) -> At
     return old
 
 
-def of_lag(behind: int | None) -> Attributes:
-    """Return how many records lie behind, where the client knows it."""
-    return {} if behind is None else {semconv.CONSUMER_LAG: behind}
-
-
 def of_key(key: object, key_format: KeyFormat) -> Attributes:
     """Return the key in its canonical string form; nothing where it has none."""
     if key is None or key_format is False:
@@ -109,12 +104,6 @@ def of_blocked(nanoseconds: int) -> Attributes:
 def of_tombstone(*, tombstone: bool) -> Attributes:
     """Return that a record deletes its key; nothing where it does not."""
     return {semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE: True} if tombstone else {}
-
-
-def is_tombstone(record: Any) -> bool:
-    """Return whether the broker holds no value for a consumed record, whatever a deserializer returned for it."""
-    size = getattr(record, "serialized_value_size", None)
-    return size == -1 if isinstance(size, int) else record.value is None
 
 
 def of_headers(headers: object, wanted: Sequence[str]) -> Attributes:

@@ -23,15 +23,17 @@ class Destination:
 
     Attributes:
         last_offsets: of each partition of a consumer's topic, the offset of the last record that was handed over.
+        places: of each partition of a consumer's topic, what its records share.
     """
 
-    __slots__ = ("attributes", "last_offsets", "metric_attributes", "name", "topic", "traced")
+    __slots__ = ("attributes", "last_offsets", "metric_attributes", "name", "places", "topic", "traced")
 
     def __init__(self, topic: str | None, template: str | None, *, traced: bool = True) -> None:
         self.topic = topic
         self.traced = traced
         self.name = template or topic or ""
         self.last_offsets: dict[int, int] = {}
+        self.places: dict[int | None, Any] = {}
         self.attributes = attributes.of_destination(topic, template)
         # A metric has one name of low cardinality, not one for each tenant.
         self.metric_attributes = attributes.of_destination(None if template else topic, template)

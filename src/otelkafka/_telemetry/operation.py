@@ -60,7 +60,7 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class Known:
     """The name and the attributes that the spans of one operation on one partition share."""
 
     span_name: str
@@ -84,7 +84,7 @@ class Operation:
         self._kind = kind
         self._span_kind = span_kind
         self._attributes = attributes.of_operation(name, kind)
-        self._known: dict[tuple[str, str | None, int | None], _Known] = {}
+        self._known: dict[tuple[str, str | None, int | None], Known] = {}
         self._learned: dict[tuple[str, str | None, int], Attributes] = {}
         self._series: dict[tuple[str, int | None, str | None], Series] = {}
         self._renew_at = 0.0
@@ -124,7 +124,7 @@ class Operation:
             telemetry.refresh(telemetry.now())
         known = self._known.get((destination.name, destination.topic, partition))
         if known is None:
-            known = self._known_of(destination, partition)
+            known = self.known_of(destination, partition)
         given = {**known.attributes, **more} if more else dict(known.attributes)
         described = None
         if describe is not None and is_likely:
@@ -245,7 +245,7 @@ class Operation:
         self._known.clear()
         self._learned.clear()
 
-    def _known_of(self, destination: Destination, partition: int | None) -> "_Known":
+    def known_of(self, destination: Destination, partition: int | None) -> Known:
         """Return the name and the attributes of spans that are always the same."""
         key = (destination.name, destination.topic, partition)
         found = self._known.get(key)
@@ -253,7 +253,7 @@ class Operation:
             if len(self._series) + len(self._known) >= _MOST_KEPT:
                 self._forget()
             name = self._telemetry.span_name(self._name, destination.name)
-            found = self._known[key] = _Known(name, self._ask(destination, partition))
+            found = self._known[key] = Known(name, self._ask(destination, partition))
         return found
 
     def learned(self, destination: Destination, partition: int) -> Attributes:
@@ -261,7 +261,7 @@ class Operation:
         key = (destination.name, destination.topic, partition)
         found = self._learned.get(key)
         if found is None:
-            before, known = self._known_of(destination, None).attributes, self._known_of(destination, partition)
+            before, known = self.known_of(destination, None).attributes, self.known_of(destination, partition)
             learned = {name: value for name, value in known.attributes.items() if before.get(name) != value}
             found = self._learned[key] = learned
         return found

@@ -223,20 +223,28 @@ class Telemetry:
             self.guard.contain("capture_key", error)
             return {}
 
-    def record_attributes(self, record: Any, highwater: int | None = None) -> Attributes:
-        """Return what is said of one consumed record, on its span or on a link, whatever it shares with others.
+    def describe_record(self, found: Attributes, record: Any, highwater: int | None = None) -> None:
+        """Add to attributes what is said of one consumed record, on its span or on a link.
 
         Args:
+            found: the attributes.
             record: the record.
             highwater: the end of its partition when it was handed over, where that is known.
         """
-        found = self.key_attributes(record.key)
-        found.update(attributes.of_offset(record.offset))
-        if attributes.is_tombstone(record):
+        key, offset = record.key, record.offset
+        if key is not None:
+            if type(key) is bytes and self.options.capture_key is True and key.isascii():  # as `of_key()`, in no call
+                found[semconv.MESSAGING_KAFKA_MESSAGE_KEY] = key.decode()
+            else:
+                found.update(self.key_attributes(key))
+        if offset is not None and offset >= 0:
+            found[semconv.MESSAGING_KAFKA_OFFSET] = offset
+        size = getattr(record, "serialized_value_size", None)  # -1 for none, whatever a deserializer returned for it
+        if size == -1 if isinstance(size, int) else record.value is None:
             found[semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
-        if highwater is not None:
-            found.update(attributes.of_lag(attributes.lag(record.offset, highwater)))
-        return found
+        behind = attributes.lag(offset, highwater)
+        if behind is not None:
+            found[semconv.CONSUMER_LAG] = behind
 
     def header_attributes(self, headers: object) -> Attributes:
         """Return the headers that the options ask for."""
