@@ -11,6 +11,7 @@ from typing import Any
 from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
+A_DAY = 24 * 3600 * 1000
 BATCH = 500
 CONFIG = {"bootstrap_servers": ["host:9092"], "client_id": "c", "group_id": "g"}
 PARTITION = TopicPartition("t", 0)
@@ -105,7 +106,7 @@ def records(*, sampled: bool) -> list[Any]:
     known = {
         "topic": PARTITION.topic,
         "partition": PARTITION.partition,
-        "timestamp": int(time.time() * 1000),
+        "timestamp": int(time.time() * 1000) + A_DAY,  # none waits for what else is timed, and gets links to it
         "timestamp_type": 0,
         "key": b"k",
         "value": b"v" * 100,

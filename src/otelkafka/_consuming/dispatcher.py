@@ -292,9 +292,9 @@ class Dispatcher:
             if place is None or place.instruments is not telemetry.instruments or place.series.is_stale:
                 place = self.process.place_of(destination, partition)
             (place.consumed or self._consumed_at(place, destination, partition)).count()
-            behind = attributes.lag(record.offset, self._client.highwater(record.topic, partition))
-            if behind is not None:
-                self.history.lags[record.topic, partition] = behind
+            highwater = self._client.highwater(record.topic, partition)
+            if highwater is not None:
+                self.history.lags[record.topic, partition] = max(0, highwater - record.offset - 1)
         except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
             telemetry.guard.contain("next", error)
 
@@ -323,9 +323,8 @@ class Dispatcher:
         destination = telemetry.destinations[last.topic]
         place = self.process.place_of(destination, partition)
         (place.consumed or self._consumed_at(place, destination, partition)).add(count)
-        behind = attributes.lag(last.offset, highwater)
-        if behind is not None:
-            self.history.lags[last.topic, partition] = behind
+        if highwater is not None:
+            self.history.lags[last.topic, partition] = max(0, highwater - last.offset - 1)
 
     def _consumed_at(self, place: Place, destination: Destination, partition: int) -> Total:
         """Return where the records of a partition are counted, and keep it at its place."""

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanContext, SpanKind, Tracer
+from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, Span, SpanContext, SpanKind, Tracer
 
 from otelkafka._consuming.open_span import (
     BareSpan,
@@ -21,13 +21,13 @@ from otelkafka._consuming.open_span import (
     idle_span,
     innermost,
 )
-from otelkafka._consuming.process_span import ProcessSpans, Started, busy_links
+from otelkafka._consuming.process_span import ProcessSpans, Started
 from otelkafka._consuming.wait import SLOW, Handover, Processed, WaitHistory, queue_of
 from otelkafka._context.current import UNPARSED, Attached, attach, get_current, is_suppressed
 from otelkafka._context.fastpath import FastPath, SampledRoot
 from otelkafka._context.origin import keep_earliest, origin_in, since, with_baggage
 from otelkafka._context.propagation import Contexts, merge
-from otelkafka._context.traceparent import BAGGAGE_KEY, CONTINUED, FLAGS, SPAN_KEY, TRACEPARENT
+from otelkafka._context.traceparent import BAGGAGE_KEY, FLAGS, SPAN_KEY, TRACEPARENT
 from otelkafka._protocols import Client
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.api import PROPAGATE, PROPAGATOR, PROVIDER, TRACE
@@ -36,6 +36,7 @@ from otelkafka._telemetry.destination import Destination
 from otelkafka._telemetry.metrics import Instruments, Reading, Total
 from otelkafka._telemetry.operation import Known, Operation, Series
 from otelkafka._telemetry.sampling import is_unsampled
+from otelkafka._telemetry.tallies import Tally
 from otelkafka._telemetry.telemetry import LOGGED_OF_UNKNOWN, Telemetry
 from otelkafka.options import ConsumerOptions
 
@@ -87,9 +88,14 @@ class Place:
         self.series = series
         self.known = known
         self.instruments: Any = instruments
-        self.queue: Any = None if instruments is None else series.tally(instruments.queue_duration)
-        self.duration: Any = None if instruments is None else series.tally(instruments.process_duration)
+        self.queue: Tally | None = None
+        self.duration: Tally | None = None
         self.consumed: Total | None = None
+        if instruments is not None:
+            self.queue, self.duration = (
+                series.tally(instruments.queue_duration),
+                series.tally(instruments.process_duration),
+            )
 
 
 class ProcessOperation:
@@ -123,11 +129,11 @@ class ProcessOperation:
     def _refresh(self) -> None:
         """Find out what a record must look like for its span to be opened without any other question."""
         path, self._flat = self.contexts.fast_path, None
-        if path is None or not self._is_plain or path.is_unrecorded is None:
-            return
-        kind = CarriedSpan if path.carries else BareSpanWithRandomId if path.keeps_random else BareSpan
-        is_recorded = CONTINUED.fullmatch if self._is_flat and not path.carries else _never
-        self._flat = _Flat(_never if self._may_record_late else path.is_unrecorded, is_recorded, path, kind)
+        if path is not None and self._is_plain and (path.is_unrecorded or path.is_continued):
+            kind = CarriedSpan if path.carries else BareSpanWithRandomId if path.keeps_random else BareSpan
+            is_unrecorded = _never if self._may_record_late else path.is_unrecorded or _never
+            is_recorded = path.is_continued or _never if self._is_flat else _never
+            self._flat = _Flat(is_unrecorded, is_recorded, path, kind)
 
     def _watch(self, instruments: Instruments) -> None:
         instruments.process_age.watch(self._read_ages)
@@ -189,10 +195,13 @@ class ProcessOperation:
                         place = destination.places.get(partition)
                         if place is None or place.instruments is not telemetry.instruments or place.series.is_stale:
                             place = self.place_of(destination, partition)
-                        timestamp = record.timestamp
-                        if timestamp is not None and timestamp >= 0:
-                            wait = start - timestamp * MILLISECOND
-                            place.queue.add(wait / NANOSECONDS if wait > 0 else 0)
+                        try:
+                            timestamp = record.timestamp
+                            if place.queue is not None and timestamp is not None and timestamp >= 0:
+                                wait = start - timestamp * MILLISECOND
+                                place.queue.add(wait / NANOSECONDS if wait > 0 else 0)
+                        except Exception as error:  # noqa: BLE001 (its context goes on)
+                            telemetry.guard.contain("measure", error)
                         unrecorded.place = place
                         self.in_process[unrecorded] = None
                     outer = innermost.get()
@@ -212,7 +221,7 @@ class ProcessOperation:
             self.telemetry.guard.contain("process", error)
             return idle_span(record, dispatcher)
 
-    def _open_continued(
+    def _open_continued(  # noqa: C901 (as `open()`)
         self,
         record: Any,
         dispatcher: Loop | None,
@@ -241,7 +250,7 @@ class ProcessOperation:
         if place is None or place.instruments is not instruments or place.series.is_stale:
             place = self.place_of(destination, partition)
         given = dict(place.known.attributes)
-        slow: Sequence[Processed] = ()
+        links: Sequence[Link] = ()
         attended = highwater = None
         taken = start if handover is None else handover.time
         try:
@@ -251,15 +260,14 @@ class ProcessOperation:
                 taken, highwater = handover
             if history is not None:
                 attended = history.attended_since(record.topic, partition)
-            slow = self._spans.describe(given, record, start, taken, highwater, attended)
+            links = self._spans.describe(given, record, start, taken, highwater, attended)
         except Exception as error:  # noqa: BLE001 (the span goes on without)
             telemetry.guard.contain("process", error)
         parent = SpanContext(int(traceparent[3:35], 16), int(traceparent[36:52], 16), True, FLAGS[traceparent[53:]])
         around = Context({**ambient, SPAN_KEY: NonRecordingSpan(parent)})
-        links = busy_links(slow)[: self.options.max_links] if slow else ()
         try:
             span: Span = telemetry.tracer.start_span(
-                place.known.span_name, around, SpanKind.CONSUMER, given, links, start
+                place.known.span_name, around, SpanKind.CONSUMER, given, links[: self.options.max_links], start
             )
         except Exception as error:  # noqa: BLE001 (likewise)
             telemetry.guard.contain("start_span", error)
@@ -269,9 +277,12 @@ class ProcessOperation:
         opened.destination, opened.partition, opened.offset = destination, partition, record.offset
         opened.start, opened.span, opened.parent = start, span, parent
         if instruments is not None:
-            timestamp = record.timestamp
-            if timestamp is not None and timestamp >= 0:
-                place.queue.record(max(0, start - timestamp * MILLISECOND) / NANOSECONDS, span)
+            try:
+                timestamp = record.timestamp
+                if place.queue is not None and timestamp is not None and timestamp >= 0:
+                    place.queue.record(max(0, start - timestamp * MILLISECOND) / NANOSECONDS, span)
+            except Exception as error:  # noqa: BLE001 (likewise)
+                telemetry.guard.contain("measure", error)
             opened.place = place
         if self.options.sample_errors and is_unsampled(span.get_span_context()):
             opened.beginning = Beginning(start, [record], ambient, Handover(taken, highwater))
@@ -478,10 +489,14 @@ class ProcessOperation:
         if found is None or found.instruments is not instruments or found.series.is_stale:
             operation = self._operation
             series, known = operation.series(destination, partition), operation.known_of(destination, partition)
-            found = destination.places[partition] = Place(series, known, instruments)
+            try:
+                found = destination.places[partition] = Place(series, known, instruments)
+            except Exception as error:  # noqa: BLE001 (it may work for the next record)
+                self.telemetry.guard.contain("measure", error)
+                found = Place(series, known, None)
         return found
 
-    def ended(self, opened: OpenSpan, error: BaseException | None) -> None:
+    def ended(self, opened: OpenSpan, error: BaseException | None) -> None:  # noqa: C901 (as `open()`)
         """End the span of what was open, and measure it; it is called once, where it ends.
 
         Args:
@@ -497,22 +512,24 @@ class ProcessOperation:
             if opened.beginning is not None or opened.origins or error is not None:
                 self._finish(opened, error)
             elif telemetry.instruments is not None:
-                if place is None or place.instruments is not telemetry.instruments:
+                if place is None or place.duration is None or place.instruments is not telemetry.instruments:
                     self._measure_end(opened, None)
                 elif opened.is_bare:
                     place.duration.add((end - start) / NANOSECONDS)
                 else:
                     place.duration.record((end - start) / NANOSECONDS, opened.span)
-            if history is not None:
-                if end - start < SLOW and end < history.next_mark and opened.batch is None:
-                    history.processed += 1
-                else:
-                    self._note(history, opened, end)
+            if history is not None and (end - start >= SLOW or end >= history.next_mark or opened.batch is not None):
+                self._note(history, opened, end)
+            elif history is not None:
+                history.processed += 1
         except Exception as failure:  # noqa: BLE001 (whatever it is, the application must not get it)
             telemetry.guard.contain("measure", failure)
         finally:
             if not opened.is_bare:
-                telemetry.end_span(opened.span, None, end)
+                try:
+                    opened.span.end(end)
+                except Exception as failure:  # noqa: BLE001 (likewise)
+                    telemetry.guard.contain("end_span", failure)
 
     def _finish(self, opened: OpenSpan, error: BaseException | None) -> None:
         """Record and measure what has failed, or is part of a pipeline."""
@@ -595,7 +612,7 @@ class ProcessOperation:
                 return None
             place = self.place_of(destination, partition)
             queues = [queue for queue in (queue_of(record, start) for record in records) if queue is not None]
-            if queues:
+            if queues and place.queue is not None:
                 place.queue.record(seconds(max(queues)), span)
             if without_context:
                 place.series.total(instruments.without_context).add(without_context)

@@ -68,6 +68,7 @@ class ProcessSpans:
         self._operation = operation
         self._history = history
         self._sampling = Sampling(contexts.telemetry)
+        self._busy: tuple[Sequence[Processed], Sequence[Link]] = (), ()
         self._is_child = options.relation != "link"
         self._is_linked = options.relation != "parent"
 
@@ -215,8 +216,8 @@ class ProcessSpans:
         handover: int,
         highwater: int | None,
         attended: int | None,
-    ) -> Sequence[Processed]:
-        """Add to attributes what is said of a record, and return what kept its consumer busy before it.
+    ) -> Sequence[Link]:
+        """Add to attributes what is said of a record, and return links to what kept its consumer busy before it.
 
         Args:
             found: the attributes.
@@ -229,7 +230,15 @@ class ProcessSpans:
         self._telemetry.describe_record(found, record, highwater)
         history = self._history
         since = describe_wait(found, record, start, handover, history, attended)
-        return () if since is None or history is None else history.slowest(since, start)
+        if since is None or history is None:
+            return ()
+        slow = history.slowest(since, start)
+        known = self._busy
+        if slow is not known[0]:  # those that wait for the same have the same links
+            contexts = [(each.span.get_span_context(), each) for each in slow]
+            links = [Link(context, each.link_attributes()) for context, each in contexts if context.is_valid]
+            known = self._busy = slow, links
+        return known[1]
 
     def _describe_record(self, about: Beginning, taken: int) -> Described:
         """Return what the span of a record says of it, and the links to what kept its consumer busy.
@@ -245,24 +254,24 @@ class ProcessSpans:
         if self._options.capture_headers:
             found.update(self._telemetry.header_attributes(record.headers))
         most = self._options.max_links
-        return Described(found, busy_links(busy)[: max(0, most - taken)], max(0, taken - most))
+        return Described(found, busy[: max(0, most - taken)], max(0, taken - most))
 
     def _describe_batch(self, about: Beginning, taken: int) -> Described:
         """Return what the span of a batch says, and its links: what kept the consumer busy, then its records."""
         self.note_beginning(about)
         of_records: list[Attributes] = []
-        links: list[Link] = []
+        links: Sequence[Link] = ()
         longest: Attributes = {}
         longest_wait = -1.0
         for record, handover, attended in zip(about.records, about.handovers, about.attended, strict=True):
             found: Attributes = {}
-            slow = self.describe(found, record, about.start, *handover, attended)
+            busy = self.describe(found, record, about.start, *handover, attended)
             of_records.append(found)
             wait = found.get(semconv.QUEUE_DURATION)
             if isinstance(wait, float) and wait > longest_wait:
-                links, longest, longest_wait = busy_links(slow), found, wait
+                links, longest, longest_wait = busy, found, wait
         room = max(0, self._options.max_links - taken)
-        del links[room:]
+        links = links[:room]
         records = describe_records(
             self._telemetry, about.records, self.created(about), room - len(links), lambda at: of_records[at]
         )
@@ -349,9 +358,3 @@ class ProcessSpans:
     def _handover_of(self, record: Any, start: int) -> Handover:
         noted = None if self._history is None else self._history.handover_of(record)
         return noted or Handover(start, None)
-
-
-def busy_links(slow: Sequence[Processed]) -> list[Link]:
-    """Return links to what kept a consumer busy, where its context is valid."""
-    found = [(each.span.get_span_context(), each) for each in slow]
-    return [Link(context, each.link_attributes()) for context, each in found if context.is_valid]

@@ -99,13 +99,18 @@ def describe_wait(
         found[semconv.QUEUE_CLOCK_SKEW] = True
     if history is None or attended is None:
         return None
-    since = max(attended, created)
-    handed_over = min(start, handover)  # the clock may have been set back
-    fetch, processed = history.since(since, handed_over, start)
-    busy = max(0, start - since) - fetch
+    since = created if created > attended else attended  # noqa: FURB136 (once a record: without a call)
+    last, fetched, processed = history.last_mark, history.spent.fetched, history.processed
+    handed_over = handover if handover < start else start  # noqa: FURB136 (likewise; a clock may have been set back)
+    fetched_before, processed_before = (fetched, processed) if since >= last else history.totals_at(since)
+    fetch = (fetched if handed_over >= last else history.totals_at(handed_over)[0]) - fetched_before
+    if fetch:
+        fetch = max(0, min(fetch, handed_over - since))
+    busy = (start - since if start > since else 0) - fetch
     found[semconv.QUEUE_BUSY_DURATION] = busy / NANOSECONDS
     found[semconv.QUEUE_FETCH_DURATION] = fetch / NANOSECONDS
-    found[semconv.QUEUE_BUSY_COUNT] = processed if busy else 0
+    processed_then = processed if start >= last else history.totals_at(start)[1]
+    found[semconv.QUEUE_BUSY_COUNT] = processed_then - processed_before if busy else 0
     return since if busy >= SLOW else None
 
 
@@ -135,6 +140,7 @@ class WaitHistory:
         self._handovers: dict[tuple[str, int], tuple[tuple[int, int, Handover], ...]] = {}
         self._marks = [(now, 0, 0)]
         self._slow: tuple[Processed, ...] = ()
+        self._slowest: tuple[tuple[Processed, ...], int, tuple[Processed, ...]] = (), 0, ()
         self.processed = 0
         self.last_mark = self.next_mark = now
         self.spent = TimeSpent(now)
@@ -194,22 +200,7 @@ class WaitHistory:
 
     def fetched(self, start: int, end: int) -> int:
         """Return how much of the time from `start` to `end` was spent fetching."""
-        return max(0, min(self._at(end)[0] - self._at(start)[0], end - start)) if start < end else 0
-
-    def since(self, moment: int, handover: int, start: int) -> tuple[int, int]:
-        """Return how much of the time from a moment to the hand-over was spent fetching, and the records since then.
-
-        Args:
-            moment: Unix time in nanoseconds, as the others.
-            handover: of a record.
-            start: of its processing: records that were processed later do not count.
-        """
-        latest = self.spent.fetched, self.processed
-        last = self._marks[-1][0]
-        fetched, processed = latest if moment >= last else self._at(moment)
-        handed_over = latest if handover >= last else self._at(handover)
-        started = latest if start >= last else self._at(start)
-        return max(0, min(handed_over[0] - fetched, handover - moment)), max(0, started[1] - processed)
+        return max(0, min(self.totals_at(end)[0] - self.totals_at(start)[0], end - start)) if start < end else 0
 
     def note_processed(self, processed: Processed) -> None:
         """Note what was processed, in any thread."""
@@ -227,17 +218,26 @@ class WaitHistory:
 
     def slowest(self, since: int, until: int) -> Sequence[Processed]:
         """Return what kept the consumer busy longest between two moments, for a millisecond or more, at most three."""
-        found: list[tuple[int, Processed]] = []
-        for each in reversed(self._slow):
+        slow, found = self._slow, list[tuple[int, Processed]]()
+        if not slow:
+            return ()
+        if self._slowest[0] is slow and self._slowest[1] == since and slow[-1].end <= until:  # as in a backlog
+            return self._slowest[2]
+        for each in reversed(slow):
             start, end = max(each.start, since), min(each.end, until)
             overlap = end - start
+            if each.end - since < SLOW:  # those before it ended before it, or at about the same time
+                break
             if overlap >= SLOW and (len(found) < _MOST_BUSY_LINKS or overlap > found[-1][0]):
                 overlap -= self.fetched(start, end)
                 if overlap >= SLOW:
                     found.append((overlap, each))
                     found.sort(key=lambda one: -one[0])
                     del found[_MOST_BUSY_LINKS:]
-        return [each for _, each in found]
+        slowest = tuple(each for _, each in found)
+        if slow[-1].end <= until:
+            self._slowest = slow, since, slowest
+        return slowest
 
     def note_handover(self, topic: str, partition: int, first: int, last: int, handover: Handover) -> None:
         """Note when the records from offset `first` to `last` were handed over, for who processes them later."""
@@ -272,7 +272,7 @@ class WaitHistory:
         self._marks.append((now, self.spent.fetched, self.processed))
         self.last_mark, self.next_mark = now, now + MILLISECOND
 
-    def _at(self, moment: int) -> tuple[int, int]:
+    def totals_at(self, moment: int) -> tuple[int, int]:
         """Return the time spent fetching and the records processed up to a moment."""
         marks = self._marks
         if moment >= marks[-1][0]:

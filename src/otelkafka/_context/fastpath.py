@@ -18,11 +18,13 @@ from otelkafka._context.sdk import (
     Sampler,
     global_propagator,
     global_provider,
+    is_sdk,
     is_without_sdk,
     sampler_of,
 )
 from otelkafka._context.traceparent import (
     BAGGAGE_KEY,
+    CONTINUED,
     RANDOM,
     RANDOM_DIGITS,
     SAMPLED,
@@ -98,11 +100,13 @@ class FastPath:
     Attributes:
         is_unrecorded: matches the `traceparent` of a record of which nothing is recorded for certain, where it has no
             other header; None where that is not known.
+        is_continued: matches the `traceparent` of a record whose span the SDK itself starts, and most likely records.
         carries: whether its process span is the span in its headers.
         keeps_random: whether its process span keeps the flag that says that its trace id is random.
     """
 
     is_unrecorded: Callable[[bytes], object] | None = None
+    is_continued: Callable[[bytes], object] | None = None
     carries = keeps_random = False
 
     def __init__(self, propagator: Any, provider: Any) -> None:
@@ -322,6 +326,8 @@ def fast_path_of(options: Options) -> FastPath | None:
         found = WithoutSdk(propagator, provider)
     elif (sampler := sampler_of(makes_spans)) is not None:
         found = WithSdk(propagator, provider, sampler)
+    if is_sdk(makes_spans):
+        found.is_continued = CONTINUED.fullmatch
     return WithOrigins(found, carried=carries_baggage(used)) if options.pipeline_time else found
 
 

@@ -91,6 +91,19 @@ def records_roots(provider: Any) -> bool:
         return False
 
 
+def is_sdk(provider: Any) -> bool:
+    """Return whether a tracer provider, and the tracer that it has for us, is exactly the SDK's own."""
+    try:
+        sdk = sys.modules["opentelemetry.sdk.trace"]
+        return type(provider) is sdk.TracerProvider and type(_tracer_of(provider)) is sdk.Tracer
+    except (AttributeError, KeyError):  # no SDK, or one that is made otherwise
+        return False
+
+
+def _tracer_of(provider: Any) -> Any:
+    return provider.get_tracer(scope.NAME, scope.VERSION, semconv.SCHEMA_URL)
+
+
 def sampler_of(provider: Any) -> Sampler | None:
     """Return what is certain of the sampler of a tracer provider; None where it is not exactly the SDK's own."""
     try:
@@ -105,7 +118,7 @@ def _sampler_of(provider: Any) -> Sampler | None:
     generators = sys.modules["opentelemetry.sdk.trace.id_generator"]
     if type(provider) is not sdk.TracerProvider:
         return None
-    tracer: Any = provider.get_tracer(scope.NAME, scope.VERSION, semconv.SCHEMA_URL)
+    tracer = _tracer_of(provider)
     if type(tracer) is not sdk.Tracer or type(tracer.id_generator) is not generators.RandomIdGenerator:
         return None
     if hasattr(tracer, "_is_enabled") and not tracer._is_enabled():

@@ -67,11 +67,6 @@ def of_offset(offset: int | None) -> Attributes:
     return {} if offset is None or offset < 0 else {semconv.MESSAGING_KAFKA_OFFSET: offset}
 
 
-def lag(offset: int, highwater: int | None) -> int | None:
-    """Return how many records lie behind an offset in its partition; transaction markers count as such."""
-    return None if highwater is None else max(0, highwater - offset - 1)
-
-
 def of_old_names(client: Client, topic: str | None, partition: int | None) -> Attributes:
     """Return the attributes that opentelemetry-instrumentation-kafka-python emits, for dashboards that read them."""
     old: Attributes = {semconv.OLD_URL: dumps(client.bootstrap_servers)}

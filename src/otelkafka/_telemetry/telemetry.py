@@ -242,9 +242,8 @@ class Telemetry:
         size = getattr(record, "serialized_value_size", None)  # -1 for none, whatever a deserializer returned for it
         if size == -1 if isinstance(size, int) else record.value is None:
             found[semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
-        behind = attributes.lag(offset, highwater)
-        if behind is not None:
-            found[semconv.CONSUMER_LAG] = behind
+        if highwater is not None:
+            found[semconv.CONSUMER_LAG] = max(0, highwater - offset - 1)
 
     def header_attributes(self, headers: object) -> Attributes:
         """Return the headers that the options ask for."""
