@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import threading
 import weakref
 from contextlib import suppress
@@ -495,6 +496,37 @@ def test_child_of_a_fork_starts_from_zero(recorder):
     assert os.read(reading, 10) == b"1"
     for end in (reading, writing):
         os.close(end)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process forks here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_child_of_a_fork_reads_the_time_of_a_consumer_that_its_parent_was_reading(recorder, clock, monkeypatch):
+    """By a provider of its own: it waits for no thread of the parent, and leaves to that one what had passed."""
+    monkeypatch.setattr("opentelemetry.metrics._internal._METER_PROVIDER", recorder.meter_provider)
+    consumer = wrap_consumer(FakeConsumer(record(0)))
+    held, leave = threading.Event(), threading.Event()
+    lock = ConsumerTime(consumer).lock_of_reading
+
+    def hold():
+        with lock:
+            held.set()
+            leave.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    clock.advance(5)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        own = MetricRecorder()
+        clock.advance(2)
+        monkeypatch.setattr("opentelemetry.metrics._internal._METER_PROVIDER", own.meter_provider)
+        next(consumer)
+        os._exit(int(sum(value for _, value in own.points("otelkafka.consumer.time"))))
+    leave.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
 
 
 def test_metrics_keep_no_client_alive(recorder):
