@@ -529,6 +529,25 @@ def test_child_of_a_fork_reads_the_time_of_a_consumer_that_its_parent_was_readin
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
 
 
+@pytest.mark.parametrize("call", ["get_meter", "create_histogram"])
+def test_interrupt_while_instruments_are_made_leaves_no_client_without(recorder, monkeypatch, call):
+    """A KeyboardInterrupt reaches the application, and the next client is measured."""
+    owner = recorder.meter_provider
+    if call == "create_histogram":
+        owner = type(owner.get_meter("m"))
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, call, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            producer_of(recorder).send("t", b"v")
+    producer_of(recorder).send("t", b"v").acknowledge()
+    assert recorder.metrics["messaging.client.operation.duration"].data.data_points[0].count == 1
+    assert [count for _, count in recorder.points("messaging.client.sent.messages")] == [1]
+
+
 def test_metrics_keep_no_client_alive(recorder):
     """Instruments hold clients weakly: without a collection, they go when their wrapper does."""
     gc.disable()
