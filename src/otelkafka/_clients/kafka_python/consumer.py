@@ -378,6 +378,6 @@ def _offsets_of(args: Args, kwargs: KwArgs) -> Any:
 
 
 def _takes_listener(subscribe: Any) -> bool:
-    with suppress(TypeError, ValueError):
+    with suppress(Exception):  # to evaluate annotations may raise anything; Python 3.14 does not before
         return "listener" in inspect.signature(subscribe).parameters
     return False
