@@ -4,6 +4,7 @@ import contextvars
 import sys
 from contextlib import suppress
 
+import kafka
 from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.context.context import _RuntimeContext
@@ -130,6 +131,22 @@ def main(sampled, parent, around):
         handle = wrap_handler(lambda _: expect_new(outside), ConsumerOptions(tracer_provider=tracer_provider))
         handle(fake_record(headers=headers))
 
+    def hooks(outside):
+        from otelkafka.instrumentor import KafkaInstrumentor  # noqa: PLC0415
+
+        kafka.KafkaConsumer, kafka.KafkaProducer = (
+            type("Library", (fake,), {}) for fake in (FakeConsumer, FakeProducer)
+        )
+        KafkaInstrumentor().instrument(
+            tracer_provider=tracer_provider,
+            consume_hook=lambda *_: expect_new(outside),
+            produce_hook=lambda *_: expect_new(outside),
+        )
+        kafka.KafkaProducer().send("t", b"v")
+        expect("after send()", outside)
+        for _ in kafka.KafkaConsumer(records=[fake_record(offset=offset, headers=headers) for offset in range(3)]):
+            expect_new(outside)
+
     def send_of_each_record(outside):
         producer = producer_of()
         for _ in consumer_of():
@@ -162,6 +179,7 @@ def main(sampled, parent, around):
         process_batch,
         handler,
         send_of_each_record,
+        hooks,
     ):
         contextvars.Context().run(run)
     sys.exit("\n".join(wrong) or None)
