@@ -175,10 +175,10 @@ class ConsumerFace:
 
     def __init__(self, consumer: Any, options: ConsumerOptions, before: "ConsumerFace | None" = None) -> None:
         present = rebalance_listener(consumer)
+        while isinstance(present, RebalanceListener) and present.rebalances.is_stopped:
+            present = present.listener  # the user's, or that of another face
         ours = present if isinstance(present, RebalanceListener) else None
         listener = user_listener(present)
-        if ours and ours.rebalances.is_stopped:
-            present, ours = listener, None
         self._client = KafkaPythonClient(consumer)
         telemetry = Telemetry(options, self._client)
         if ours:
