@@ -214,3 +214,65 @@ def test_child_of_a_fork_waits_for_no_thread_of_its_parent(recorder):
     go_on.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+class Late(MeterProvider):
+    """Its meter calls `before` with the name of each gauge that it is to make."""
+
+    def __init__(self, recorder, before):
+        super().__init__(shutdown_on_exit=False)
+        self._recorder, self._before = recorder, before
+
+    def get_meter(self, *args, **kwargs):
+        meter = self._recorder.meter_provider.get_meter(*args, **kwargs)
+        create, before = meter.create_observable_gauge, self._before
+
+        def create_observable_gauge(name, *args, **kwargs):
+            before(name)
+            return create(name, *args, **kwargs)
+
+        meter.create_observable_gauge = create_observable_gauge
+        return meter
+
+
+def test_figure_whose_instrument_was_interrupted_has_one_of_the_next_client(recorder):
+    """A KeyboardInterrupt reaches the application, and what it has cut off is made by the next client."""
+    interrupts = [KeyboardInterrupt()]
+
+    def interrupt(_):
+        if interrupts:
+            raise interrupts.pop()
+
+    reporter = metrics_reporter(Late(recorder, interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        add(Metrics(reporters=[reporter()]), 1)
+    metrics = Metrics(reporters=[reporter()])
+    add(metrics, 2)
+    assert recorder.points("kafka.consumer.fetch_manager.records_lag_max") == [({"messaging.client.id": "c"}, 2)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process forks here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_child_of_a_fork_makes_the_instrument_that_its_parent_was_making(recorder):
+    """It waits for no thread of the parent, and lacks no figure."""
+    inside, go_on = threading.Event(), threading.Event()
+    parent = os.getpid()
+
+    def wait(_):
+        if os.getpid() == parent:
+            inside.set()
+            go_on.wait()
+
+    reporter = metrics_reporter(Late(recorder, wait))
+    thread = threading.Thread(target=add, args=(Metrics(reporters=[reporter()]), 1))
+    thread.start()
+    inside.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        metrics = Metrics(reporters=[reporter()])
+        add(metrics, 2)
+        os._exit(len(recorder.points("kafka.consumer.fetch_manager.records_lag_max")))
+    go_on.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1

@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import Any
 
 import wrapt
-from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import Span
 
+from otelkafka._context.current import attach, get_current, reset
 from otelkafka._context.propagation import merge, shared_contexts
 from otelkafka._telemetry.guard import warn
 from otelkafka.options import ConsumerOptions, ProducerOptions
@@ -129,12 +129,12 @@ def _calling(consume_hook: Callable[..., Any], options: ConsumerOptions) -> Call
             if options.on_process is not None:
                 options.on_process(span, record)
         finally:
-            carried = merge(contexts.read(record.headers, again=True), under=context_api.get_current())
-            token = context_api.attach(trace.set_span_in_context(span, carried))
+            carried = merge(contexts.read(record.headers, again=True), under=get_current())
+            token = attach(trace.set_span_in_context(span, carried))
             try:
                 consume_hook(span, record, (), {})
             finally:
-                context_api.detach(token)
+                reset(token)
 
     return on_process
 

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from threading import Lock
+from threading import RLock
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
 from weakref import WeakSet
@@ -94,28 +94,27 @@ class Registry:
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._names: set[str] = set()
-        self._lock = Lock()
+        self._lock = RLock()
         self._kept: dict[str, dict[frozenset[Any], Reading]] = {}
         self.reporters: WeakSet[KafkaMetricsReporter] = WeakSet()
 
     def restart(self) -> None:
         """Begin without the clients of a parent process."""
-        self._lock = Lock()
+        self._lock = RLock()
         self._kept.clear()
         self.reporters.clear()
 
     def ensure(self, figure: Figure) -> None:
-        """Make the instrument of a figure, once."""
-        with self._lock:
-            if figure.name in self._names:
-                return
-            self._names.add(figure.name)
+        """Make the instrument of a figure, once; again where that failed, was interrupted, or cut off by a fork."""
 
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             return self._observe(figure)
 
         create = self._meter.create_observable_counter if figure.monotonic else self._meter.create_observable_gauge
-        create(figure.name, [observe], figure.unit, figure.description)
+        with self._lock:
+            if figure.name not in self._names:
+                create(figure.name, [observe], figure.unit, figure.description)
+                self._names.add(figure.name)
 
     def keep(self, figure: Figure, value: float) -> None:
         """Take over the last value of what only grows: it outlives its client."""

@@ -1,5 +1,7 @@
 """The hook of a producer: what it finds in the arguments of a send, and what becomes of its changes."""
 
+from typing import NamedTuple
+
 import pytest
 from opentelemetry import trace
 
@@ -75,3 +77,38 @@ def test_hook_is_not_called_where_a_topic_is_not_traced(producing, cluster):
         producing(lambda *_: called.append(None), trace_topic=lambda topic: False).send("t", b"v")
     assert called == []
     assert names(cluster) == ["traceparent"]
+
+
+class Header(NamedTuple):
+    """What kafka-python takes since 2.3."""
+
+    name: str
+    value: bytes
+
+
+def test_headers_of_the_callers_own_class_stay_and_the_hook_adds_to_them(producing, cluster, caplog):
+    """What the client takes, the hook may leave."""
+    try:
+        FakeProducer().send("t", b"v", headers=[Header("own", b"1")])
+    except (AssertionError, TypeError):
+        pytest.skip("this release refuses subclasses of tuple")
+    producing(add).send("t", b"v", headers=[Header("own", b"1")])
+    assert names(cluster) == ["own", "traceparent", "tenant"]
+    assert caplog.records == []
+
+
+class Ambiguous:
+    """Headers without a truth value, as an array has none."""
+
+    def __bool__(self):
+        raise ValueError
+
+
+def test_headers_that_the_client_refuses_are_refused_by_its_own_error(producing):
+    """Whatever they are, and whether there is a hook or not."""
+    errors = []
+    for send in (FakeProducer().send, producing(lambda *_: None).send):
+        with pytest.raises(Exception) as refusal:  # noqa: PT011 (the client's own, whichever it is)
+            send("t", b"v", headers=Ambiguous())
+        errors.append((type(refusal.value), str(refusal.value)))
+    assert errors[0] == errors[1]

@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from otelkafka import ConsumerOptions
+from otelkafka import ConsumerOptions, ProducerOptions
 from otelkafka.testing import FakeConsumer, FakeProducer
 from tests.support.face import wrap_consumer, wrap_producer
 from tests.support.fakes import Listener
@@ -46,3 +46,39 @@ def test_subclass_that_subscribes_with_any_arguments_is_listened_to(recorder):
         assert [span.name for span in recorder.spans] == ["assign t"]
         if arguments:
             assert arguments["listener"].calls == [("assigned", 1)]
+
+
+class Unknown:
+    """What a function wraps whose annotations are evaluated when they are asked for, and then raise."""
+
+    @property
+    def __signature__(self):
+        raise NameError("name 'OnlyForTypeCheckers' is not defined")
+
+
+@pytest.mark.parametrize("wrap", [wrap_producer, wrap_consumer])
+def test_client_whose_annotations_cannot_be_evaluated_works(wrap, recorder):
+    """As under Python 3.14, where names that are imported for type checkers alone are not known."""
+
+    class Sending(FakeProducer):
+        def send(self, *args, **kwargs):
+            return super().send(*args, **kwargs)
+
+    class Subscribing(FakeConsumer):
+        def subscribe(self, *args, **kwargs):
+            return super().subscribe(*args, **kwargs)
+
+    if wrap is wrap_producer:
+        Sending.send.__wrapped__ = Unknown()
+        wrap(Sending(), ProducerOptions(tracer_provider=recorder.tracer_provider)).send("t", b"v")
+        assert [span.name for span in recorder.spans] == ["send t"]
+        return
+    Subscribing.subscribe.__wrapped__ = Unknown()
+    bare = Subscribing(group_id="g", enable_auto_commit=False)
+    bare.cluster.create_topic("t")
+    consumer = wrap(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider))
+    listener = Listener()
+    consumer.subscribe(["t"], listener=listener)
+    consumer.poll()
+    assert [span.name for span in recorder.spans] == ["assign t"]
+    assert listener.calls == [("assigned", 1)]

@@ -126,3 +126,22 @@ def test_instrumented_again(patch, make_consumer, options, library, recorder, me
     assert names(recorder) == ["revoke t"]
     assert [count for _, count in metrics.points("otelkafka.consumer.auto_commits")] == [1]
     assert metrics.points("otelkafka.consumer.lag") == []
+
+
+def test_consumer_that_is_wrapped_before_has_one_rebalance_each_time(library, options, make_consumer, recorder):
+    """Zero code comes, goes and comes again: what is left of it in the consumer counts for nothing."""
+    consumer = make_consumer(listener=Listener())
+    wrapped = wrap_consumer(consumer, options)
+    for _ in range(2):
+        patch = Patch(library, ConsumerFace, lambda client: ConsumerFace(client, options))
+        patch.apply()
+        consumer.assignment()
+        consumer.commit()
+        recorder.clear()
+        consumer._subscription.listener.on_partitions_revoked([TopicPartition("t", 0)])
+        assert names(recorder) == ["revoke t"]
+        patch.remove()
+    recorder.clear()
+    consumer._subscription.listener.on_partitions_revoked([TopicPartition("t", 0)])
+    assert names(recorder) == ["revoke t"]
+    wrapped.close()

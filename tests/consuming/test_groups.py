@@ -11,6 +11,7 @@ from kafka import KafkaConsumer, TopicPartition
 from examples import group_of_three
 from otelkafka import ConsumerOptions
 from otelkafka.testing import MetricRecorder
+from otelkafka.testing.subscription import Subscription
 from tests.support import internals
 from tests.support.face import INSTRUMENTED, wrap_consumer
 from tests.support.fakes import FakeConsumer, Listener, attended_since, record
@@ -224,10 +225,27 @@ def test_group_of_three_that_join_and_leave_is_recorded_whole(broker, recorder):
     assert {f"orders-{partition}" for partition in range(group_of_three.PARTITIONS)} in assigned
 
 
+class Unreachable(Subscription):
+    """A subscription whose listener nobody else can replace."""
+
+    @property
+    def listener(self):
+        return None
+
+    @listener.setter
+    def listener(self, listener):
+        if listener is not None:
+            raise AttributeError
+
+
 class NoListener(FakeConsumer):
     """A consumer whose subscribe() takes no listener, and whose subscription has none."""
 
     assigned = ()
+
+    def __init__(self, *records):
+        super().__init__(*records)
+        self._subscription.__class__ = Unreachable
 
     def subscribe(self, topics):
         super().subscribe(topics)

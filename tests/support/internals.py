@@ -153,11 +153,13 @@ class ConsumerTime:
 
     Attributes:
         lock: held while they are changed.
+        lock_of_reading: held while the consumer's own time is read.
     """
 
     def __init__(self, consumer: Any) -> None:
         self._instruments = face_of(consumer).process.telemetry.instruments
         self.lock = self._instruments._time._lock
+        self.lock_of_reading = face_of(consumer).history.spent._lock
 
     def total_of(self, attributes: dict[str, Any]) -> float:
         """Return the total of a set of attributes, which takes the lock."""

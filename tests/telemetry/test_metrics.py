@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import threading
 import weakref
 from contextlib import suppress
@@ -495,6 +496,56 @@ def test_child_of_a_fork_starts_from_zero(recorder):
     assert os.read(reading, 10) == b"1"
     for end in (reading, writing):
         os.close(end)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process forks here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_child_of_a_fork_reads_the_time_of_a_consumer_that_its_parent_was_reading(recorder, clock, monkeypatch):
+    """By a provider of its own: it waits for no thread of the parent, and leaves to that one what had passed."""
+    monkeypatch.setattr("opentelemetry.metrics._internal._METER_PROVIDER", recorder.meter_provider)
+    consumer = wrap_consumer(FakeConsumer(record(0)))
+    held, leave = threading.Event(), threading.Event()
+    lock = ConsumerTime(consumer).lock_of_reading
+
+    def hold():
+        with lock:
+            held.set()
+            leave.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    clock.advance(5)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        own = MetricRecorder()
+        clock.advance(2)
+        monkeypatch.setattr("opentelemetry.metrics._internal._METER_PROVIDER", own.meter_provider)
+        next(consumer)
+        os._exit(int(sum(value for _, value in own.points("otelkafka.consumer.time"))))
+    leave.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+
+
+@pytest.mark.parametrize("call", ["get_meter", "create_histogram"])
+def test_interrupt_while_instruments_are_made_leaves_no_client_without(recorder, monkeypatch, call):
+    """A KeyboardInterrupt reaches the application, and the next client is measured."""
+    owner = recorder.meter_provider
+    if call == "create_histogram":
+        owner = type(owner.get_meter("m"))
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, call, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            producer_of(recorder).send("t", b"v")
+    producer_of(recorder).send("t", b"v").acknowledge()
+    assert recorder.metrics["messaging.client.operation.duration"].data.data_points[0].count == 1
+    assert [count for _, count in recorder.points("messaging.client.sent.messages")] == [1]
 
 
 def test_metrics_keep_no_client_alive(recorder):

@@ -219,7 +219,7 @@ def test_failure_under_a_link(spans, errors):
     ]
 
 
-def test_failure_under_both_relations(spans, errors):
+def test_failure_under_both_relations(spans, errors, clock):
     """The span that is made after it is a child of the send, too, and links to it."""
     consumer = errors.consumer(process="manual", relation="both")
     for headers in ([UNSAMPLED], []):

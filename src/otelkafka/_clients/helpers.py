@@ -18,15 +18,15 @@ def helpers(client_class: type, traced: Collection[str]) -> dict[str, str]:
         traced: the names of the traced methods. What overrides one of them is no helper.
     """
     found: dict[str, str] = {}
-    for each in client_class.__mro__:
-        if each.__module__.partition(".")[0] in _LIBRARIES:
-            return found
+    origins = [each.__module__.partition(".")[0] in _LIBRARIES for each in client_class.__mro__]
+    own = client_class.__mro__[: origins.index(True)] if True in origins else ()
+    for each in own:
         for name, method in vars(each).items():
             if isinstance(method, FunctionType) and name not in traced and not name.startswith("__"):
                 called = next(_called(method.__code__, method.__code__.co_varnames[:1], traced), None)
                 if called is not None:
                     found.setdefault(name, called)
-    return {}
+    return found
 
 
 def _called(code: CodeType, names_of_self: tuple[str, ...], traced: Collection[str]) -> Iterator[str]:

@@ -133,9 +133,9 @@ class Wrappers(Generic[Client]):
         traced = self._traced
         methods = self._own_methods(client_class)
         for name in dir(traced):
-            method, theirs = methods.get(name, getattr(traced, name)), getattr(client_class, name, None)
-            if not name.startswith("_") and isinstance(method, FunctionType) and isinstance(theirs, FunctionType):
-                with suppress(TypeError, ValueError):
+            with suppress(Exception):  # to evaluate annotations may raise anything; Python 3.14 does not before
+                method, theirs = methods.get(name, getattr(traced, name)), getattr(client_class, name, None)
+                if not name.startswith("_") and isinstance(method, FunctionType) and isinstance(theirs, FunctionType):
                     methods[name] = _with_signature(method, inspect.signature(theirs))
         return type(traced.__name__, (traced,), methods) if methods else traced
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from itertools import count
 from threading import Lock, RLock
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
-from weakref import WeakMethod, finalize
+from weakref import WeakMethod, WeakSet, finalize
 
 from opentelemetry import metrics as api
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
@@ -186,6 +186,12 @@ class TimeSpent:
         with suppress(Exception):  # a clock that fails
             self.stop(clock.now())
 
+    def restart(self) -> None:
+        """Leave to the parent process what has passed, with a lock that no thread of it holds."""
+        self._lock = Lock()
+        with suppress(Exception):  # a clock that fails
+            self.take(clock.now())
+
     def take(self, now: int) -> tuple[float, float]:
         """Return how much busy and fetch time, in seconds, has come since the last call; from any thread."""
         with self._lock:
@@ -210,14 +216,7 @@ class Instruments:
         self._observed: list[Totals | Gauge | Tallies] = []
         self._tallies: list[Tallies] = []
         self._admitted: dict[str, set[Key]] = {}
-        self.dropped = self._totals()
-        meter.create_observable_counter(
-            semconv.METRIC_DROPPED,
-            [self._collect_tallies, self.dropped.observe],  # an SDK calls back before it collects histograms
-            "{item}",
-            "Left out on purpose, by reason.",
-        )
-        self.errors = self._counter(semconv.METRIC_ERRORS, "{error}", "Failures of telemetry that were contained.")
+        # Histograms first: they are the most that can be interrupted, and an SDK returns the same ones again.
         self.operation_duration = self._histogram(
             semconv.METRIC_OPERATION_DURATION, BUCKETS, "Duration of a client's operation.", has_type=True
         )
@@ -230,6 +229,14 @@ class Instruments:
         self.pipeline_duration = self._histogram(
             semconv.METRIC_PIPELINE_DURATION, QUEUE_BUCKETS, "From a record's origin to the end of its processing."
         )
+        self.dropped = self._totals()
+        meter.create_observable_counter(
+            semconv.METRIC_DROPPED,
+            [self._collect_tallies, self.dropped.observe],  # an SDK calls back before it collects histograms
+            "{item}",
+            "Left out on purpose, by reason.",
+        )
+        self.errors = self._counter(semconv.METRIC_ERRORS, "{error}", "Failures of telemetry that were contained.")
         self.sent = self._counter(
             semconv.METRIC_SENT_MESSAGES, "{message}", "Messages that a producer attempted to send."
         )
@@ -277,6 +284,8 @@ class Instruments:
 
     def restart(self) -> None:
         """Begin at zero, without the clients of a parent process."""
+        for spent in self._spent:
+            spent.restart()
         self._spent.clear()
         for observed in self._observed:
             observed.restart()
@@ -348,12 +357,14 @@ class PerProvider(Generic[R]):
 
     Args:
         make: makes the set of a provider; None where nobody listens. Where it raises, it is not called again for that
-            provider, whose set is None: the instruments that it has made so far would pile up.
+            provider, whose set is None: the instruments that it has made so far would pile up. Where it is interrupted,
+            by a KeyboardInterrupt for example, it is.
     """
 
     def __init__(self, make: Callable[[MeterProvider], R | None]) -> None:
         self._make = make
         self._made: dict[int, R | None] = {}
+        self._used: WeakSet[R] = WeakSet()  # also those that outlive their provider
         self._immortal: list[MeterProvider] = []
         self._lock = RLock()
         if hasattr(os, "register_at_fork"):
@@ -369,7 +380,14 @@ class PerProvider(Generic[R]):
             if provider not in self:
                 self._made[id(provider)] = None
                 self._forget_with(provider)
-                self._made[id(provider)] = self._make(provider)
+                try:
+                    made = self._made[id(provider)] = self._make(provider)
+                    if made is not None:
+                        self._used.add(made)
+                except BaseException as error:
+                    if not isinstance(error, Exception):
+                        self._made.pop(id(provider), None)
+                    raise
             return self._made[id(provider)]
 
     def _forget_with(self, provider: MeterProvider) -> None:
@@ -380,11 +398,11 @@ class PerProvider(Generic[R]):
 
     def _restart(self) -> None:
         self._lock = RLock()  # another thread of the parent may hold the old one
-        for key, made in list(self._made.items()):
-            if made is None:  # there is none, or another thread of the parent was about to make it: ask again
-                del self._made[key]
-            else:
-                made.restart()
+        for made in list(self._used):
+            made.restart()
+        # Where there is none, another thread of the parent may have been about to make it: ask again.
+        for key in [key for key, made in self._made.items() if made is None]:
+            del self._made[key]
 
 
 def _make_instruments(provider: MeterProvider) -> Instruments | None:

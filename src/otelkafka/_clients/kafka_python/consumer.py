@@ -175,10 +175,10 @@ class ConsumerFace:
 
     def __init__(self, consumer: Any, options: ConsumerOptions, before: "ConsumerFace | None" = None) -> None:
         present = rebalance_listener(consumer)
+        while isinstance(present, RebalanceListener) and present.rebalances.is_stopped:
+            present = present.listener  # the user's, or that of another face
         ours = present if isinstance(present, RebalanceListener) else None
         listener = user_listener(present)
-        if ours and ours.rebalances.is_stopped:
-            present, ours = listener, None
         self._client = KafkaPythonClient(consumer)
         telemetry = Telemetry(options, self._client)
         if ours:
@@ -378,6 +378,6 @@ def _offsets_of(args: Args, kwargs: KwArgs) -> Any:
 
 
 def _takes_listener(subscribe: Any) -> bool:
-    with suppress(TypeError, ValueError):
+    with suppress(Exception):  # to evaluate annotations may raise anything; Python 3.14 does not before
         return "listener" in inspect.signature(subscribe).parameters
     return False

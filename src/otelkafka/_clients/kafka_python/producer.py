@@ -208,20 +208,23 @@ class ProducerFace:
         """
         given = args[_HEADERS] if len(args) > _HEADERS else kwargs.get("headers")
         headers = begun.headers
-        if headers is None and are_sendable(given):
+        if headers is None and self._can_send(given):
             headers = given or []
         shown = given if headers is None else list(headers)
         args, kwargs = _replaced(args, kwargs, shown)
         self._telemetry.guard.call("produce_hook", None, hook, begun.span, args, kwargs)
         left = args[_HEADERS] if len(args) > _HEADERS else kwargs.get("headers")
-        if headers is not None and not are_sendable(left):
+        if headers is not None and not self._can_send(left):
             error = TypeError("left headers that cannot be sent: they must be a list of (str, bytes) tuples")
             self._telemetry.guard.contain("produce_hook", error)
             left = headers
         if begun.headers is None or left is None:
-            return (*_replaced(args, kwargs, left or given), None)
+            return (*_replaced(args, kwargs, left if headers is None else left or given), None)
         injected = [each for each in begun.headers if each not in (given or ())]
         return (*_replaced(args, kwargs, [each for each in left if each not in injected]), left)
+
+    def _can_send(self, headers: Any) -> bool:
+        return are_sendable(headers) or self._telemetry.client.can_send(headers)
 
     def _transact(self, kind: Kind, call: Call, args: Args, kwargs: KwArgs) -> Any:
         offsets = args[0] if args else kwargs.get(_OFFSETS)
