@@ -7,12 +7,13 @@ are drawn, and the same context is carried on. Anything else takes the general p
 
 import copy
 from collections.abc import Callable, Mapping
+from random import getrandbits
 from typing import Any, Final, final
 
 from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext
 
-from otelkafka._context.current import UNPARSED, UnparsedSpan
+from otelkafka._context.current import UNPARSED, UnparsedSpan, draw_span_id
 from otelkafka._context.origin import is_possible, only_origin, without_origin
 from otelkafka._context.sdk import (
     Sampler,
@@ -121,12 +122,14 @@ class FastPath:
         self,
         ambient: Mapping[str, object],  # noqa: ARG002
         now: int,  # noqa: ARG002
+        kind: type[UnparsedSpan] = UnparsedSpan,  # noqa: ARG002
     ) -> NonRecordingSpan | SampledRoot | None:
         """Start the span of a send, whose parent is the current span, if there is one.
 
         Args:
             ambient: the current context.
             now: Unix time in nanoseconds.
+            kind: of the span, where it has a context of its own.
 
         Returns:
             A span that records nothing, and whose context the headers carry where it is valid. Otherwise the send takes
@@ -174,13 +177,12 @@ class WithSdk(FastPath):
         self.is_unrecorded = UNSAMPLED.fullmatch if sampler.drops_remote else None
         self.keeps_random = sampler.has_random_ids
         self._root_flags = RANDOM if sampler.has_random_ids else 0
-        self._draw_trace_id = sampler.tracer.id_generator.generate_trace_id
-        self._draw_span_id = sampler.tracer.id_generator.generate_span_id
 
     def start_send(
         self,
         ambient: Mapping[str, object],
         now: int,  # noqa: ARG002
+        kind: type[UnparsedSpan] = UnparsedSpan,
     ) -> NonRecordingSpan | SampledRoot | None:
         """Start the span of a send."""
         if PROPAGATE[PROPAGATOR] is not self.propagator or TRACE[PROVIDER] is not self.provider:
@@ -191,14 +193,14 @@ class WithSdk(FastPath):
                 return None
             parent = ambient.get(SPAN_KEY)
         if parent is None:
-            return self._start_trace()
+            return self._start_trace(kind)
         plain = parent if type(parent) in UNPARSED else _unparsed(parent)
         if plain is None or (flags := plain.flags) & SAMPLED:
             return None
         if not (self._drops_remote if plain.is_remote else self._sampler.drops_local):
             return None
-        span = _new(UnparsedSpan)
-        span.trace_id, span.span_id = plain.trace_id, self._draw_span_id()
+        span = _new(kind)
+        span.trace_id, span.span_id = plain.trace_id, getrandbits(64) or draw_span_id()
         if flags & RANDOM and self._root_flags:
             span.flags = RANDOM
         return span
@@ -221,14 +223,18 @@ class WithSdk(FastPath):
         flags = RANDOM if self._root_flags and last in RANDOM_DIGITS else 0
         return UnparsedSpan(parent[3:35], None, flags)
 
-    def _start_trace(self) -> NonRecordingSpan | SampledRoot | None:
-        """Draw the ids of a new trace, and take the sampler's decision."""
-        if self._bound is None:
+    def _start_trace(self, kind: type[UnparsedSpan] = UnparsedSpan) -> NonRecordingSpan | SampledRoot | None:
+        """Draw the ids of a new trace as the SDK's own generator does, and take the sampler's decision."""
+        bound = self._bound
+        if bound is None:
             return None
-        trace_id = self._draw_trace_id()
-        if trace_id & _LOW_BITS < self._bound:
+        while not (trace_id := getrandbits(128)):
+            pass
+        if trace_id & _LOW_BITS < bound:
             return SampledRoot(self._sampler.tracer, trace_id)
-        return UnparsedSpan(trace_id, self._draw_span_id(), self._root_flags)
+        span = _new(kind)
+        span.trace_id, span.span_id, span.flags = trace_id, getrandbits(64) or draw_span_id(), self._root_flags
+        return span
 
 
 class WithoutSdk(FastPath):
@@ -244,6 +250,7 @@ class WithoutSdk(FastPath):
         self,
         ambient: Mapping[str, object],
         now: int,  # noqa: ARG002
+        kind: type[UnparsedSpan] = UnparsedSpan,  # noqa: ARG002
     ) -> NonRecordingSpan | SampledRoot | None:
         """Return the current span, if there is one."""
         if not self.holds():
@@ -284,7 +291,12 @@ class WithOrigins(FastPath):
         """Return whether the other one does."""
         return self._without.holds()
 
-    def start_send(self, ambient: Mapping[str, object], now: int) -> NonRecordingSpan | SampledRoot | None:
+    def start_send(
+        self,
+        ambient: Mapping[str, object],
+        now: int,
+        kind: type[UnparsedSpan] = UnparsedSpan,  # noqa: ARG002
+    ) -> NonRecordingSpan | SampledRoot | None:
         """Start the span of a send: it is the origin where the current context has none."""
         origin: int | None = now // MILLISECOND
         around = ambient

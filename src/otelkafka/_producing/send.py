@@ -7,26 +7,28 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Tracer
 
-from otelkafka._context.current import UNPARSED, Attached, get_current, restored
+from otelkafka._context.current import UNPARSED, Attached, UnparsedSpan, get_current, restored
 from otelkafka._context.fastpath import SampledRoot
 from otelkafka._context.origin import begin, header_of, keep_earliest, origin_in, with_baggage
 from otelkafka._context.propagation import Contexts, merge
 from otelkafka._context.sdk import SUPPRESSED, SUPPRESSED_ELSE
-from otelkafka._context.traceparent import SPAN_KEY, TRACEPARENT, header
+from otelkafka._context.traceparent import BAGGAGE_KEY, SPAN_KEY, TRACEPARENT, header
 from otelkafka._producing.transactions import Transactions
 from otelkafka._protocols import Acknowledgement
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.api import METER_PROVIDER, METRICS
 from otelkafka._telemetry.attributes import Attributes
+from otelkafka._telemetry.clock import NANOSECONDS
 from otelkafka._telemetry.destination import Destination
 from otelkafka._telemetry.in_flight import in_flight_of
 from otelkafka._telemetry.links import links_between
 from otelkafka._telemetry.metrics import Instruments
-from otelkafka._telemetry.operation import Operation
+from otelkafka._telemetry.operation import Operation, Series
 from otelkafka._telemetry.sampling import Sampling, is_unsampled, sampled, why_failed
 from otelkafka.headers import Headers, are_sendable
 from otelkafka.options import ProducerOptions
 
+_PRODUCER = SpanKind.PRODUCER
 _WITHOUT_SPAN = Context({SPAN_KEY: INVALID_SPAN})
 
 
@@ -51,7 +53,7 @@ class ForFailure(NamedTuple):
 class Send:
     """One call of `send()`, without the record, so that waiting for its end holds no memory of the caller's.
 
-    Args:
+    Attributes:
         sends: of the producer.
         destination: of the record.
         span: its span, or one that records nothing.
@@ -61,73 +63,55 @@ class Send:
         headers: to send in place of the caller's; None to leave them.
         is_followed: whether anything is recorded at its end.
         partition: the one that the caller gave.
-
-    Attributes:
         for_failure: what a span that is made after a failure needs; None where none will be made.
         blocked: how long the call took to return, in nanoseconds.
     """
 
-    __slots__ = (
-        "_sends",
-        "blocked",
-        "context",
-        "destination",
-        "for_failure",
-        "headers",
-        "is_followed",
-        "outside",
-        "partition",
-        "span",
-        "start",
-    )
+    # Defaults of the class, which the fast path does not set.
+    for_failure: ForFailure | None = None
+    blocked = 0
 
-    def __init__(
-        self,
-        sends: "Sends",
-        destination: Destination,
-        span: Span,
-        start: int,
-        context: Context,
-        outside: Context,
-        headers: Headers | None,
-        is_followed: bool,  # noqa: FBT001 (once a record: positional arguments cost less)
-        partition: int | None,
-    ) -> None:
-        self._sends = sends
-        self.destination = destination
-        self.span = span
-        self.start = start
-        self.context: Context | None = context
-        self.outside: Context | None = outside
-        self.headers = headers
-        self.is_followed = is_followed
-        self.partition = partition
-        self.for_failure: ForFailure | None = None
-        self.blocked = 0
+    sends: "Sends"
+    destination: Destination
+    span: Span
+    start: int
+    context: Context | None
+    outside: Context | None
+    headers: Headers | None
+    is_followed: bool
+    partition: int | None
 
     def sent_without_context(self) -> None:
         """Note that the record was sent as the caller gave it: our header alone had made it too large."""
         without: Attributes = {semconv.SEND_WITHOUT_CONTEXT: True}
         if self.for_failure is not None:
             self.for_failure.attributes.update(without)
-        self._sends.telemetry.set_attributes(self.span, lambda: without)
+        self.sends.telemetry.set_attributes(self.span, lambda: without)
 
     def returned(self) -> bool:
         """Note that the client's call returned, and return whether the broker's answer is waited for.
 
         Where it is not, since too many wait already, the send ends here.
         """
-        self.blocked = self._sends.telemetry.now() - self.start
+        sends = self.sends
+        try:
+            self.blocked = clock.now() - self.start
+        except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
+            sends.telemetry.guard.contain("time_ns", error)
         self.headers = self.context = self.outside = None
-        return self._sends.wait_for(self)
+        if len(sends.pending) >= sends.most_pending:
+            sends.end_early(self)
+            return False
+        sends.pending[self] = None
+        return True
 
     def acknowledged(self, metadata: Acknowledgement) -> None:
         """End the span, if nothing has yet, with the broker's answer."""
-        self._sends.end(self, metadata, None, waited=self.context is None)
+        self.sends.end(self, metadata, None, waited=self.context is None)
 
     def refused(self, error: BaseException) -> None:
         """End the span with an error of the client's call: the client has not taken the record."""
-        self._sends.refuse(self, error)
+        self.sends.refuse(self, error)
 
     def failed(self, error: BaseException | None) -> None:
         """End the span, if nothing has yet, with an error of the record's delivery.
@@ -135,7 +119,58 @@ class Send:
         Args:
             error: None where the send can be followed no further.
         """
-        self._sends.end(self, None, error, waited=self.context is None)
+        self.sends.end(self, None, error, waited=self.context is None)
+
+
+class BareSend(UnparsedSpan):
+    """A send that is its own span, of which nothing is recorded or measured: the fast path makes one a record.
+
+    Attributes:
+        destination: as of any send, and so the others.
+    """
+
+    is_followed = False
+    destination: Destination
+    context: Context | None
+    outside: Context | None
+    headers: Headers | None
+
+    @property
+    def span(self) -> Span:
+        """Itself."""
+        return self
+
+    def sent_without_context(self) -> None:
+        """Do nothing."""
+
+    def returned(self) -> bool:
+        """Do nothing: it is not followed."""
+        return False
+
+    def refused(self, error: BaseException) -> None:
+        """Do nothing."""
+
+    acknowledged = failed = refused
+
+
+UNPARSED.add(BareSend)
+
+
+class Place:
+    """What the sends to one partition share: to find it for each would cost more than to use it.
+
+    Args:
+        series: of their metrics.
+        instruments: those that they are measured by.
+    """
+
+    __slots__ = ("duration", "instruments", "sent", "series")
+
+    def __init__(self, series: Series, instruments: Instruments) -> None:
+        self.series = series
+        self.instruments = instruments
+        self.duration = series.tally(instruments.operation_duration)
+        self.sent = series.total(instruments.sent)
 
 
 class Sends:
@@ -162,10 +197,14 @@ class Sends:
         self._transactions = transactions if self._client.is_transactional else None
         self._operation = Operation(self.telemetry, "send", semconv.TYPE_SEND, SpanKind.PRODUCER)
         self._in_flight = in_flight_of(producer, "the producer was closed before the broker acknowledged the record")
+        self.pending = self._in_flight.pending
+        self.most_pending = options.max_in_flight
         self._sampling = Sampling(self.telemetry)
         self._is_plain = options.on_send is None and self._client.takes_headers
+        self._is_flat = not options.pipeline_time and not options.capture_headers
         self._samples_errors = options.sample_errors
         self._is_always_followed = options.on_ack is not None or options.sample_errors
+        self._is_bare = not self._is_always_followed and self._transactions is None
         self.telemetry.on_instruments(self._watch)
 
     def _watch(self, instruments: Instruments) -> None:
@@ -179,8 +218,8 @@ class Sends:
         headers: Headers | None = None,
         partition: int | None = None,
         timestamp_ms: int | None = None,
-    ) -> Send | None:
-        """Start a send; None where nothing is recorded of it.
+    ) -> Send | BareSend | None:
+        """Start a send; None where nothing is recorded of it, and nothing carried.
 
         It raises no TypeError but for arguments that it does not have.
 
@@ -215,38 +254,124 @@ class Sends:
                 and destination.traced
                 and (timestamp_ms is None or not self._options.pipeline_time)
             ):
-                span: Any = fast_path.start_send(ambient, start)
+                is_bare = self._is_bare and telemetry.instruments is None
+                span: Any = fast_path.start_send(ambient, start, BareSend if is_bare else UnparsedSpan)
+                if type(span) is BareSend:
+                    span.destination, span.outside = destination, ambient
+                    span.context = Context({**ambient, SPAN_KEY: span})
+                    trace_id = span.trace_id
+                    if type(trace_id) is int:  # as header() does
+                        span.headers = [(TRACEPARENT, b"00-%032x-%016x-%02x" % (trace_id, span.span_id, span.flags))]
+                    else:
+                        span.headers = [header(trace_id, span.span_id, span.flags)]
+                    return span
                 if type(span) is SampledRoot:
                     tracer = span.tracer()
+                elif span is INVALID_SPAN and is_bare and not ambient:
+                    return None
                 elif span is not None:
-                    context, carried = _WITHOUT_SPAN, None
-                    if type(span) in UNPARSED:
-                        context = Context({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
-                        trace_id, span_id = span.trace_id, span.span_id
-                        if type(trace_id) is int and type(span_id) is int and trace_id:  # as header() does
-                            carried = [(TRACEPARENT, b"00-%032x-%016x-%02x" % (trace_id, span_id, span.flags))]
-                        elif type(trace_id) is bytes and type(span_id) is int:
-                            carried = [(TRACEPARENT, b"00-%b-%016x-%02x" % (trace_id, span_id, span.flags))]
-                        else:
-                            carried = [header(trace_id, span_id or 0, span.flags)] if trace_id else []
-                        if span.origin is not None:
-                            context = with_baggage(context, span.origin)
-                            carried.append(header_of(span.origin))
-                    is_followed = self._is_always_followed or telemetry.instruments is not None
-                    send = Send(self, destination, span, start, context, ambient, carried, is_followed, partition)
-                    if self._samples_errors and is_unsampled(span.get_span_context()):
-                        message = Message(topic, value, key, headers, partition, timestamp_ms)
-                        send.for_failure = ForFailure(
-                            trace.get_current_span(ambient), self._message_attributes(message)
-                        )
-                    if self._transactions is not None:
-                        self._transactions.note_send()
-                    return send
+                    return self._begin_unrecorded(
+                        start, ambient, Message(topic, value, key, headers, partition, timestamp_ms), destination, span
+                    )
+                if fast_path.is_continued is not None and self._is_flat and BAGGAGE_KEY not in ambient:
+                    return self._begin_recorded(start, ambient, destination, value, key, partition, tracer)
             message = Message(topic, value, key, headers, partition, timestamp_ms)
             return self._begin_generally(start, ambient, message, destination, tracer=tracer)
         except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
             self.telemetry.guard.contain("send", error)
             return None
+
+    def _begun(
+        self,
+        destination: Destination,
+        span: Span,
+        start: int,
+        context: Context,
+        outside: Context,
+        headers: Headers | None,
+        partition: int | None,
+    ) -> Send:
+        """Return a send: its arguments are those of its attributes."""
+        send = Send()
+        send.sends, send.destination, send.span, send.start = self, destination, span, start
+        send.context, send.outside, send.headers, send.partition = context, outside, headers, partition
+        send.is_followed = self._is_always_followed or self.telemetry.instruments is not None or span.is_recording()
+        if self._transactions is not None:
+            self._transactions.note_send()
+        return send
+
+    def _begin_unrecorded(
+        self, start: int, ambient: Context, message: Message, destination: Destination, span: Any
+    ) -> Send:
+        """Start a send of which no span is recorded for certain: as `begin()`.
+
+        Args:
+            start: when it was called, Unix time in nanoseconds.
+            ambient: the context around.
+            message: what is sent.
+            destination: where to.
+            span: of the fast path.
+        """
+        context, carried = _WITHOUT_SPAN, None
+        if type(span) in UNPARSED:
+            context = Context({**ambient, SPAN_KEY: span})
+            carried = [header(span.trace_id, span.span_id or 0, span.flags)] if span.trace_id else []
+            if span.origin is not None:
+                context = with_baggage(context, span.origin)
+                carried.append(header_of(span.origin))
+        send = self._begun(destination, span, start, context, ambient, carried, message.partition)
+        if self._samples_errors and is_unsampled(span.get_span_context()):
+            send.for_failure = ForFailure(trace.get_current_span(ambient), self._message_attributes(message))
+        return send
+
+    def _begin_recorded(
+        self,
+        start: int,
+        ambient: Context,
+        destination: Destination,
+        value: Any,
+        key: Any,
+        partition: int | None,
+        tracer: Tracer | None,
+    ) -> Send:
+        """Start a send without headers by the SDK, as the general way does: in few calls.
+
+        Args:
+            start: when it was called, Unix time in nanoseconds.
+            ambient: the context around, without baggage.
+            destination: of the record.
+            value: of the record.
+            key: of the record.
+            partition: of the record.
+            tracer: starts its span; None for the one of the options.
+        """
+        telemetry = self.telemetry
+        known = self._operation.known_of(destination, partition)
+        given = dict(known.attributes)
+        if key is not None:
+            if type(key) is bytes and self._options.capture_key is True and key.isascii():  # as `of_key()`, in no call
+                given[semconv.MESSAGING_KAFKA_MESSAGE_KEY] = key.decode()
+            else:
+                given.update(telemetry.key_attributes(key))
+        if value is None:
+            given[semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
+        headers, context, span = None, ambient, INVALID_SPAN
+        try:
+            span = (tracer or telemetry.tracer).start_span(known.span_name, ambient, _PRODUCER, given, (), start)
+        except Exception as error:  # noqa: BLE001 (the record is sent without)
+            telemetry.guard.contain("start_span", error)
+        else:
+            context, carried = Context({**ambient, SPAN_KEY: span}), span.get_span_context()
+            if carried.trace_state:
+                headers = self._contexts.put([], context)
+            else:
+                ids = carried.trace_id, carried.span_id, carried.trace_flags
+                headers = [(TRACEPARENT, b"00-%032x-%016x-%02x" % ids)]
+        send = self._begun(destination, span, start, context, ambient, headers, partition)
+        if self._samples_errors and is_unsampled(span.get_span_context()):
+            known_of_it = {name: given[name] for name in given if name not in known.attributes}
+            send.for_failure = ForFailure(trace.get_current_span(ambient), known_of_it)
+        return send
 
     def _begin_generally(
         self,
@@ -283,17 +408,14 @@ class Sends:
             telemetry.end_span(span or INVALID_SPAN, error)
             raise
         span = span or INVALID_SPAN
-        is_followed = self._is_always_followed or telemetry.instruments is not None or span.is_recording()
         if headers == given:
             headers = None
         elif headers is not None and message.headers is not None and type(message.headers) is not list:
             headers = telemetry.guard.call("inject", None, _in_class_of, message.headers, headers)
-        send = Send(self, destination, span, start, context, ambient, headers, is_followed, message.partition)
+        send = self._begun(destination, span, start, context, ambient, headers, message.partition)
         if self._samples_errors and is_unsampled(span.get_span_context()):
             known = self._message_attributes(message) if known is None else known
             send.for_failure = ForFailure(trace.get_current_span(around), known)
-        if self._transactions is not None:
-            self._transactions.note_send()
         return send
 
     def _keep_origin(
@@ -315,13 +437,10 @@ class Sends:
             known.update(self.telemetry.header_attributes(message.headers))
         return known
 
-    def wait_for(self, send: Send) -> bool:
-        """Wait for the end of a send; where too many wait already it ends here, and the result is False."""
-        if self._in_flight.add(send, self._options.max_in_flight):
-            return True
+    def end_early(self, send: Send) -> None:
+        """End a send for whose acknowledgement is not waited, as too many wait already."""
         self.telemetry.drop(semconv.DROPPED_IN_FLIGHT)
         self.end(send, None, None, waited=False)
-        return False
 
     def end_all(self) -> None:
         """End every send that still waits: the producer is closed."""
@@ -353,32 +472,66 @@ class Sends:
         """
         if not send.is_followed or (waited and not self._in_flight.remove(send)):
             return
+        telemetry, span, hook = self.telemetry, send.span, self._options.on_ack
         if not waited:
-            send.blocked = self.telemetry.now() - send.start
+            send.blocked = telemetry.now() - send.start
         partition = send.partition if metadata is None else getattr(metadata, "partition", None)
         try:
-            self.telemetry.set_attributes(send.span, lambda: self._end_attributes(send, metadata))
-            if metadata is not None:
-                self.telemetry.call_hook("on_ack", self._options.on_ack, send.span, metadata)
+            try:
+                if span.is_recording():
+                    span.set_attributes(self._end_attributes(send, metadata))
+            except Exception as failure:  # noqa: BLE001 (whatever it is, the application must not get it)
+                telemetry.guard.contain("set_attributes", failure)
+            if metadata is not None and hook is not None:
+                telemetry.call_hook("on_ack", hook, span, metadata)
         finally:
-            self.telemetry.guard.call("send", None, self._finish, send, partition, error, is_refused)
+            try:
+                if error is None:
+                    self._finish(send, partition)
+                else:
+                    self._fail(send, partition, error, is_refused)
+            except Exception as failure:  # noqa: BLE001 (likewise)
+                telemetry.guard.contain("send", failure)
 
     def _end_attributes(self, send: Send, metadata: Acknowledgement | None) -> Attributes:
-        known = attributes.of_blocked(send.blocked)
+        known: Attributes = {semconv.SEND_BLOCKED_DURATION: max(0, send.blocked) / NANOSECONDS}
         if metadata is not None:
             known.update(self._operation.learned(send.destination, metadata.partition))
-            known.update(attributes.of_offset(metadata.offset))
+            if metadata.offset is not None and metadata.offset >= 0:  # with `acks=0` it is -1, which is none
+                known[semconv.MESSAGING_KAFKA_OFFSET] = metadata.offset
         return known
 
-    def _finish(
+    def _finish(self, send: Send, partition: int | None) -> None:
+        """Measure a send that has not failed, and end its span; as `Operation.finish()`, in few calls."""
+        telemetry, start = self.telemetry, send.start
+        now = telemetry.now()
+        if now < start:  # the clock was set back
+            now = start
+        if not telemetry.refreshed <= now < telemetry.refresh_at:
+            telemetry.refresh(now)
+        instruments = telemetry.instruments
+        try:
+            if instruments is not None:
+                place = send.destination.places.get(partition)
+                if place is None or place.instruments is not instruments or place.series.is_stale:
+                    place = Place(self._operation.series(send.destination, partition), instruments)
+                    send.destination.places[partition] = place
+                place.duration.record((now - start) / NANOSECONDS, send.span)
+                place.sent.count()
+        except Exception as error:  # noqa: BLE001 (the span ends all the same)
+            telemetry.guard.contain("measure", error)
+        finally:
+            telemetry.end_span(send.span, None, now)
+
+    def _fail(
         self,
         send: Send,
         partition: int | None,
-        error: BaseException | None,
+        error: BaseException,
         is_refused: bool,  # noqa: FBT001 (passed on)
     ) -> None:
         original = send.span
-        recorded = error is not None and self.telemetry.guard.call("send", False, self._record_failure, send, partition)
+        recorded = self.telemetry.guard.call("send", False, self._record_failure, send, partition)
         if recorded:
             self.telemetry.end_span(original, error)
         series = self._operation.finish(send.start, send.destination, partition, send.span, error)

@@ -33,41 +33,44 @@ class InFlight:
 
     Args:
         unanswered: the message of the error for those that never get one.
+
+    Attributes:
+        pending: those that wait.
     """
 
     def __init__(self, unanswered: str) -> None:
         self._unanswered = unanswered
-        self._pending: dict[Pending, None] = {}
+        self.pending: dict[Pending, None] = {}
         lifetime.end_at_exit(self)
 
     def add(self, pending: Pending, limit: int) -> bool:
         """Add one; False where there are `limit` already."""
-        if len(self._pending) >= limit:
+        if len(self.pending) >= limit:
             return False
-        self._pending[pending] = None
+        self.pending[pending] = None
         return True
 
     def remove(self, pending: Pending) -> bool:
         """Remove one; False where another thread was first, so that each ends once."""
         try:
-            del self._pending[pending]
+            del self.pending[pending]
         except KeyError:
             return False
         return True
 
     def read(self) -> list[Reading]:
         """Return how many of the spans that wait are recorded."""
-        recording = sum(pending.span.is_recording() for pending in list(self._pending))
+        recording = sum(pending.span.is_recording() for pending in list(self.pending))
         return [({semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA}, recording)]
 
     def end_all(self) -> None:
         """End what will not be acknowledged any more."""
-        for pending in list(self._pending):
+        for pending in list(self.pending):
             pending.failed(NotAcknowledgedError(self._unanswered))
 
     def restart(self) -> None:
         """Forget what waits, in the child of a fork: its close() ends nothing of its parent's."""
-        self._pending.clear()
+        self.pending.clear()
 
 
 _of_clients: dict[tuple[int, str], InFlight] = {}

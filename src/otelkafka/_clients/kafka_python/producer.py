@@ -147,7 +147,15 @@ class ProducerFace:
         if is_refused:
             begun.refused(future.exception)
         elif begun.is_followed:
-            self._telemetry.guard.call("send", None, _follow, begun, future)
+            try:
+                if begun.returned():
+                    future.add_callback(begun.acknowledged)
+                    future.add_errback(begun.failed)
+            except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
+                begun.failed(None)
+                self._telemetry.guard.contain("send", error)
+        else:
+            begun.context = None  # it holds the span, which holds it
         return future
 
     @traces("close")
@@ -259,15 +267,3 @@ def _is_refused(future: Any) -> bool:
         return False
     index = batch_index(future)
     return index is None or index < 0
-
-
-def _follow(begun: Send, future: Any) -> None:
-    """End the send when its future does."""
-    if not begun.returned():
-        return
-    try:
-        future.add_callback(begun.acknowledged)
-        future.add_errback(begun.failed)
-    except Exception:
-        begun.failed(None)
-        raise
