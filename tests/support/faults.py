@@ -103,6 +103,12 @@ class _Instead:
         return getattr(self._whole, name)
 
 
+class _InsteadOfTheSdks(_Instead, TracerProvider):
+    """A provider that counts as the SDK's, with a sampler of which nothing is known before a span has started."""
+
+    sampler = None
+
+
 def _class(base: type, sound: object, *names: str) -> Callable:
     """A class with one method of its own, and the others of a sound object."""
     abstract = {name: (lambda self, *a, _n=name, **k: getattr(sound, _n)(*a, **k)) for name in names}
@@ -124,7 +130,7 @@ def _start_span(injection):
     return {"tracer_provider": _Instead(real, get_tracer=lambda *_, **__: spoilt)}
 
 
-def _span(name):
+def _span(name, kind=_Instead):
     def arrange(injection):
         real = injection.provider()
         tracer = real.get_tracer("test")
@@ -136,7 +142,7 @@ def _span(name):
             )
 
         spoilt = _Instead(tracer, start_span=start_span)
-        return {"tracer_provider": _Instead(real, get_tracer=lambda *_, **__: spoilt)}
+        return {"tracer_provider": kind(real, get_tracer=lambda *_, **__: spoilt)}
 
     return arrange
 
@@ -274,7 +280,7 @@ PLACES = {
     "Span.set_attributes": Place(_span("set_attributes")),
     "Span.set_attribute": Place(_span("set_attribute")),
     "Span.add_event": Place(_span("add_event")),
-    "Span.add_link": Place(_span("add_link")),
+    "Span.add_link": Place(_span("add_link", _InsteadOfTheSdks)),
     "Span.set_status": Place(_span("set_status")),
     "Span.record_exception": Place(_span("record_exception")),
     "Span.end": Place(_span("end")),

@@ -60,33 +60,29 @@ def test_sampler_gets_at_the_start_what_it_may_want():
     list(consumer_of(recorder, record(5), **named))
     common = {"messaging.system": "kafka", "messaging.destination.name": "t", "messaging.destination.template": "t-*"}
     server = {"server.address": "host", "server.port": 9092}
-    assert sampler.asked == [
-        (
-            "send t-*",
-            SpanKind.PRODUCER,
-            {
-                **common,
-                **server,
-                "messaging.operation.name": "send",
-                "messaging.operation.type": "send",
-                "messaging.client.id": "p",
-                "messaging.destination.partition.id": "3",
-            },
-        ),
-        (
-            "process t-*",
-            SpanKind.CONSUMER,
-            {
-                **common,
-                **server,
-                "messaging.operation.name": "process",
-                "messaging.operation.type": "process",
-                "messaging.client.id": "c",
-                "messaging.consumer.group.name": "g",
-                "messaging.destination.partition.id": "0",
-            },
-        ),
+    send = {
+        **common,
+        **server,
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+        "messaging.client.id": "p",
+        "messaging.destination.partition.id": "3",
+    }
+    process = {
+        **common,
+        **server,
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.client.id": "c",
+        "messaging.consumer.group.name": "g",
+        "messaging.destination.partition.id": "0",
+    }
+    assert [asked[:2] for asked in sampler.asked] == [
+        ("send t-*", SpanKind.PRODUCER),
+        ("process t-*", SpanKind.CONSUMER),
     ]
+    for (*_, given), wanted in zip(sampler.asked, (send, process), strict=True):
+        assert given.items() >= wanted.items()  # of what is likely to be recorded all that is known is there
 
 
 def test_send_span_names_the_leader_of_the_partition_in_the_acknowledgement(recorder):
