@@ -9,7 +9,7 @@ from examples.prometheus.quick import alerts
 
 PAGE = Path(__file__).parents[1] / "prometheus.md"
 TABLE = r"\| {} \|.*?(?=\n\n)"
-NAMES = re.compile(r"\w+_\w+")
+NAMES = re.compile(r"(?:\w+\.)*\w+_\w+")
 
 
 def page() -> str:

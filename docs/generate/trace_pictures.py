@@ -1,6 +1,6 @@
 """Draws `trace.svg` and `why.svg` from the spans of real runs: `python -m docs.generate.trace_pictures`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ class Waterfall:
         busy = told["otelkafka.queue.busy_duration"] * 1e9
         fetch = told["otelkafka.queue.fetch_duration"] * 1e9
         links = [link.attributes or {} for link in span.links]
-        (culprit,) = (each for each in links if each["otelkafka.link.type"] == "predecessor")
+        busy_links = [each for each in links if each["otelkafka.link.type"] == "busy"]
         yield from self._bar("its wait", depth, y, start - busy - fetch, start - busy, "fetch", soft=True)
         yield from self._bar("", depth, y, start - busy, start, "busy")
         yield self._label(
@@ -97,9 +97,11 @@ class Waterfall:
         )
         yield (
             f'<text class="small" x="{self.at(start - busy) + 10:.1f}" y="{y - 5}">'
-            f"busy: the record before, offset {culprit['messaging.kafka.offset']}, took "
-            f"{culprit['otelkafka.process.duration'] * 1e3:.0f} ms of it</text>"
+            f"busy with {' and '.join(map(self._named, busy_links))}</text>"
         )
+
+    def _named(self, link: Mapping[str, Any]) -> str:
+        return f"offset {link['messaging.kafka.offset']} ({link['otelkafka.process.duration'] * 1e3:.0f} ms)"
 
     def _bar(
         self, name: str, depth: int, y: int, start: float, end: float, kind: str, *, soft: bool = False

@@ -19,7 +19,7 @@ class Segment:
         kind: "busy", "kafka" or "before".
         label: as "consumer busy with «Why?»".
         start, end: in seconds since the trace began.
-        trace_id: of the predecessor, where it is known.
+        trace_id: of what kept the consumer busy, where its trace is known.
     """
 
     kind: str
@@ -80,7 +80,7 @@ class Waterfall:
 
     Args:
         trace: what to draw.
-        find: finds another trace by its id, so that predecessors can be named.
+        find: finds another trace by its id, so that what kept the consumer busy can be named by its question.
     """
 
     def __init__(self, trace: Trace, find: Callable[[str], Trace | None]) -> None:
@@ -129,21 +129,31 @@ class Waterfall:
             yield Segment("before", "before there was a consumer for it", start, kafka_from)
         if fetch > 0:
             yield Segment("kafka", "Kafka", max(start, kafka_from), busy_from)
-        yield from reversed(list(self._busy(span, busy_from, end)))
+        yield from self._busy(span, busy_from, end)
 
     def _busy(self, span: Span, start: float, end: float) -> Iterator[Segment]:
-        """Follow the predecessors back as far as the busy time goes, the last one first."""
-        link = _predecessor(span)
-        slack = max(WORTH_DRAWING, SLACK * (end - start))  # between two records there is a little else
-        while end - start > WORTH_DRAWING:
-            took = float(link.attributes.get("otelkafka.process.duration", 0)) if link else 0.0
-            trace = self._find(link.trace_id) if link else None
-            before = trace.span(link.span_id) if link and trace else None
-            earlier = _predecessor(before) if before else None
-            begin = end - took if earlier and end - took > start + slack else start
-            label = f"consumer busy with {name_of(link, trace)}" if link else "consumer busy"
-            yield Segment("busy", label, begin, end, trace.trace_id if trace else None)
-            link, end = earlier, begin
+        """Divide the busy time among the records that the span's own links lead to, and what is left.
+
+        The links come with the longest overlap first and say how long each record took: what began before the wait is
+        shortened. They do not say when, so that the records stand in the order of their offsets.
+        """
+        busy = left = end - start
+        drawn: list[tuple[Link, float]] = []
+        for link in span.links:
+            took = min(left, float(link.attributes.get("otelkafka.process.duration", 0)))
+            if link.attributes.get("otelkafka.link.type") == "busy" and took > WORTH_DRAWING:
+                drawn.append((link, took))
+                left -= took
+        begin = start
+        for link, took in sorted(drawn, key=lambda each: each[0].attributes.get("messaging.kafka.offset", 0)):
+            trace = self._find(link.trace_id)
+            label = f"consumer busy with {name_of(link, trace)}"
+            yield Segment("busy", label, begin, begin + took, trace.trace_id if trace else None)
+            begin += took
+        more = int(span.attributes.get("otelkafka.queue.busy_count", 0)) - sum(_records(link) for link, _ in drawn)
+        slack = 0.0 if more > 0 else SLACK * busy  # between two records there is a little else
+        if left > max(WORTH_DRAWING, slack):
+            yield Segment("busy", _busy_with(more, is_rest=bool(drawn)), begin, end)
 
     def _since(self, moment: int) -> float:
         return (moment - self.trace.start) / 1e9
@@ -154,12 +164,14 @@ def _steps() -> Iterator[float]:
 
 
 def name_of(link: Link, trace: Trace | None) -> str:
-    """Name a predecessor: by its question, else by its place in the topic."""
+    """Name what a link leads to: by its question, else by its place in the topic, a batch by its count."""
     if trace and trace.question:
         return f"«{shortened(trace.question)}»"
-    told = link.attributes
-    topic, partition = told.get("messaging.destination.name", "record"), told.get("messaging.destination.partition.id")
-    return f"{topic}-{partition}@{told.get('messaging.kafka.offset')}"
+    place = link.attributes
+    topic = place.get("messaging.destination.name", "record")
+    if "messaging.batch.message_count" in place:
+        return f"a batch of {_records(link)} from {topic}"
+    return f"{topic}-{place.get('messaging.destination.partition.id')}@{place.get('messaging.kafka.offset')}"
 
 
 def shortened(text: str, longest: int = LONGEST_NAME) -> str:
@@ -176,8 +188,16 @@ def seconds(duration: float) -> str:
     return f"{duration:.2f} s" if duration < 100 else f"{duration:.0f} s"  # noqa: PLR2004 - the same
 
 
-def _predecessor(span: Span) -> Link | None:
-    return next((link for link in span.links if link.attributes.get("otelkafka.link.type") == "predecessor"), None)
+def _records(link: Link) -> int:
+    return int(link.attributes.get("messaging.batch.message_count", 1))
+
+
+def _busy_with(count: int, *, is_rest: bool) -> str:
+    if count <= 0:
+        return "consumer busy"
+    if is_rest:
+        return f"consumer busy with {count} more"
+    return f"consumer busy with {count} record{'' if count == 1 else 's'}"
 
 
 def _seconds(span: Span, part: str) -> float:

@@ -7,7 +7,7 @@ import pytest
 
 from examples.ask.__main__ import NOT_SAMPLED, QUESTIONS
 from examples.ask.system import Question
-from examples.ask.waterfall import Waterfall
+from examples.ask.waterfall import SLACK, Waterfall
 from tests.ask.user import fetch
 from tests.support.needs import need
 from tests.support.waiting import wait_until
@@ -90,7 +90,7 @@ def test_the_last_waits_for_those_before_it(system, traces):
     busy = [part for part in wait.segments if part.kind == "busy"]
     assert [part.label for part in busy] == [f"consumer busy with «{name}»" for name in NAMES[:3]]
     assert [part.trace_id for part in busy] == [trace.trace_id for trace in traces[:3]]
-    assert sum(part.duration for part in wait.segments) == pytest.approx(wait.duration)
+    assert sum(part.duration for part in wait.segments) == pytest.approx(wait.duration, rel=SLACK)
 
 
 def test_a_failed_tweet_is_red_and_its_record_is_committed(traces):

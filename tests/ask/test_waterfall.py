@@ -11,9 +11,10 @@ from examples.ask.waterfall import Waterfall, seconds, shortened
 SECOND = 1_000_000_000
 
 
-def process(trace_id, start, end, *, link=None, queue=(0.0, 0.0, 0.0), **attributes):
+def process(trace_id, start, end, *, links=(), queue=(0.0, 0.0, 0.0), busy_count=None, **attributes):
     """A process span from second to second, which waited in all, while busy, and for Kafka."""
     names = ("duration", "busy_duration", "fetch_duration")
+    count = {} if busy_count is None else {"otelkafka.queue.busy_count": busy_count}
     waited = {f"otelkafka.queue.{name}": value for name, value in zip(names, queue, strict=True)}
     return Span(
         service="kafka-consumer",
@@ -24,17 +25,20 @@ def process(trace_id, start, end, *, link=None, queue=(0.0, 0.0, 0.0), **attribu
         kind="consumer",
         start=int(start * SECOND),
         end=int(end * SECOND),
-        attributes={**waited, **attributes},
-        links=(link,) if link else (),
+        attributes={**waited, **count, **attributes},
+        links=tuple(links),
     )
 
 
-def predecessor(trace_id, took, **place):
-    return Link(
-        trace_id,
-        f"{trace_id}-span",
-        {"otelkafka.link.type": "predecessor", "otelkafka.process.duration": took, **place},
-    )
+def busy(trace_id, took, offset=0, **attributes):
+    """A link to what kept the consumer busy."""
+    place = {
+        "messaging.destination.name": "questions",
+        "messaging.destination.partition.id": "2",
+        "messaging.kafka.offset": offset,
+    }
+    kind = {"otelkafka.link.type": "busy", "otelkafka.process.duration": took}
+    return Link(trace_id, f"{trace_id}-span", {**kind, **(attributes or place)})
 
 
 def parts(waterfall):
@@ -42,18 +46,14 @@ def parts(waterfall):
     return [(part.kind, part.label, round(part.duration, 6), part.trace_id) for part in row.segments]
 
 
-def test_a_predecessor_that_was_not_sampled_is_named_by_its_place():
-    """The link alone tells which record it was, and stands for all of the busy time."""
-    place = {
-        "messaging.destination.name": "questions",
-        "messaging.destination.partition.id": "2",
-        "messaging.kafka.offset": 7,
-    }
-    span = process("b", 13, 14, link=predecessor("a", 2.0, **place), queue=(3.0, 2.5, 0.5))
+def test_what_was_not_sampled_is_named_by_its_place():
+    """The link alone says which record it was, and how long it took."""
+    span = process("b", 13, 14, links=[busy("a", 2.0, 7)], queue=(3.0, 2.5, 0.5), busy_count=1)
     waterfall = Waterfall(Trace("b", [span]), {}.get)
     assert parts(waterfall) == [
         ("kafka", "Kafka", 0.5, None),
-        ("busy", "consumer busy with questions-2@7", 2.5, None),
+        ("busy", "consumer busy with questions-2@7", 2.0, None),
+        ("busy", "consumer busy", 0.5, None),
     ]
 
 
@@ -67,17 +67,57 @@ def test_a_backlog_is_neither_busy_nor_kafka():
     ]
 
 
-def test_predecessors_are_followed_as_far_as_the_busy_time_goes():
-    """The one before the one before is found through its trace; a little left over is nobody's else."""
-    first = Trace("a", [process("a", 8, 10, **{"ask.question": "first"})])
-    second = Trace("b", [process("b", 10, 12, link=predecessor("a", 2.0), **{"ask.question": "second"})])
-    third = Trace("c", [process("c", 12.01, 13, link=predecessor("b", 2.0), queue=(3.02, 3.01, 0.01))])
-    known = {"a": first, "b": second}
-    assert parts(Waterfall(third, known.get)) == [
-        ("kafka", "Kafka", 0.01, None),
-        ("busy", "consumer busy with «first»", 1.01, "a"),
-        ("busy", "consumer busy with «second»", 2.0, "b"),
+def test_three_busy_bars_in_the_order_of_their_offsets_and_how_many_more_there_are():
+    """What took longest is whole, what began before the wait is shortened, and the rest is counted."""
+    asked = {name: Trace(name, [process(name, 8, 9, **{"ask.question": name})]) for name in ("first", "second")}
+    links = [busy("third", 2.0, 3), busy("second", 1.0, 2), busy("first", 4.0, 1)]
+    span = process("b", 13, 14, links=links, queue=(5.0, 4.5, 0.5), busy_count=10)
+    assert parts(Waterfall(Trace("b", [span]), asked.get)) == [
+        ("kafka", "Kafka", 0.5, None),
+        ("busy", "consumer busy with «first»", 1.5, "first"),
+        ("busy", "consumer busy with «second»", 1.0, "second"),
+        ("busy", "consumer busy with questions-2@3", 2.0, None),
     ]
+    fast = process("b", 13, 14, links=[busy("second", 1.0, 2)], queue=(2.0, 2.0, 0.0), busy_count=10)
+    waterfall = Waterfall(Trace("b", [fast]), asked.get)
+    assert parts(waterfall) == [
+        ("busy", "consumer busy with «second»", 1.0, "second"),
+        ("busy", "consumer busy with 9 more", 1.0, None),
+    ]
+    (wait,) = (row for row in waterfall.rows if row.segments)
+    assert wait.why == "Waited 2.00 s: 1.00 s consumer busy with «second», 1.00 s consumer busy with 9 more."
+
+
+def test_only_the_links_of_the_span_itself_are_drawn():
+    """What kept the consumer busy before the linked record is no part of this wait."""
+    before = process("a", 8, 10, links=[busy("z", 5.0)], queue=(5.0, 5.0, 0.0), busy_count=1)
+    span = process("b", 10.01, 11, links=[busy("a", 2.0, 1)], queue=(2.01, 2.01, 0.0), busy_count=1)
+    waterfall = Waterfall(Trace("b", [span]), {"a": Trace("a", [before])}.get)
+    assert parts(waterfall) == [("busy", "consumer busy with questions-2@1", 2.0, "a")]
+
+
+@pytest.mark.parametrize(("count", "label"), [(0, ""), (1, " with 1 record"), (1000, " with 1000 records")])
+def test_fast_records_are_counted_without_a_link(count, label):
+    """A second spent on a thousand fast records is not a second spent on one slow record."""
+    span = process("b", 13, 14, queue=(1.0, 1.0, 0.0), busy_count=count)
+    assert parts(Waterfall(Trace("b", [span]), {}.get)) == [("busy", f"consumer busy{label}", 1.0, None)]
+
+
+def test_a_batch_is_named_by_its_count_and_counts_as_its_records():
+    """It has no offset."""
+    batch = {"messaging.destination.name": "questions", "messaging.batch.message_count": 5}
+    span = process("b", 13, 14, links=[busy("a", 1.0, **batch)], queue=(2.0, 2.0, 0.0), busy_count=7)
+    assert parts(Waterfall(Trace("b", [span]), {}.get)) == [
+        ("busy", "consumer busy with a batch of 5 from questions", 1.0, None),
+        ("busy", "consumer busy with 2 more", 1.0, None),
+    ]
+
+
+def test_records_processed_side_by_side_fill_the_wait_once():
+    """In several threads together they take longer than the wait: the longest is drawn."""
+    links = [busy("a", 2.0, 1), busy("c", 1.5, 2)]
+    span = process("b", 13, 14, links=links, queue=(2.0, 2.0, 0.0), busy_count=2)
+    assert parts(Waterfall(Trace("b", [span]), {}.get)) == [("busy", "consumer busy with questions-2@1", 2.0, None)]
 
 
 def test_no_wait_no_row():
@@ -91,7 +131,7 @@ def test_the_terminal_is_never_too_narrow(width):
     """No line is longer than the terminal, however long the question."""
     longest = "long " * 40
     before = Trace("a", [process("a", 8, 10, **{"ask.question": longest})])
-    span = process("b", 10, 12, link=predecessor("a", 2.0), queue=(2.0, 2.0, 0.0), **{"ask.question": longest})
+    span = process("b", 10, 12, links=[busy("a", 2.0)], queue=(2.0, 2.0, 0.0), **{"ask.question": longest})
     console = Console(width=width, record=True, file=None, quiet=False)
     with console.capture() as capture:
         print_waterfall(console, Waterfall(Trace("b", [span]), {"a": before}.get))
