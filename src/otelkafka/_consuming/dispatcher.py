@@ -103,7 +103,8 @@ class Dispatcher:
         spent.entered = None
         try:
             now = clock.now()
-            if history.last_mark <= started <= now < history.next_mark:  # as `_note_fetch()`: it happens once a record
+            marks = history.fetches
+            if marks.last <= started <= now < marks.next:  # as `_note_fetch()`: it happens once a record
                 spent.fetched += now - started
             else:
                 self._note_fetch(started, now)
@@ -242,7 +243,7 @@ class Dispatcher:
         last = None if destination is None else destination.last_offsets.get(record.partition)
         if last is None or record.offset > last:
             return None
-        return self.history.last_mark - (last - int(record.offset)) * MILLISECOND
+        return self.history.fetches.last - (last - int(record.offset)) * MILLISECOND
 
     def end_open(self) -> None:
         """End the span that iteration left open, wherever it is, and one of a list that was left in this context.

@@ -518,7 +518,9 @@ class ProcessOperation:
                     place.duration.add((end - start) / NANOSECONDS)
                 else:
                     place.duration.record((end - start) / NANOSECONDS, opened.span)
-            if history is not None and (end - start >= SLOW or end >= history.next_mark or opened.batch is not None):
+            if history is not None and (
+                end - start >= SLOW or end >= history.processes.next or opened.batch is not None
+            ):
                 self._note(history, opened, end)
             elif history is not None:
                 history.processed += 1
@@ -547,7 +549,10 @@ class ProcessOperation:
         """Note what was processed, for those that waited meanwhile."""
         place = opened.destination, opened.partition, opened.offset
         records = None if opened.batch is None else opened.batch.count
-        history.note_processed(Processed(opened.start, end, opened.current or opened.span, *place, records))
+        span = opened.current or opened.span
+        if type(span) not in UNPARSED:  # not with its attributes and links
+            span = NonRecordingSpan(span.get_span_context())
+        history.note_processed(Processed(opened.start, end, span, *place, records))
 
     def _record_failure(self, opened: OpenSpan, beginning: Beginning, error: BaseException) -> None:
         """Record what has failed and was not sampled, in the trace of the record, or of the first of a batch."""

@@ -230,7 +230,7 @@ class ProcessSpans:
         self._telemetry.describe_record(found, record, highwater)
         history = self._history
         since = describe_wait(found, record, start, handover, history, attended)
-        if since is None or history is None:
+        if since is None or history is None or not history.slow:
             return ()
         slow = history.slowest(since, start)
         known = self._busy

@@ -100,36 +100,81 @@ def describe_wait(
     if history is None or attended is None:
         return None
     since = created if created > attended else attended  # noqa: FURB136 (once a record: without a call)
-    last, fetched, processed = history.last_mark, history.spent.fetched, history.processed
+    fetches, fetched, processed = history.fetches, history.spent.fetched, history.processed
     handed_over = handover if handover < start else start  # noqa: FURB136 (likewise; a clock may have been set back)
-    fetched_before, processed_before = (fetched, processed) if since >= last else history.totals_at(since)
-    fetch = (fetched if handed_over >= last else history.totals_at(handed_over)[0]) - fetched_before
-    if fetch:
-        fetch = max(0, min(fetch, handed_over - since))
+    fetch = 0
+    if since < fetches.last:
+        fetch = fetched if handed_over >= fetches.last else fetches.at(handed_over, fetched)
+        fetch = max(0, min(fetch - fetches.at(since, fetched), handed_over - since))
     busy = (start - since if start > since else 0) - fetch
     found[semconv.QUEUE_BUSY_DURATION] = busy / NANOSECONDS
     found[semconv.QUEUE_FETCH_DURATION] = fetch / NANOSECONDS
-    processed_then = processed if start >= last else history.totals_at(start)[1]
-    found[semconv.QUEUE_BUSY_COUNT] = processed_then - processed_before if busy else 0
+    processes = history.processes
+    count = processed if start >= processes.last else processes.at(start, processed)
+    found[semconv.QUEUE_BUSY_COUNT] = count - processes.at(since, processed) if busy and since < processes.last else 0
     return since if busy >= SLOW else None
 
 
-class WaitHistory:
-    """The time that one consumer spent inside `poll()` and `next()`, as a running total with marks.
+class _Marks:
+    """What a running total was at some moments; between two it is taken to have grown evenly.
 
-    Between two marks the total is taken to grow evenly; marks are a millisecond apart or more, and older ones are
-    thinned out, so that the history is bounded and the further back it is asked, the coarser it answers.
+    Marks are a millisecond apart or more, and older ones are thinned out: they are bounded, and the further back they
+    are asked, the coarser they answer.
+
+    Args:
+        now: when the total was zero.
+
+    Attributes:
+        last: the time of the last mark.
+        next: when the next one is due.
+    """
+
+    __slots__ = ("_marks", "last", "next")
+
+    def __init__(self, now: int) -> None:
+        self._marks = [(now, 0)]
+        self.last = self.next = now
+
+    def mark(self, now: int, total: int) -> None:
+        """Note what the total is now."""
+        if len(self._marks) >= _MOST_MARKS:  # a new list: who reads the old one may be in another thread
+            half = _MOST_MARKS // 2
+            self._marks = self._marks[:half:2] + self._marks[half:]
+        self._marks.append((now, total))
+        self.last, self.next = now, now + MILLISECOND
+
+    def at(self, moment: int, total: int) -> int:
+        """Return what the total was at a moment, of what it is now."""
+        marks = self._marks
+        if moment >= marks[-1][0]:
+            return total
+        after = bisect_right(marks, moment, key=_moment_of)
+        if after == 0:
+            return 0
+        (start, low), (end, high) = marks[after - 1], marks[after]
+        return low + (high - low) * (moment - start) // (end - start)
+
+    def follow_back(self, by: int) -> None:
+        """Follow a clock that was set back."""
+        self._marks = [(moment - by, total) for moment, total in self._marks]
+        self.last -= by
+        self.next = self.last
+
+
+class WaitHistory:
+    """What one consumer did with its time: when it fetched, and what it processed.
 
     Args:
         now: when the consumer was wrapped.
 
     Attributes:
         has_listener: whether a listener is called at each assignment; without one they are compared after fetches.
-        processed: how many records have been processed.
         spent: the running totals of time.
+        fetches: of the time spent fetching.
+        processed: how many records have been processed.
+        processes: of that number, about: they are processed in other threads, too, and no lock is taken.
+        slow: what was processed for a millisecond or more.
         lags: of each assigned partition, as of the last record handed over.
-        last_mark: the time of the last mark.
-        next_mark: when the next one is due.
     """
 
     def __init__(self, now: int) -> None:
@@ -138,11 +183,10 @@ class WaitHistory:
         self._assigned: dict[tuple[str, int], int] = {}
         self._revoked: dict[tuple[str, int], int] = {}
         self._handovers: dict[tuple[str, int], tuple[tuple[int, int, Handover], ...]] = {}
-        self._marks = [(now, 0, 0)]
-        self._slow: tuple[Processed, ...] = ()
+        self.fetches, self.processes = _Marks(now), _Marks(now)
+        self.slow: tuple[Processed, ...] = ()
         self._slowest: tuple[tuple[Processed, ...], int, tuple[Processed, ...]] = (), 0, ()
         self.processed = 0
-        self.last_mark = self.next_mark = now
         self.spent = TimeSpent(now)
         self.lags: dict[tuple[str, int], int] = {}
 
@@ -152,19 +196,20 @@ class WaitHistory:
         Returns:
             True about once a millisecond, and as soon as the clock was set back.
         """
-        spent = self.spent
+        spent, marks = self.spent, self.fetches
         spent.entered = None
-        if self.last_mark <= start <= end < self.next_mark:
+        if marks.last <= start <= end < marks.next:
             spent.fetched += end - start
             return False
-        if start < self.last_mark:
+        if start < marks.last:
             self._follow_back(start)
-        if start >= self.next_mark:
-            self._mark(start)
+        if start >= marks.next:
+            marks.mark(start, spent.fetched)
         if end > start:
             spent.fetched += end - start
-        if end >= self.next_mark:
-            self._mark(end)
+        if end >= marks.next:
+            marks.mark(end, spent.fetched)
+            self.processes.mark(end, self.processed)
         return True
 
     def assign(self, partitions: set[tuple[str, int]], now: int) -> None:
@@ -200,27 +245,28 @@ class WaitHistory:
 
     def fetched(self, start: int, end: int) -> int:
         """Return how much of the time from `start` to `end` was spent fetching."""
-        return max(0, min(self.totals_at(end)[0] - self.totals_at(start)[0], end - start)) if start < end else 0
+        if start >= end:
+            return 0
+        fetched = self.spent.fetched
+        return max(0, min(self.fetches.at(end, fetched) - self.fetches.at(start, fetched), end - start))
 
     def note_processed(self, processed: Processed) -> None:
         """Note what was processed, in any thread."""
         self.processed += 1 if processed.records is None else processed.records
-        if processed.end >= self.next_mark:
-            self._mark(processed.end)
+        if processed.end >= self.processes.next:
+            self.processes.mark(processed.end, self.processed)
         if processed.end - processed.start < SLOW:
             return
-        noted = self._slow
+        noted = self.slow
         if len(noted) >= _MOST_SLOW:  # of the older half, half is kept: what took longest
             half = _MOST_SLOW // 2
             by_length = sorted(range(half), key=lambda at: noted[at].end - noted[at].start)
             noted = (*(noted[at] for at in sorted(by_length[half // 2 :])), *noted[half:])
-        self._slow = (*noted, processed)  # in its place: records are processed in other threads, too
+        self.slow = (*noted, processed)  # in its place: records are processed in other threads, too
 
     def slowest(self, since: int, until: int) -> Sequence[Processed]:
         """Return what kept the consumer busy longest between two moments, for a millisecond or more, at most three."""
-        slow, found = self._slow, list[tuple[int, Processed]]()
-        if not slow:
-            return ()
+        slow, found = self.slow, list[tuple[int, Processed]]()
         if self._slowest[0] is slow and self._slowest[1] == since and slow[-1].end <= until:  # as in a backlog
             return self._slowest[2]
         for each in reversed(slow):
@@ -257,35 +303,13 @@ class WaitHistory:
 
     def _follow_back(self, now: int) -> None:
         """Follow a clock that was set back: what was noted has passed all the same."""
-        by = self.last_mark - now
-        self._marks = [(moment - by, fetched, processed) for moment, fetched, processed in self._marks]
-        self._slow = tuple(each._replace(start=each.start - by, end=each.end - by) for each in self._slow)
+        by = self.fetches.last - now
+        self.fetches.follow_back(by)
+        self.processes.follow_back(by)
+        self.slow = tuple(each._replace(start=each.start - by, end=each.end - by) for each in self.slow)
         self._assigned = {partition: min(since - by, now) for partition, since in self._assigned.items()}
         self._since = min(self._since - by, now)
-        self.last_mark = self.next_mark = now
         self.spent.set_back(by)
-
-    def _mark(self, now: int) -> None:
-        if len(self._marks) >= _MOST_MARKS:  # a new list: who reads the old one may be in another thread
-            half = _MOST_MARKS // 2
-            self._marks = self._marks[:half:2] + self._marks[half:]
-        self._marks.append((now, self.spent.fetched, self.processed))
-        self.last_mark, self.next_mark = now, now + MILLISECOND
-
-    def totals_at(self, moment: int) -> tuple[int, int]:
-        """Return the time spent fetching and the records processed up to a moment."""
-        marks = self._marks
-        if moment >= marks[-1][0]:
-            return self.spent.fetched, self.processed
-        after = bisect_right(marks, moment, key=_moment_of)
-        if after == 0:
-            return 0, 0
-        (start, fetched, processed), (end, fetched_then, processed_then) = marks[after - 1], marks[after]
-        passed, whole = moment - start, end - start
-        return (
-            fetched + (fetched_then - fetched) * passed // whole,
-            processed + (processed_then - processed) * passed // whole,
-        )
 
 
 _moment_of = itemgetter(0)

@@ -29,6 +29,7 @@ from otelkafka.headers import Headers, are_sendable
 from otelkafka.options import ProducerOptions
 
 _PRODUCER = SpanKind.PRODUCER
+_NO_SPAN: Span = INVALID_SPAN
 _WITHOUT_SPAN = Context({SPAN_KEY: INVALID_SPAN})
 
 
@@ -134,6 +135,7 @@ class BareSend(UnparsedSpan):
     context: Context | None
     outside: Context | None
     headers: Headers | None
+    span_id: int
 
     @property
     def span(self) -> Span:
@@ -210,7 +212,7 @@ class Sends:
     def _watch(self, instruments: Instruments) -> None:
         instruments.spans_in_flight.watch(self._in_flight.read)
 
-    def begin(  # noqa: C901, PLR0912 (the fast path reads top to bottom)
+    def begin(  # noqa: C901, PLR0911, PLR0912 (the fast path reads top to bottom)
         self,
         topic: str,
         value: Any = None,
@@ -273,7 +275,7 @@ class Sends:
                     return self._begin_unrecorded(
                         start, ambient, Message(topic, value, key, headers, partition, timestamp_ms), destination, span
                     )
-                if fast_path.is_continued is not None and self._is_flat and BAGGAGE_KEY not in ambient:
+                if fast_path.is_continued and self._is_flat and BAGGAGE_KEY not in ambient and fast_path.holds():
                     return self._begin_recorded(start, ambient, destination, value, key, partition, tracer)
             message = Message(topic, value, key, headers, partition, timestamp_ms)
             return self._begin_generally(start, ambient, message, destination, tracer=tracer)
@@ -355,7 +357,8 @@ class Sends:
                 given.update(telemetry.key_attributes(key))
         if value is None:
             given[semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE] = True
-        headers, context, span = None, ambient, INVALID_SPAN
+        headers: Headers | None = None
+        context, span = ambient, _NO_SPAN
         try:
             span = (tracer or telemetry.tracer).start_span(known.span_name, ambient, _PRODUCER, given, (), start)
         except Exception as error:  # noqa: BLE001 (the record is sent without)
@@ -505,8 +508,7 @@ class Sends:
         """Measure a send that has not failed, and end its span; as `Operation.finish()`, in few calls."""
         telemetry, start = self.telemetry, send.start
         now = telemetry.now()
-        if now < start:  # the clock was set back
-            now = start
+        now = max(now, start)  # the clock may have been set back
         if not telemetry.refreshed <= now < telemetry.refresh_at:
             telemetry.refresh(now)
         instruments = telemetry.instruments

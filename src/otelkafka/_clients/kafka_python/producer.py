@@ -13,7 +13,7 @@ from otelkafka._clients.proxy import TracedClient, Wrappers, check_client
 from otelkafka._context.current import attach, is_variable, reset
 from otelkafka._context.propagation import Contexts
 from otelkafka._producing import transactions
-from otelkafka._producing.send import Message, Send, Sends
+from otelkafka._producing.send import BareSend, Message, Send, Sends
 from otelkafka._producing.transactions import Kind, Transactions
 from otelkafka._telemetry import lifetime
 from otelkafka._telemetry.telemetry import Telemetry
@@ -96,7 +96,7 @@ class ProducerFace:
         self._produce_hook = produce_hook
 
     @traces("send")
-    def send(self, send: Call, args: Args, kwargs: KwArgs) -> Any:  # noqa: C901, PLR0912 (top to bottom)
+    def send(self, send: Call, args: Args, kwargs: KwArgs) -> Any:  # noqa: C901, PLR0912, PLR0915 (top to bottom)
         """Call `send` inside a span, with headers that carry it.
 
         What `send` returns and raises passes through unchanged. A record that only our header made too large is sent
@@ -198,7 +198,7 @@ class ProducerFace:
     def stop(self) -> None:
         """Trace no more; what is in flight ends when its future does."""
 
-    def _begin_known(self, args: Args, kwargs: KwArgs) -> Send | None:
+    def _begin_known(self, args: Args, kwargs: KwArgs) -> BareSend | Send | None:
         """Begin a send with those arguments that every producer knows; None where `send()` will refuse them."""
         try:
             message = Message(*args, **{name: kwargs[name] for name in kwargs if name in Message._fields})
