@@ -246,7 +246,27 @@ class OpenSpan:
         return (self.destination.topic, self.partition) in partitions
 
 
-class BareSpan(UnparsedSpan, OpenSpan):
+class RecordSpan(OpenSpan):
+    """The process span of a record, which says where it comes from."""
+
+    @property
+    def destination(self) -> Destination:  # type: ignore[override]
+        """Where the record came from."""
+        operation, record = self.operation, self.record
+        return _NOWHERE if operation is None or record is None else operation.telemetry.destinations[record.topic]
+
+    @property
+    def partition(self) -> int | None:  # type: ignore[override]
+        """The record's."""
+        return None if self.record is None else int(self.record.partition)
+
+    @property
+    def offset(self) -> int | None:  # type: ignore[override]
+        """The record's."""
+        return None if self.record is None else int(self.record.offset)
+
+
+class BareSpan(UnparsedSpan, RecordSpan):
     """An open span that is its own span, of which nothing is recorded or measured: the fast path makes one a record.
 
     Attributes:
@@ -265,22 +285,6 @@ class BareSpan(UnparsedSpan, OpenSpan):
     def trace_id(self) -> bytes:  # type: ignore[override]
         """The record's."""
         return self.traceparent[3:35]
-
-    @property
-    def destination(self) -> Destination:  # type: ignore[override]
-        """Where the record came from."""
-        operation, record = self.operation, self.record
-        return _NOWHERE if operation is None or record is None else operation.telemetry.destinations[record.topic]
-
-    @property
-    def partition(self) -> int | None:  # type: ignore[override]
-        """The record's."""
-        return None if self.record is None else int(self.record.partition)
-
-    @property
-    def offset(self) -> int | None:  # type: ignore[override]
-        """The record's."""
-        return None if self.record is None else int(self.record.offset)
 
 
 class BareSpanWithRandomId(BareSpan):
@@ -320,7 +324,14 @@ class _EndedLater:
 
     def ended(self, span: OpenSpan, error: BaseException | None) -> None:
         """End the span and measure it, as soon as the collection is over."""
-        lifetime.finish(partial(self._operation.ended, span, error))
+        lifetime.finish(partial(self._end, span, span.record, error))
+
+    def _end(self, span: OpenSpan, record: Any, error: BaseException | None) -> None:
+        span.record, span.operation = record, self._operation
+        try:
+            self._operation.ended(span, error)
+        finally:
+            span.record = span.operation = None
 
 
 innermost: ContextVar[OpenSpan | None] = ContextVar("otelkafka_innermost_span", default=None)

@@ -18,6 +18,7 @@ from otelkafka._consuming.open_span import (
     Loop,
     OpenSpan,
     Origins,
+    RecordSpan,
     idle_span,
     innermost,
 )
@@ -45,6 +46,7 @@ _MOST_OPTIONS = 64
 
 _Matches: TypeAlias = Callable[[bytes], object]
 _new: Callable[[type[BareSpan]], BareSpan] = object.__new__
+_new_open: Callable[[type[RecordSpan]], RecordSpan] = object.__new__
 _never: Final[_Matches] = re.compile(rb"(?!)").fullmatch
 
 
@@ -272,10 +274,9 @@ class ProcessOperation:
         except Exception as error:  # noqa: BLE001 (likewise)
             telemetry.guard.contain("start_span", error)
             return idle_span(record, dispatcher)
-        opened = OpenSpan()
+        opened = _new_open(RecordSpan)
         opened.operation, opened.record, opened.dispatcher = self, record, dispatcher
-        opened.destination, opened.partition, opened.offset = destination, partition, record.offset
-        opened.start, opened.span, opened.parent = start, span, parent
+        opened.start, opened.span = start, span
         if instruments is not None:
             try:
                 timestamp = record.timestamp
@@ -285,6 +286,7 @@ class ProcessOperation:
                 telemetry.guard.contain("measure", error)
             opened.place = place
         if self.options.sample_errors and is_unsampled(span.get_span_context()):
+            opened.parent = parent
             opened.beginning = Beginning(start, [record], ambient, Handover(taken, highwater))
             self._spans.note_beginning(opened.beginning)
         self.in_process[opened] = None

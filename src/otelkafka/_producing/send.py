@@ -480,11 +480,12 @@ class Sends:
             send.blocked = telemetry.now() - send.start
         partition = send.partition if metadata is None else getattr(metadata, "partition", None)
         try:
-            try:
-                if span.is_recording():
-                    span.set_attributes(self._end_attributes(send, metadata))
-            except Exception as failure:  # noqa: BLE001 (whatever it is, the application must not get it)
-                telemetry.guard.contain("set_attributes", failure)
+            if type(span) not in UNPARSED:
+                try:
+                    if span.is_recording():
+                        span.set_attributes(self._end_attributes(send, metadata))
+                except Exception as failure:  # noqa: BLE001 (whatever it is, the application must not get it)
+                    telemetry.guard.contain("set_attributes", failure)
             if metadata is not None and hook is not None:
                 telemetry.call_hook("on_ack", hook, span, metadata)
         finally:
@@ -506,9 +507,12 @@ class Sends:
 
     def _finish(self, send: Send, partition: int | None) -> None:
         """Measure a send that has not failed, and end its span; as `Operation.finish()`, in few calls."""
-        telemetry, start = self.telemetry, send.start
-        now = telemetry.now()
-        now = max(now, start)  # the clock may have been set back
+        telemetry, start, span = self.telemetry, send.start, send.span
+        try:
+            now = max(clock.now(), start)  # it may have been set back
+        except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
+            telemetry.guard.contain("time_ns", error)
+            now = start
         if not telemetry.refreshed <= now < telemetry.refresh_at:
             telemetry.refresh(now)
         instruments = telemetry.instruments
@@ -518,12 +522,16 @@ class Sends:
                 if place is None or place.instruments is not instruments or place.series.is_stale:
                     place = Place(self._operation.series(send.destination, partition), instruments)
                     send.destination.places[partition] = place
-                place.duration.record((now - start) / NANOSECONDS, send.span)
+                if type(span) in UNPARSED:
+                    place.duration.add((now - start) / NANOSECONDS)
+                else:
+                    place.duration.record((now - start) / NANOSECONDS, span)
                 place.sent.count()
         except Exception as error:  # noqa: BLE001 (the span ends all the same)
             telemetry.guard.contain("measure", error)
         finally:
-            telemetry.end_span(send.span, None, now)
+            if type(span) not in UNPARSED:
+                telemetry.end_span(span, None, now)
 
     def _fail(
         self,
