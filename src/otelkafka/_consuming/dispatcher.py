@@ -43,6 +43,7 @@ class Dispatcher:
         self.process = ProcessOperation(contexts, options, history)
         self.operations = ProcessOperations(contexts.telemetry.client, history)
         self.history = history
+        self._spent, self._fetches = history.spent, history.fetches
         self.stopped = False
         self._contexts = contexts
         self._telemetry = contexts.telemetry
@@ -85,7 +86,7 @@ class Dispatcher:
             if (last is not None and (not last.ended or last.outer is not None)) or type(get_current()) is Attached:
                 self._restore(started)
         self._iterated = None  # not before it has ended: an interrupt in there leaves it to the next
-        self.history.spent.entered = started
+        self._spent.entered = started
         return started
 
     def received(self, record: Any, started: int) -> OpenSpan | None:
@@ -98,12 +99,10 @@ class Dispatcher:
         Returns:
             None where the options want no span.
         """
-        history, now = self.history, started
-        spent = history.spent
+        spent, marks, now = self._spent, self._fetches, started
         spent.entered = None
         try:
             now = clock.now()
-            marks = history.fetches
             if marks.last <= started <= now < marks.next:  # as `_note_fetch()`: it happens once a record
                 spent.fetched += now - started
             else:
@@ -169,12 +168,11 @@ class Dispatcher:
         """
         current = get_current()
         if (
-            type(current) is Attached
+            opened.is_alone
+            and type(current) is Attached
             and current.opened is opened
-            and type(current.outside) is not Attached
             and not opened.ended
             and not opened.is_held
-            and opened.outer is None
             and now
         ):
             try:
@@ -183,11 +181,12 @@ class Dispatcher:
                 pass
             else:  # as `opened.close()` does, without its calls: it happens once a record
                 opened.ended, opened.ended_at = True, now
-                if opened.is_bare and opened.place is None and now - opened.start < SLOW:
+                if opened.is_bare and now - opened.start < SLOW:
                     self.history.processed += 1
-                else:
-                    self.process.ended(opened, opened.failure)
-                opened.token = opened.record = opened.dispatcher = opened.operation = None
+                    opened.token = opened.record = None
+                    return True
+                self.process.ended(opened, opened.failure)
+                opened.token = opened.record = opened.dispatcher = opened.operation = opened.failure = None
                 return True
         token, inside = opened.token, None
         if not opened.ended and (type(current) is not Attached or current.opened is not opened):

@@ -112,6 +112,7 @@ class OpenSpan:
         ended_at: when it ended.
         failure: the error that was recorded last.
         gone: the events that its partition is not the consumer's any more, and when they were.
+        is_alone: whether no span was open where it was attached.
         is_bare: whether there is nothing to record or measure at its end.
         is_held: whether a block is around its processing, which alone ends it then.
         is_left: whether it is not current any more in the `contextvars.Context` where it was attached.
@@ -120,7 +121,7 @@ class OpenSpan:
     """
 
     # Defaults of the class, which an open span of the fast path does not set.
-    ended = is_bare = is_held = is_left = False
+    ended = is_alone = is_bare = is_held = is_left = False
     batch: Batch | None = None
     beginning: Beginning | None = None
     current: Span | None = None
@@ -156,6 +157,7 @@ class OpenSpan:
         outer = innermost.get()
         if outer is not None and (not outer.ended or outer.outer is not None):
             self.outer = _live(outer)
+        self.is_alone = self.outer is None and type(ambient) is not Attached
         innermost.set(self)
         self.token = attach(attached)
         return self

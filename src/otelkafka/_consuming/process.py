@@ -170,17 +170,17 @@ class ProcessOperation:
             destination, headers, flat = telemetry.destinations[record.topic], record.headers, self._flat
             if is_fresh:
                 destination.last_offsets[record.partition] = record.offset
-            name = parent = None
+            header = parent = name = None
             if flat is not None and type(headers) is list and destination.traced:
                 try:
                     (header,) = headers
-                    if type(header) is tuple:
-                        name, parent = header
-                except ValueError:  # none, or more
+                    name, parent = header
+                except (TypeError, ValueError):  # none, or more, or no pair
                     pass
             if (
                 name == TRACEPARENT
                 and type(parent) is bytes
+                and type(header) is tuple
                 and flat is not None
                 and PROPAGATE[PROPAGATOR] is flat.propagator
                 and TRACE[PROVIDER] is flat.provider
@@ -204,12 +204,15 @@ class ProcessOperation:
                                 place.queue.add(wait / NANOSECONDS if wait > 0 else 0)
                         except Exception as error:  # noqa: BLE001 (its context goes on)
                             telemetry.guard.contain("measure", error)
-                        unrecorded.place = place
+                        unrecorded.place, unrecorded.is_bare = place, False
                         self.in_process[unrecorded] = None
                     outer = innermost.get()
-                    if outer is not None and (not outer.ended or outer.outer is not None or type(ambient) is Attached):
+                    if (outer is not None and (not outer.ended or outer.outer is not None)) or (
+                        ambient and type(ambient) is Attached
+                    ):
                         return unrecorded.attach({**ambient, SPAN_KEY: unrecorded}, ambient)
                     innermost.set(unrecorded)
+                    unrecorded.is_alone = True
                     attached = Attached({**ambient, SPAN_KEY: unrecorded})
                     attached.opened, attached.outside = unrecorded, ambient
                     unrecorded.token = attach(attached)
@@ -516,7 +519,7 @@ class ProcessOperation:
             elif telemetry.instruments is not None:
                 if place is None or place.duration is None or place.instruments is not telemetry.instruments:
                     self._measure_end(opened, None)
-                elif opened.is_bare:
+                elif type(opened.span) in UNPARSED:
                     place.duration.add((end - start) / NANOSECONDS)
                 else:
                     place.duration.record((end - start) / NANOSECONDS, opened.span)

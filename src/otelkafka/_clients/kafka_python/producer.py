@@ -23,7 +23,6 @@ from otelkafka.options import Options, ProducerOptions, for_producer
 _HEADERS = Message._fields.index("headers")
 """Where `send()` has them among its positional arguments."""
 _OFFSETS = "offsets"
-_UNKNOWN: Any = object()
 
 ProduceHook = Callable[[Span, Any, Any], None]
 
@@ -102,13 +101,11 @@ class ProducerFace:
         What `send` returns and raises passes through unchanged. A record that only our header made too large is sent
         once more as the caller gave it, so that its serializers run again.
         """
-        begun: Any = _UNKNOWN
         token = None
-        try:  # noqa: SIM105 (once a record: it costs less)
+        begun: Any
+        try:
             begun = self._sends.begin(*args, **kwargs)
         except TypeError:  # arguments that `send()` refuses, or that only a subclass of the producer knows
-            pass
-        if begun is _UNKNOWN:
             begun = self._begin_known(args, kwargs)
         if begun is None:
             return send(*args, **kwargs)
