@@ -1,5 +1,11 @@
 """What a test of traced code needs: recorders, a clock, a tree as text, and clients without a broker; extra `sdk`."""
 
+try:
+    import opentelemetry.sdk  # noqa: F401 (what it needs of it is imported below; this is for the message)
+except ImportError as error:
+    msg = 'otelkafka.testing needs the OpenTelemetry SDK: pip install "otelkafka[sdk]"'
+    raise ImportError(msg) from error
+
 from otelkafka.testing.clock import FakeClock
 from otelkafka.testing.cluster import FakeCluster, fake_record
 from otelkafka.testing.consumer import FakeConsumer
