@@ -1,7 +1,7 @@
 """Puts the code of the examples into the pages that show it: `python -m docs.generate.code` writes them.
 
-A page marks the place with `<!-- code: FILE NAME... -->` and `<!-- end of code -->`. A name is that of a function, a class
-or a method in the file. `from TEXT` is the part of the file from the first line that begins with this text.
+A page marks the place with `<!-- code: FILE NAME... -->` and `<!-- end of code -->`. A name is that of a function, a
+class or a method in the file. `from TEXT` is the part of the file from the first line that begins with this text.
 """
 
 import ast
