@@ -1,5 +1,7 @@
 """How the documentation is built: `tox run -e docs`."""
 
+from sphinx.application import Sphinx
+
 from otelkafka import __version__
 
 project = "otelkafka"
@@ -12,3 +14,19 @@ exclude_patterns = ["_build"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+
+
+PAGES_OF_THE_REPOSITORY = {"CHANGELOG.md": "changelog", "SECURITY.md": "security"}
+
+
+def setup(app: Sphinx) -> None:
+    """Have the site's pages of files that lie beside `docs`, to which the pages link as the repository is browsed."""
+    app.connect("source-read", lambda _, name, source: source.__setitem__(0, with_links_of_the_site(name, source[0])))
+
+
+def with_links_of_the_site(name: str, text: str) -> str:
+    """Return a page whose links to files of the repository lead to the site's pages of them."""
+    up = "../" * (name.count("/") + 1)
+    for file, page in PAGES_OF_THE_REPOSITORY.items():
+        text = text.replace(f"]({up}{file}", f"]({up[:-3]}site/{page}.md")
+    return text

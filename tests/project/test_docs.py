@@ -23,6 +23,8 @@ pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path.relative_to(ROOT) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+SITE = ROOT / "docs" / "site"  # files of the repository, as pages of the site
+PAGES = [page for page in PAGES if SITE not in (ROOT / page).parents]
 FRONT_PAGES = ("README.md", "docs/index.md")
 QUESTIONS = 3
 UNTIL_SIGTERM = "SIGTERM"
