@@ -190,8 +190,8 @@ def _is_shown(name: str) -> bool:
 PAGE = """# A group of three
 
 Three members of a group join one after the other, and one of them leaves. A producer sends {orders} orders in
-transactions, and aborts the transactions of ten others. The last record raises an exception. This page lists what is recorded of it.
-`examples/group_of_three.py` writes the page, on {broker}.
+transactions, and aborts the transactions of ten others. The last record raises an exception. This page
+lists what is recorded of it. `examples/group_of_three.py` writes the page, on {broker}.
 
 ## Spans
 

@@ -101,8 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     inspect = commands.add_parser(
         "inspect",
-        help="show which contexts the records of a topic carry",
-        description="Reads records of a live topic, in no group, committing nothing, and takes their contexts apart.",
+        help="show the trace contexts of the records of a topic",
+        description="Reads records of a live topic, without a group and without commits, and shows their contexts.",
     )
     inspect.add_argument("topic")
     inspect.add_argument("--bootstrap-servers", help="host:port, several by commas; localhost:9092 by default")
@@ -111,12 +111,12 @@ def _parser() -> argparse.ArgumentParser:
         "--from",
         dest="start",
         default="100",
-        help="beginning, end, how many of the last records of each partition (100), or a time such as 2026-11-25T10:00",
+        help="beginning, end, the number of last records of each partition (100), or a UTC time as 2026-11-25T10:00",
     )
-    inspect.add_argument("--limit", type=_count, help=f"how many records to read; {LIMIT}, or with --follow all")
+    inspect.add_argument("--limit", type=_count, help=f"the number of records; default {LIMIT}, with --follow no limit")
     inspect.add_argument("--follow", action="store_true", help="wait for new records, until Ctrl-C")
     inspect.add_argument(
-        "--header", action="append", default=[], help="show this header's values, too; may be repeated"
+        "--header", action="append", default=[], help="show the values of this header; may be repeated"
     )
     inspect.add_argument("--json", action="store_true", help="print a line of JSON for each record, as in a pipe")
     inspect.add_argument("--summary", action="store_true", help="print the summary only, without the records")

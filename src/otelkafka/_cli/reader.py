@@ -1,4 +1,4 @@
-"""Reads records of a topic as a bystander: without a group, committing nothing."""
+"""Reads records of a topic without a group and without commits."""
 
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -34,7 +34,7 @@ def start_of(text: str) -> str | int | datetime:
 
 
 class Bystander:
-    """A reader of one topic that leaves no trace in the cluster.
+    """A reader of one topic that changes nothing in the cluster.
 
     Args:
         config: of kafka-python's `KafkaConsumer`.
@@ -69,7 +69,7 @@ class Bystander:
         return sum(self._ends[each] - offset for each, offset in begin.items())
 
     def records(self, *, follow: bool) -> Iterator[Any]:
-        """Yield records until the end that the topic had at the start; on and on where `follow` says so."""
+        """Yield records up to the end that the topic had at the start; with `follow`, wait for new ones."""
         while follow or any(self._consumer.position(each) < end for each, end in self._ends.items()):
             for polled in self._consumer.poll(timeout_ms=POLL_MS).values():
                 yield from polled

@@ -1,4 +1,4 @@
-"""What a test of traced code needs: recorders, a clock, a tree as text, and clients without a broker; extra `sdk`."""
+"""Recorders, a clock, a tree of spans as text, and clients without a broker, for tests of traced code. Extra `sdk`."""
 
 try:
     import opentelemetry.sdk  # noqa: F401 (what it needs of it is imported below; this is for the message)
