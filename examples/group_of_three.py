@@ -139,7 +139,7 @@ def _wait_until_shared(members: list[Member]) -> None:
 
 def span_table(spans: list[ReadableSpan]) -> Iterator[str]:
     """Yield a Markdown table of spans by name: how many, how long, how they ended."""
-    yield "| span | kind | count | median | failed | it tells, for one of them |"
+    yield "| span | kind | count | median | failed | attributes, of one of them |"
     yield "|---|---|---|---|---|---|"
     groups: dict[tuple[str, str, str], list[ReadableSpan]] = defaultdict(list)
     for span in spans:
@@ -147,36 +147,36 @@ def span_table(spans: list[ReadableSpan]) -> Iterator[str]:
         groups[span.name, span.kind.name, failed].append(span)
     for (name, kind, failed), group in sorted(groups.items()):
         took = median(((span.end_time or 0) - (span.start_time or 0)) / 1e6 for span in group)
-        yield f"| `{name}` | {kind} | {len(group)} | {took:.1f} ms | {failed} | {_told(group[-1])} |"
+        yield f"| `{name}` | {kind} | {len(group)} | {took:.1f} ms | {failed} | {_attributes(group[-1])} |"
 
 
-def _told(span: ReadableSpan) -> str:
+def _attributes(span: ReadableSpan) -> str:
     interesting = ("partition", "offset", "lag", "busy", "fetch_duration", "voided", "rebalance", "without_context")
-    told = {
+    shown = {
         name: round(value, 4) if isinstance(value, float) else value
         for name, value in (span.attributes or {}).items()
         if any(part in name for part in interesting)
     }
-    return ", ".join(f"`{name}` {', '.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in told.items())
+    return ", ".join(f"`{name}` {', '.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in shown.items())
 
 
 def metric_table(metrics: MetricRecorder) -> Iterator[str]:
     """Yield a Markdown table of metrics, over all partitions and brokers."""
-    yield "| metric | unit | what | value |"
+    yield "| metric | unit | by | value |"
     yield "|---|---|---|---|"
     for name, metric in sorted(metrics.metrics.items()):
         sums: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
         for point in metric.data.data_points:
-            what = ", ".join(str(value) for key, value in sorted((point.attributes or {}).items()) if _telling(key))
+            what = ", ".join(str(value) for key, value in sorted((point.attributes or {}).items()) if _is_shown(key))
             is_histogram = isinstance(point, HistogramDataPoint)
             sums[what][0] += point.count if is_histogram else point.value
             sums[what][1] += point.sum if is_histogram else 0
         for what, (count, total) in sorted(sums.items()):
-            value = f"{count:.0f}, on average {total / count * 1000:.1f} ms" if total else f"{count:.4g}"
+            value = f"{count:.0f}, mean {total / count * 1000:.1f} ms" if total else f"{count:.4g}"
             yield f"| `{name}` | {metric.unit} | {what} | {value} |"
 
 
-def _telling(name: str) -> bool:
+def _is_shown(name: str) -> bool:
     left_out = (
         "messaging.system",
         "messaging.destination",
@@ -189,18 +189,18 @@ def _telling(name: str) -> bool:
 
 PAGE = """# A group of three
 
-Three members of a group join one after the other and one of them leaves, a producer sends {orders} orders in
-transactions and thinks better of ten others, and a last record is poisoned. This is what telemetry tells of it; the
-page is written by `examples/group_of_three.py`, on {broker}.
+Three members of a group join one after the other, and one of them leaves. A producer sends {orders} orders in
+transactions, and aborts the transactions of ten others. The last record raises an exception. This page
+lists what is recorded of it. `examples/group_of_three.py` writes the page, on {broker}.
 
 ## Spans
 
 {spans}
 
-- `abort transaction` says how many sends it voided; aborted records were never processed.
-- The poisoned record's `process orders` has failed, and the others have not.
-- Each `commit orders` is a child of the process span that it belongs to.
-- `assign` and `revoke` say which partitions came and went with each member.
+- `abort transaction` has the number of sends that it voided. The aborted records were never processed.
+- One `process orders` failed, that of the record that raises; the others did not.
+- Each `commit orders` is a child of its process span.
+- `assign` and `revoke` list the partitions of each member.
 
 ## Metrics
 

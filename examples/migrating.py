@@ -38,9 +38,9 @@ FACTS: dict[str, Callable[[Service], str]] = {}
 def fact(name: str) -> Callable[[Callable[[Service], str]], Callable[[Service], str]]:
     """Make a row of the table of a function."""
 
-    def add(tell: Callable[[Service], str]) -> Callable[[Service], str]:
-        FACTS[name] = tell
-        return tell
+    def add(find_out: Callable[[Service], str]) -> Callable[[Service], str]:
+        FACTS[name] = find_out
+        return find_out
 
     return add
 
@@ -100,12 +100,21 @@ class Service:
         return f"`{span.name.replace(self.topic, 'T')}`, {span.kind.name}"
 
 
+@fact("the key of a record")
+def _key(service: Service) -> str:
+    service.producer.send(service.topic, b"why?", key=b"k").get(PATIENCE)
+    recorded = service.span("send").attributes or {}
+    service.receive()
+    service.recorder.clear()
+    return "recorded, unless `capture_key=False`" if "messaging.kafka.message.key" in recorded else "not recorded"
+
+
 @fact("a send")
 def _send(service: Service) -> str:
     service.send()
     span = service.span("send")
-    tells = "the acknowledged offset" if "messaging.kafka.offset" in (span.attributes or {}) else "no offset"
-    return f"{service.named(span)}, with {tells}"
+    offset = "the acknowledged offset" if "messaging.kafka.offset" in (span.attributes or {}) else "no offset"
+    return f"{service.named(span)}, with {offset}"
 
 
 @fact("a record that is iterated")
@@ -133,7 +142,7 @@ def _poll(service: Service) -> str:
     return service.named(spans[0]) if spans else "no span"
 
 
-@fact("attributes that dashboards go by")
+@fact("attributes that dashboards use")
 def _attributes(service: Service) -> str:
     service.send()
     span = service.span("send")
@@ -153,7 +162,7 @@ def _headers(service: Service) -> str:
     return ", ".join(f"`{key}`" for key, _ in headers)
 
 
-@fact("contexts in a record that is sent on with its headers")
+@fact("contexts in a record that is forwarded with its headers")
 def _forward(service: Service) -> str:
     service.send()
     service.send(headers=service.receive().headers)
@@ -198,7 +207,7 @@ def table(broker: Broker) -> str:
 
 def _seen(broker: Broker, instrumentor: Any) -> dict[str, str]:
     with Service(broker, instrumentor).running() as service:
-        return {name: tell(service) for name, tell in FACTS.items()}
+        return {name: find_out(service) for name, find_out in FACTS.items()}
 
 
 def _seen_with(variables: dict[str, str], broker: Broker) -> dict[str, str]:

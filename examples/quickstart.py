@@ -1,4 +1,4 @@
-"""Traces through Kafka, from a send into the body of the loop: `python quickstart.py localhost:9092` prints them."""
+"""Traces through Kafka, from a send to the body of the consumer's loop: `python quickstart.py localhost:9092`."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from otelkafka import Options, wrap_consumer, wrap_producer
 from otelkafka.testing import SpanRecorder, span_tree
 
-TOPIC = "questions"
+TOPIC = "quickstart"
 QUESTIONS = ("Why is Kafka called Kafka?", "Where does the time go?", "Who kept it busy?")
 WORK_SECONDS = 0.05
 
@@ -20,7 +20,7 @@ def run(recorder: SpanRecorder, **kafka: Any) -> None:
     options = Options(tracer_provider=recorder.tracer_provider)
     bare = KafkaConsumer(
         TOPIC,
-        group_id="wall",
+        group_id="quickstart",
         auto_offset_reset="earliest",
         consumer_timeout_ms=20_000,
         **kafka,
@@ -39,22 +39,23 @@ def run(recorder: SpanRecorder, **kafka: Any) -> None:
                 break
 
 
-def tell(recorder: SpanRecorder) -> None:
-    """Print what that looked like."""
+def report(recorder: SpanRecorder) -> None:
+    """Print the spans as a tree, and how long each record waited."""
     print("    start        took")
     print(span_tree(recorder.spans))
     for span in recorder.spans:
         if span.name.startswith("process"):
-            told = span.attributes or {}
-            waited, busy = told["otelkafka.queue.duration"], told["otelkafka.queue.busy_duration"]
-            print(f"offset {told['messaging.kafka.offset']} waited {waited:.3f} s, {busy:.3f} s of it for the consumer")
+            values = span.attributes or {}
+            offset, waited = values["messaging.kafka.offset"], values["otelkafka.queue.duration"]
+            busy = values["otelkafka.queue.busy_duration"]
+            print(f"offset {offset} waited {waited:.3f} s; for {busy:.3f} s of these the consumer was busy")
 
 
 def main() -> None:
-    """Run it on the Kafka that the command line names, else on the one of this machine."""
+    """Run it on the Kafka that the command line names, or on the one of this machine."""
     recorder = SpanRecorder()
     run(recorder, bootstrap_servers=sys.argv[1:] or "localhost:9092")
-    tell(recorder)
+    report(recorder)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,23 @@
 """A Kafka to try things on, of nothing but Python packages: `python -m testbroker`, until Ctrl-C."""
 
+import argparse
 import sys
 import threading
 from contextlib import suppress
 
 from testbroker import BrokerUnavailable, start_broker
+from testbroker.start import KIND_VARIABLE, KINDS
+
+DESCRIPTION = "Starts Apache Kafka of Python packages, prints where it listens, and runs until Ctrl-C."
 
 
 def main() -> int:
     """Start it, and say where it listens."""
+    parser = argparse.ArgumentParser("python -m testbroker", description=DESCRIPTION)
+    parser.add_argument("--kind", choices=KINDS, help=f"which broker; default: the value of {KIND_VARIABLE}, or auto")
+    given = parser.parse_args()
     try:
-        with suppress(KeyboardInterrupt), start_broker() as broker:
+        with suppress(KeyboardInterrupt), start_broker(given.kind) as broker:
             sys.stdout.write(f"{broker.description}\n")
             sys.stdout.flush()
             threading.Event().wait()

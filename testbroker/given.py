@@ -15,15 +15,20 @@ SERVERS_VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
 
 
 class GivenBroker(Broker):
-    """The broker at `KAFKA_BOOTSTRAP_SERVERS`, without TLS or authentication; `stop()` leaves it alone."""
+    """A broker without TLS or authentication; `stop()` leaves it alone.
+
+    Args:
+        servers: its "host:port"; None: the value of `KAFKA_BOOTSTRAP_SERVERS`.
+        setting: the name of what the user has set, for messages.
+    """
 
     kind = "given"
 
-    def __init__(self) -> None:
+    def __init__(self, servers: str | None = None, setting: str = SERVERS_VARIABLE) -> None:
         """Check that it answers."""
-        self.bootstrap_servers = _servers()
+        self.bootstrap_servers = servers or _servers()
         self.description = f"Kafka on {self.bootstrap_servers}"
-        _check(self.bootstrap_servers)
+        _check(self.bootstrap_servers, setting)
 
     def stop(self) -> None:
         """Do nothing: it is not ours."""
@@ -40,10 +45,10 @@ def _servers() -> str:
     raise BrokerUnavailable(reason, f"Set {SERVERS_VARIABLE} to its host:port, or ask for another kind of broker.")
 
 
-def _check(servers: str) -> None:
+def _check(servers: str, setting: str) -> None:
     try:
         wire.metadata(servers)
     except (OSError, ValueError) as error:
         reason = f"no Kafka broker answers at {servers} ({error})"
-        remedy = f"Start it, correct {SERVERS_VARIABLE}, or unset it to have a broker of our own."
+        remedy = f"Start it, correct {setting}, or leave that out: then a broker is started."
         raise BrokerUnavailable(reason, remedy) from error

@@ -14,9 +14,9 @@ FACES = ("bare", "wrapped", "instrumented")
 COUNTED = {
     "sent": "records sent",
     "acknowledged": "acknowledged",
-    "handed over": "handed over by consumers",
+    "handed over": "returned by consumers",
     "lost": "acknowledged and lost",
-    "sent twice by us": "duplicated by us",
+    "sent twice by us": "duplicated because of otelkafka",
     "spans": "spans",
     "unended": "spans unended",
     "ended twice": "spans ended twice",
@@ -56,7 +56,7 @@ def _outages(found: Figures) -> str:
         errors = ", ".join(f"{count} `{name}`" for name, count in wrapped["errors"].items())
         counts = [f"{wrapped[what]:,}" for what in ("sent", "acknowledged", "handed over", "spans")]
         rows.append([each["title"], *counts, errors, len(each["differences"])])
-    head = ["fault", "sent", "acknowledged", "handed over", "spans", "errors", "differences from the bare client"]
+    head = ["fault", "sent", "acknowledged", "returned", "spans", "errors", "differences from the bare client"]
     return _table(head, rows)
 
 

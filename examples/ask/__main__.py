@@ -1,5 +1,6 @@
 """The command line: `tox run -e demo`, or `python -m examples.ask` with the packages of the extra `demo`."""
 
+import os
 import signal
 import sys
 import threading
@@ -7,6 +8,7 @@ import threading
 from rich.console import Console
 
 from examples.ask.kafka import NotPossibleError
+from examples.ask.lifeline import end_with_parent
 from examples.ask.options import Options, parse
 from examples.ask.serving import PortInUseError
 from examples.ask.system import Question, System
@@ -30,8 +32,10 @@ def main() -> int:
     """Run the demo; return 0 if all questions were answered."""
     options = parse()
     console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 110)
-    # Asked to end, end as after Ctrl-C: with everything that was started.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    if "TOX_ENV_NAME" in os.environ:
+        end_with_parent()
     try:
         with System(options) as system:
             return _show(console, system, options)
@@ -40,6 +44,13 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 0 if options.serve else 130
+
+
+def _interrupt(*_: object) -> None:
+    # A second one while everything ends would cut that short: Ctrl-C reaches the demo from the terminal and from tox.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _show(console: Console, system: System, options: Options) -> int:
@@ -53,10 +64,21 @@ def _show(console: Console, system: System, options: Options) -> int:
     ask_all(system)
     if options.serve:
         _print(console, system, system.wait_for_traces(sum(entry.sampled for entry in system.wall.entries)))
-        console.print(f"\nLook at {system.page_url}, and end with Ctrl-C.", highlight=False, soft_wrap=True)
-        threading.Event().wait()
+        end = "the Enter key" if _has_keyboard() else "Ctrl-C"
+        console.print(f"\nLook at {system.page_url}, and end with {end}.", highlight=False, soft_wrap=True)
+        if not _has_keyboard():
+            threading.Event().wait()
+        sys.stdin.readline()
+        return 0
     system.stop_services()
     return _print(console, system, [trace for trace in system.traces.all() if trace.processed])
+
+
+def _has_keyboard() -> bool:
+    try:
+        return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()  # else a read would stop it
+    except (AttributeError, OSError):  # there is no standard input, or no terminal control
+        return False
 
 
 def ask_all(system: System) -> None:

@@ -1,12 +1,11 @@
 """The Kafka of the demo: a given one, or one of its own; its topic; and a watch that tells when it is gone."""
 
-import os
 import threading
 from contextlib import suppress
 
 from examples.ask.options import Options
 from testbroker import Broker, start_broker, wire
-from testbroker.given import SERVERS_VARIABLE
+from testbroker.given import GivenBroker
 
 WATCH_SECONDS = 1.0
 
@@ -22,8 +21,8 @@ def start_kafka(options: Options) -> Broker:
         BrokerUnavailable: there is none.
     """
     if options.bootstrap_servers:
-        os.environ[SERVERS_VARIABLE] = options.bootstrap_servers
-    return start_broker("given" if options.bootstrap_servers else None)
+        return GivenBroker(options.bootstrap_servers, "--bootstrap-servers")
+    return start_broker()
 
 
 def make_topic(broker: Broker, options: Options) -> None:

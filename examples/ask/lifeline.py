@@ -1,14 +1,17 @@
 """What ties a service to the process that started it: its standard input, which ends however that one ends."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
+PARENT_SECONDS = 0.5
 
 
 class Child:
@@ -48,6 +51,18 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def end_with_parent() -> None:
+    """End this process, as by SIGTERM, once the process that started it is gone."""
+    parent = os.getppid()
+
+    def wait() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def when_released(end: Callable[[], object]) -> None:

@@ -29,9 +29,9 @@ def telemetry(service: str, instance: str) -> Iterator[None]:
     tracers = TracerProvider(resource=resource)
     tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), schedule_delay_millis=SPANS_EVERY_MS))
     if ZIPKIN in os.environ:
-        from opentelemetry.exporter.zipkin.json import ZipkinExporter  # noqa: PLC0415 - needed with --zipkin only
+        from examples.ask.zipkin_exporter import zipkin_exporter  # noqa: PLC0415 - needed with --zipkin only
 
-        tracers.add_span_processor(BatchSpanProcessor(ZipkinExporter(), schedule_delay_millis=SPANS_EVERY_MS))
+        tracers.add_span_processor(BatchSpanProcessor(zipkin_exporter(), schedule_delay_millis=SPANS_EVERY_MS))
     reader = PeriodicExportingMetricReader(OTLPMetricExporter(), export_interval_millis=METRICS_EVERY_MS)
     with ExitStack() as ends:
         scraped = [_scraped(ends)] if PROMETHEUS_PORT in os.environ else []

@@ -51,6 +51,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="pattern", help=", ".join(NAMES))
     parser.add_argument("--write", action="store_true", help="put the traces into the pages of the documentation")
     given = parser.parse_args()
+    if unknown := sorted({*given.names} - {*NAMES}):
+        parser.error(f"there is no pattern {', '.join(unknown)}: choose from {', '.join(NAMES)}")
     with start_broker("kafka") as broker:
         for name in given.names or NAMES:
             spans = play(name, broker)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from kafka import TopicPartition
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
     from examples.patterns.stage import Stage
     from otelkafka import TracedConsumer
 
@@ -23,6 +25,15 @@ def seek(consumer: TracedConsumer, partition: TopicPartition, since: float) -> N
     consumer.seek(partition, found.offset)
 
 
+def replay(consumer: TracedConsumer, tracer: Tracer, partition: TopicPartition, since: float, count: int) -> None:
+    """Handle `count` records again, in a trace of today."""
+    seek(consumer, partition, since)
+    with tracer.start_as_current_span("replay"):
+        for _ in islice(consumer, count):
+            with tracer.start_as_current_span("handle"):
+                pass
+
+
 def run(stage: Stage) -> None:
     """Handle again what was ordered a week ago, now that the program is mended."""
     orders = stage.topic("orders", {"retention.ms": "-1"})  # records of a week are due to be deleted otherwise
@@ -31,9 +42,4 @@ def run(stage: Stage) -> None:
     for order in range(ORDERS):
         with stage.tracer.start_as_current_span("place order"):
             producer.send(orders, str(order).encode(), timestamp_ms=int(then * 1000) + order).get(PATIENCE)
-    consumer = stage.consumer(orders, relation="link")
-    seek(consumer, TopicPartition(orders, 0), since=then)
-    with stage.tracer.start_as_current_span("replay"):
-        for _ in islice(consumer, ORDERS):
-            with stage.tracer.start_as_current_span("handle"):
-                pass
+    replay(stage.consumer(orders, relation="link"), stage.tracer, TopicPartition(orders, 0), then, ORDERS)

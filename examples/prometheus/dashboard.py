@@ -24,12 +24,12 @@ class Panel:
     """One figure over time.
 
     Attributes:
-        tells: what it is, in a sentence.
-        queries: what Prometheus is asked, by what the curve is called.
+        description: what it shows, in a sentence.
+        queries: queries of Prometheus, by the name of the curve.
     """
 
     title: str
-    tells: str
+    description: str
     unit: str
     queries: dict[str, str] = field(default_factory=dict)
 
@@ -38,7 +38,7 @@ ROWS = {
     "Records": [
         Panel(
             "Time to glass",
-            "From a record's origin to the end of its processing, half and 95% of them within, beside the aim.",
+            "p50 and p95 of the time from a record's origin to the end of its processing, and the objective.",
             SECONDS,
             {
                 f"{OF_TOPIC} {OF_GROUP} p50": f"topic_group:otelkafka_pipeline_duration_seconds:p50{GROUP}",
@@ -48,7 +48,7 @@ ROWS = {
         ),
         Panel(
             "Queue time",
-            "From a record's timestamp to the start of its processing, half and 95% of them within, beside the aim.",
+            "p50 and p95 of the time from a record's timestamp to the start of its processing, and the objective.",
             SECONDS,
             {
                 f"{OF_TOPIC} {OF_GROUP} p50": f"topic_group:otelkafka_queue_duration_seconds:p50{GROUP}",
@@ -58,19 +58,19 @@ ROWS = {
         ),
         Panel(
             "Busy share",
-            "Of each member's time, what its own code took: near 1, more consumers help; else look at Kafka.",
+            "The share of each member's time in its own code. Near 1, more consumers help; near 0, check Kafka.",
             SHARE,
             {f"{OF_GROUP} {{{{instance}}}}": f"group_instance:otelkafka_consumer_time_seconds:busy_share{GROUP}"},
         ),
         Panel(
             "Lag",
-            "Records behind, of all partitions, as of the last record handed over.",
+            "Records behind, in all partitions, as of the last record returned.",
             COUNT,
             {f"{OF_TOPIC} {OF_GROUP}": f"topic_group:otelkafka_consumer_lag:sum{GROUP}"},
         ),
         Panel(
             "Processed",
-            "Records a second, and those that failed by what they failed with.",
+            "Records per second, and failed records per second by exception.",
             PER_SECOND,
             {
                 f"{OF_TOPIC} {OF_GROUP}": f"topic_group:messaging_process_duration_seconds_count:rate{GROUP}",
@@ -83,7 +83,7 @@ ROWS = {
         ),
         Panel(
             "Processing time",
-            "How long processing itself takes, 95% of the records within.",
+            "p95 of the processing time.",
             SECONDS,
             {
                 f"{OF_TOPIC} {OF_GROUP} p95": (
@@ -94,7 +94,7 @@ ROWS = {
         ),
         Panel(
             "Oldest in process",
-            "How long the record in process has been so, by member: a handler that hangs.",
+            "The age of the record in process, by member. It grows while a handler hangs.",
             SECONDS,
             {
                 f"{OF_TOPIC} {{{{instance}}}}": f"max by ({TOPIC}, instance) (otelkafka_process_age_seconds{GROUP})",
@@ -103,13 +103,13 @@ ROWS = {
         ),
         Panel(
             "Without context",
-            "The share of the records that carry no valid context, by topic: which producer is to be instrumented.",
+            "The share of records without a valid context, by topic. Instrument the producers of these topics.",
             SHARE,
             {f"{OF_TOPIC} {OF_GROUP}": f"topic_group:otelkafka_records_without_context:share{GROUP}"},
         ),
         Panel(
-            "Sampled all the same",
-            "Records a second that have a trace against their sampling, by reason: they waited, or they failed.",
+            "Recorded although not sampled",
+            "Records per second that are recorded although they were not sampled, by reason: wait or error.",
             PER_SECOND,
             {
                 "{{otelkafka_sampled_reason}}": (
@@ -121,7 +121,7 @@ ROWS = {
     "Clients": [
         Panel(
             "Sending time",
-            "How long a send takes to its acknowledgement, 95% of them within.",
+            "p95 of the time from a send to its acknowledgement.",
             SECONDS,
             {
                 f"{OF_TOPIC} p95": (
@@ -133,7 +133,7 @@ ROWS = {
         ),
         Panel(
             "Sends",
-            "Sends a second, and those that failed by what they failed with.",
+            "Sends per second, and failed sends per second by error.",
             PER_SECOND,
             {
                 f"{OF_TOPIC} {{{{error_type}}}}": (
@@ -145,7 +145,7 @@ ROWS = {
         ),
         Panel(
             "Rebalances",
-            "How often partitions were assigned, revoked and lost, in 15 minutes.",
+            "Assigned, revoked and lost partitions in 15 minutes.",
             COUNT,
             {
                 f"{OF_GROUP} {{{{messaging_operation_name}}}}": (
@@ -156,7 +156,7 @@ ROWS = {
         ),
         Panel(
             "Telemetry itself",
-            "Failures that were contained, and what was left out on purpose, in 15 minutes: both should be none.",
+            "Contained failures and items left out, in 15 minutes. Both should be 0.",
             COUNT,
             {
                 "{{otelkafka_call}} {{error_type}}": (
@@ -169,7 +169,7 @@ ROWS = {
         ),
         Panel(
             "Alerts",
-            "Which of the rules are pending or firing.",
+            "Alerts that are pending or firing.",
             COUNT,
             {
                 "{{alertname}} {{alertstate}}": (
@@ -183,7 +183,7 @@ ROWS = {
 
 def dashboard() -> str:
     """Return it as Grafana imports it."""
-    board = Dashboard("Kafka, as otelkafka sees it").uid("otelkafka").tags(["otelkafka", "kafka"])
+    board = Dashboard("Kafka clients (otelkafka)").uid("otelkafka").tags(["otelkafka", "kafka"])
     board.time("now-1h", "now").refresh("15s").timezone("browser")
     board.with_variable(DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
     board.with_variable(_groups())
@@ -202,7 +202,7 @@ def _groups() -> QueryVariable:
 
 
 def _figure(panel: Panel) -> TimeSeries:
-    figure = TimeSeries().title(panel.title).description(panel.tells).unit(panel.unit).min(0)
+    figure = TimeSeries().title(panel.title).description(panel.description).unit(panel.unit).min(0)
     figure.datasource(SOURCE).height(HEIGHT).span(SPAN)
     for letter, (legend, query) in zip("ABC", panel.queries.items(), strict=False):
         figure.with_target(Dataquery().expr(query).legend_format(legend).ref_id(letter).range())

@@ -1,4 +1,4 @@
-"""Makes Kafka visible to OpenTelemetry: traces through kafka-python's producers and consumers, in one line each."""
+"""OpenTelemetry tracing and metrics for kafka-python: traces through Kafka that show where the time went."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

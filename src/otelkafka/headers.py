@@ -13,9 +13,9 @@ LONGEST_VALUE: Final = 8192
 
 
 class Carrier(Protocol):
-    """What a class must offer to serve as the option `carrier`; `HeaderCarrier` is the one used by default.
+    """What a class must offer as the option `carrier`. The default is `HeaderCarrier`.
 
-    It is constructed with the headers of a record (a list, a tuple or None), which it must leave unchanged.
+    It is constructed with the headers of a record (a list, a tuple or None), which it must not change.
     """
 
     def __init__(self, headers: Iterable[Any] | None = None) -> None: ...
@@ -25,25 +25,25 @@ class Carrier(Protocol):
         """The resulting headers, as a list for `send()`."""
 
     def set(self, key: str, value: str) -> None:
-        """Write `value` under `key`, in place of what was there."""
+        """Set the value of `key`, and replace the one before."""
 
     def get(self, key: str) -> str | None:
-        """Return the value under `key`, None where there is none."""
+        """Return the value of `key`, or None."""
 
     def keys(self) -> list[str]:
         """Return the keys, each once."""
 
 
 class HeaderCarrier:
-    """Carries a context in the headers of a Kafka record, as UTF-8 under the propagator's own keys.
+    """Reads and writes a context in the headers of a record, as UTF-8 with the propagator's own keys.
 
-    It works on a copy: the list it was given is never changed.
+    It works on a copy, and never changes the list that it was given.
 
     Args:
         headers: the headers of a record: a list or tuple of `(key, value)`, or None for no headers.
 
     Attributes:
-        unreadable: how many values were passed over because they are no UTF-8, or too long for a propagator.
+        unreadable: how many values were ignored because they are not UTF-8, or too long for a propagator.
     """
 
     __slots__ = ("_headers", "unreadable")
@@ -54,20 +54,20 @@ class HeaderCarrier:
 
     @property
     def headers(self) -> Headers:
-        """The resulting headers; those that were not set keep their order, duplicates and bytes."""
+        """The resulting headers. Those that were not set keep their order, duplicates and bytes."""
         return self._headers
 
     def set(self, key: str, value: str) -> None:
-        """Replace every header of exactly this key by one at the end."""
+        """Remove every header with this key, and append one."""
         encoded = value.encode()
         if self._headers:
             self._headers = [header for header in self._headers if not _is_of(header, key)]
         self._headers.append((key, encoded))
 
     def get(self, key: str) -> str | None:
-        """Return the last value of this key: Kafka's `lastHeader`, what the innermost hop wrote.
+        """Return the last value of this key, as Kafka's `lastHeader` does.
 
-        A value that is None, that is not UTF-8 or that is malformed counts as absent.
+        A value that is None, not UTF-8 or malformed counts as absent.
         """
         for header in reversed(self._headers):
             if _is_of(header, key):

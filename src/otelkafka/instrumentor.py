@@ -1,4 +1,4 @@
-"""Zero code: the faces' methods in the place of the client classes' own, and options from environment variables."""
+"""Zero code: patches of the client's classes, and options from environment variables."""
 
 import os
 import sys
@@ -34,16 +34,17 @@ _KINDS = (bool, int, float, str, tuple)
 
 
 class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
-    """Traces every `KafkaProducer` and `KafkaConsumer` of the process, also those that are there already.
+    """Traces every `KafkaProducer` and `KafkaConsumer` of the process, also those that exist already.
 
-    Where the application has not imported `kafka` yet, this does not either: the classes are patched when it does.
+    If the application has not imported `kafka` yet, the classes are patched when it does.
 
-    `instrument()` takes, by keyword, every option of `ProducerOptions` and `ConsumerOptions`, which environment
-    variables `OTELKAFKA_<OPTION>` set where it does not; and, as opentelemetry-instrumentation-kafka-python calls them,
-    `produce_hook(span, args, kwargs)` and `consume_hook(span, record, args, kwargs)`. The span is current in both.
-    `kwargs["headers"]` is the list that is sent, with our header in it; what a hook changes in `kwargs` is sent.
-    What concerns other instrumentors, `logger_provider` for example, is left out. A wrong option raises TypeError or
-    ValueError; a wrong variable is a warning, and the default is used.
+    `instrument()` takes each option of `ProducerOptions` and `ConsumerOptions` by keyword. Environment variables
+    `OTELKAFKA_<OPTION>` set those that it does not get. It also takes the hooks of
+    opentelemetry-instrumentation-kafka-python: `produce_hook(span, args, kwargs)` and
+    `consume_hook(span, record, args, kwargs)`. The span is current in both. `kwargs["headers"]` is the list that is
+    sent, with the context in it, and changes of `kwargs` are sent. Arguments for other instrumentors, such as
+    `logger_provider`, are ignored. A wrong option raises TypeError or ValueError. A wrong variable causes a warning,
+    and the default is used.
     """
 
     _patching: "_Patching | None" = None
@@ -97,7 +98,7 @@ class _Patching:
             patch.apply()
 
     def apply_contained(self, _: object) -> None:
-        """Patch the classes, unless they are to be left by now; the application's import goes on whatever happens."""
+        """Patch the classes, unless they were restored since. Whatever happens, the application's import succeeds."""
         if self._is_removed:
             return
         try:
@@ -155,9 +156,9 @@ def _refuse_unknown(given: dict[str, Any]) -> None:
 
 
 def options_from_environment(side: type[Any]) -> dict[str, Any]:
-    """Return the options of one side that environment variables set: `OTELKAFKA_RELATION=link`, say.
+    """Return the options of one side that environment variables set, such as `OTELKAFKA_RELATION=link`.
 
-    A wrong value is left out: `warn_of_variables()` reports it.
+    A wrong value is ignored; `warn_of_variables()` reports it.
 
     Args:
         side: `ProducerOptions` or `ConsumerOptions`.
@@ -174,13 +175,13 @@ def _read_environment(side: type[Any]) -> tuple[dict[str, Any], dict[str, str]]:
         if not text:
             continue
         if each.metadata["kind"] not in _KINDS:
-            wrong[variable] = f" is left out: no text can say it; give instrument({each.name}=...)"
+            wrong[variable] = f" is ignored: it takes a Python object; use instrument({each.name}=...)"
             continue
         try:
             value = _parsed(text, each.metadata["kind"])
             side(**{each.name: value})
         except (TypeError, ValueError) as error:
-            wrong[variable] = f"={text!r} is left out: {error}"
+            wrong[variable] = f"={text!r} is ignored: {error}"
         else:
             found[each.name] = value
     return found, wrong
@@ -198,7 +199,7 @@ def warn_of_variables() -> None:
         name = variable.removeprefix(PREFIX)
         if variable.startswith(PREFIX) and name not in options and variable not in ELSEWHERE:
             near = get_close_matches(name, settable, 1)
-            wrong[variable] = " is no option, and is left out" + (f": {PREFIX}{near[0]} is one" if near else "")
+            wrong[variable] = " is no option, and is ignored" + (f": {PREFIX}{near[0]} is one" if near else "")
     for variable in sorted(wrong):
         warn("%s%s", variable, wrong[variable])
 

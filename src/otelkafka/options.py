@@ -1,4 +1,4 @@
-"""The options: frozen objects, checked when they are made."""
+"""The options: immutable objects, which are checked when they are made."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -153,34 +153,34 @@ def _are_header_names(value: object) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What producers and consumers have in common; accepted by both.
+    """Options for producers and consumers.
 
     Args:
-        tracer_provider: makes the spans; None for the global one, bound late.
-        meter_provider: makes the instruments; None for the global one, bound late.
-        propagator: writes and reads the context; None for the global one, bound late.
-        carrier: the class through which a propagator sees the headers of a record.
-        span_name: a template of `{operation}` and `{destination}`, or a function of both that returns the name;
-            where there is no one destination it gets an empty string.
-        destination_template: from a topic to the low-cardinality name that stands for it in span names and as
-            `messaging.destination.template`, or None for none: for topics made per tenant or per run.
-        trace_topic: from a topic to whether its records get spans; where they do not, the context still propagates.
-        capture_key: whether keys are recorded, or a function from a key to the str to record (to hash it, say), or to
-            None for nothing.
-        record_exceptions: False leaves messages and stack traces of exceptions out of spans, where `error.type` and
-            status stay, and out of what is logged of a failure of telemetry, of which its class stays.
+        tracer_provider: makes the spans. None for the global one, also if it is set later.
+        meter_provider: makes the instruments. None for the global one, also if it is set later.
+        propagator: writes and reads the context. None for the global one, also if it is set later.
+        carrier: the class through which a propagator accesses the headers of a record.
+        span_name: a template of `{operation}` and `{destination}`, or a function of both that returns the name. For
+            several topics the destination is an empty string.
+        destination_template: a function from a topic to the low-cardinality name that replaces it in span names and
+            is recorded as `messaging.destination.template`, or to None; for topics of tenants or runs.
+        trace_topic: a function from a topic to whether its records get spans. The context travels in any case.
+        capture_key: whether keys are recorded, or a function from a key to the text to record (for example a hash), or
+            to None for nothing.
+        record_exceptions: False leaves messages and stack traces of exceptions out of spans and of the log lines about
+            failures of telemetry. `error.type` and the status are recorded in any case.
         capture_headers: names or wildcards of headers to record as `messaging.header.<name>`.
-        pipeline_time: whether the time from a record's origin, the first traced send of its pipeline, to the end of its
-            processing is measured. The origin travels as baggage, `otelkafka.origin`: the propagator must carry that,
-            as the default one does.
-        sample_errors: whether what is not sampled is recorded if it fails: a send, and a record's or a batch's
+        pipeline_time: whether to measure the time from the first traced send of a record's pipeline to the end of its
+            processing. The time of that send travels as baggage, `otelkafka.origin`, so the propagator must carry
+            baggage, as the default one does.
+        sample_errors: whether to record a failure that is not sampled: of a send, or of a record's or a batch's
             processing under `process()`, `process_batch()` or a wrapped handler. The sampler must follow its parent.
-        sample_limit: how many spans a second are recorded against their context at most, of each client and for each
-            reason.
+        sample_limit: the maximum number of spans per second that each client records although they are not sampled,
+            for each reason.
 
     Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: an argument has a value that is not possible.
+        TypeError: an argument has the wrong type.
+        ValueError: an argument has an invalid value.
 
     """
 
@@ -212,13 +212,14 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerOptions(Options):
-    """The options of a producer, on top of those of `Options`.
+    """Options for producers, in addition to those of `Options`.
 
     Args:
         on_send: called with the span and the `Message` before the record is sent.
-        on_ack: called with the span and the `RecordMetadata` when the broker has acknowledged the record, on the
+        on_ack: called with the span and the `RecordMetadata` when the broker has acknowledged the record, in the
             producer's own thread.
-        max_in_flight: how many spans may wait for their acknowledgement; beyond it a span ends when `send()` returns.
+        max_in_flight: the maximum number of spans that wait for an acknowledgement. Further spans end when `send()`
+            returns.
     """
 
     on_send: Callable[[Span, Any], None] | None = _checked(None, _is_function())
@@ -228,22 +229,21 @@ class ProducerOptions(Options):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerOptions(Options):
-    """The options of a consumer, on top of those of `Options`.
+    """Options for consumers, in addition to those of `Options`.
 
     Args:
-        relation: how a process span relates to the context in its record: "parent" makes it its child, one trace a
-            message; "link" links to it and leaves the process span in the trace of the code around it; "both" makes it
-            its child and links to it.
-        process: which records get a process span of their own accord: "auto", those iterated from the consumer or
-            from polled lists; "iterate", from the consumer only; "manual", none: only `process()`, `process_batch()`
-            and `wrap_handler()` make them.
-        poll_spans: whether a `poll()` that returns records gets a span; one that raises always does.
-        commit_spans: whether a commit inside a span gets one; one without a span around it has only its metric.
+        relation: how a process span refers to the context in its record. "parent": as its child. "link": with a link,
+            in the trace of the code around it. "both": as its child, with a link.
+        process: which records get a process span without a block or handler. "auto": those iterated from the consumer
+            or from polled lists. "iterate": those iterated from the consumer. "manual": none, so that only `process()`,
+            `process_batch()` and `wrap_handler()` make spans.
+        poll_spans: whether a `poll()` that returns records gets a span. A `poll()` that raises always has one.
+        commit_spans: whether a commit inside a span gets a span. A commit outside of any span has a metric only.
         rebalance_spans: whether an assignment, a revocation or a loss of partitions gets a span.
-        max_links: how many links a span may have; what is left out, it says in `otelkafka.links.dropped`.
+        max_links: the maximum number of links of a span. `otelkafka.links.dropped` is the number of links left out.
         on_process: called with the span and the record before the record is processed.
-        sample_waits_over: seconds; a record that is not sampled, but waited for longer, is recorded all the same in its
-            own trace, with all that follows of it. None for never. The sampler must follow its parent.
+        sample_waits_over: seconds. A record that is not sampled but waited longer is recorded in its own trace, with
+            everything that follows. None for never. The sampler must follow its parent.
     """
 
     relation: Literal["parent", "link", "both"] = _checked("parent", _is_one_of("parent", "link", "both"))

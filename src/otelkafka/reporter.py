@@ -1,4 +1,4 @@
-"""kafka-python's own figures as OpenTelemetry metrics, through its `metric_reporters=[...]`."""
+"""kafka-python's own metrics as OpenTelemetry metrics, by its option `metric_reporters=[...]`."""
 
 import math
 import re
@@ -61,17 +61,17 @@ class Figure(NamedTuple):
 
 
 def metrics_reporter(meter_provider: MeterProvider | None = None) -> type[AbstractMetricsReporter]:
-    """Return a class for kafka-python's option `metric_reporters=[...]` that reports its own figures to OpenTelemetry.
+    """Return a class for kafka-python's option `metric_reporters=[...]`, which reports its metrics to OpenTelemetry.
 
-    `producer-metrics` `record-queue-time-avg` is the gauge `kafka.producer.record_queue_time_avg`; figures of a node, a
-    topic or a partition stand under names of their own, so that a sum over a name counts nothing twice. Times are
-    in seconds.
+    For example, `record-queue-time-avg` of `producer-metrics` becomes the gauge `kafka.producer.record_queue_time_avg`.
+    Metrics of a node, a topic or a partition have other names, so that a sum over one name counts nothing twice. Times
+    are in seconds.
 
     Args:
-        meter_provider: makes the instruments; None for the global one, bound late.
+        meter_provider: makes the instruments. None for the global one, also if it is set later.
 
     Raises:
-        TypeError: `meter_provider` is none.
+        TypeError: `meter_provider` is not a meter provider.
     """
     if isinstance(meter_provider, type | ModuleType):
         kind = "class" if isinstance(meter_provider, type) else "module"

@@ -1,10 +1,14 @@
 """The command line: what it prints, how it exits, and that nothing is left of it."""
 
+import configparser
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+import termios
+import time
 import uuid
 from pathlib import Path
 
@@ -14,21 +18,30 @@ from examples.ask.lifeline import ROOT
 from testbroker import start_broker
 from tests.support.waiting import PATIENCE, wait_until
 
+STARTER = "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])"
+PATIENCE_TO_END = 30
+
 
 class Demo:
-    """A run of the command, whose processes all carry a mark in their environment."""
+    """A run of the command, whose processes all carry a mark in their environment.
 
-    def __init__(self, *arguments, **environment):
+    Args:
+        under: a program that starts it.
+        stdin: the terminal that it has; None: none.
+    """
+
+    def __init__(self, *arguments, under=None, stdin=None, **environment):
         self.mark = f"ASK_TEST_MARK={uuid.uuid4().hex}"
         name, value = self.mark.split("=")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "examples.ask", "--work", "0.3", *arguments],
+            [sys.executable, *(["-c", under] if under else []), "-m", "examples.ask", "--work", "0.3", *arguments],
             cwd=ROOT,
             env={**os.environ, name: value, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            preexec_fn=_heed_ctrl_c,  # no thread of the tests holds a lock here
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
+            preexec_fn=_heed_ctrl_c if stdin is None else _own_terminal,  # no thread of the tests holds a lock here
         )
 
     def finish(self):
@@ -58,6 +71,13 @@ class Demo:
 def _heed_ctrl_c():
     """What a shell starts in the background ignores it, and so would all that the tests start."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _own_terminal():
+    """What a terminal emulator does: standard input is the terminal of a session of its own."""
+    _heed_ctrl_c()
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _read(place):
@@ -152,6 +172,7 @@ def test_no_kafka_where_it_was_said_to_be(demo):
     code, printed = demo("--bootstrap-servers", "127.0.0.1:1").finish()
     assert code == 1
     assert "no Kafka broker answers at 127.0.0.1:1" in printed
+    assert "correct --bootstrap-servers" in printed
 
 
 @pytest.mark.usefixtures("kafka_itself")
@@ -188,3 +209,43 @@ def test_whoever_ends_it_ends_all_of_it(demo, number):
     code, _ = run.finish()
     assert code == (-number if number == signal.SIGKILL else 0)
     wait_until(lambda: run.living() == [], "the end of all processes", run.living)
+
+
+def test_a_second_ctrl_c_does_not_cut_the_end_short(demo):
+    """A terminal sends Ctrl-C to the demo and to tox, and tox sends it to the demo once more."""
+    run = demo("--serve")
+    run.read_until("Look at http://127.0.0.1:")
+    run.process.send_signal(signal.SIGINT)
+    while run.process.poll() is None:
+        run.process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    code, printed = run.finish()
+    assert (code, "Traceback" in printed) == (0, False), printed
+    wait_until(lambda: run.living() == [], "the end of all processes", run.living)
+
+
+def test_enter_ends_it_at_a_terminal(demo):
+    """Ctrl-C does, too, but then tox calls the run a failure."""
+    keyboard, terminal = os.openpty()
+    run = demo("--serve", stdin=terminal)
+    assert "end with the Enter key" in run.read_until("Look at http://127.0.0.1:")
+    os.write(keyboard, b"\n")
+    assert run.finish()[0] == 0
+    wait_until(lambda: run.living() == [], "the end of all processes", run.living)
+    os.close(keyboard)
+    os.close(terminal)
+
+
+def test_it_ends_with_the_tox_that_runs_it(demo):
+    """Who ends tox by SIGTERM ends tox alone: the demo finds its parent gone."""
+    run = demo("--serve", under=STARTER, TOX_ENV_NAME="demo")
+    run.read_until("Look at http://127.0.0.1:")
+    run.process.terminate()
+    wait_until(lambda: run.living() == [], "the end of all processes", run.living)
+
+
+def test_tox_gives_the_demo_the_time_to_end():
+    """Its default, half a second, ends in SIGKILL."""
+    tox = configparser.RawConfigParser()
+    tox.read(ROOT / "tox.ini")
+    assert float(tox["testenv:demo"]["interrupt_timeout"]) >= PATIENCE_TO_END

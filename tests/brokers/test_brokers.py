@@ -520,7 +520,9 @@ def test_a_given_broker_that_does_not_answer_is_an_error(unset, closed_port, mon
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{closed_port}")
     with pytest.raises(BrokerUnavailable, match=f"no Kafka broker answers at 127.0.0.1:{closed_port} ") as raised:
         start_broker(kind)
-    assert raised.value.remedy == "Start it, correct KAFKA_BOOTSTRAP_SERVERS, or unset it to have a broker of our own."
+    assert (
+        raised.value.remedy == "Start it, correct KAFKA_BOOTSTRAP_SERVERS, or leave that out: then a broker is started."
+    )
 
 
 def test_a_given_address_of_something_else_is_an_error(unset, monkeypatch):
@@ -571,3 +573,12 @@ def test_command_says_why_there_is_none():
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("testbroker: ")
     assert "KAFKA_BOOTSTRAP_SERVERS" in ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--kind", "nonsense"]])
+def test_command_line_explains_itself_and_starts_nothing(arguments, unset):
+    """A process of its own, which ends by itself."""
+    program = [sys.executable, "-m", "testbroker", *arguments]
+    ended = subprocess.run(program, capture_output=True, text=True, check=False, cwd=ROOT, timeout=PATIENCE)
+    assert ended.returncode == (0 if arguments == ["--help"] else 2)
+    assert "usage: python -m testbroker" in ended.stdout + ended.stderr

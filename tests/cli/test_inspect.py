@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from kafka import KafkaConsumer, errors
 from rich import console as rich_console
 
+import otelkafka
 from tests.support import internals
 from tests.support.fakes import SPAN_ID, TRACE_ID, TRACEPARENT, record
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_until
 
 cli = internals.cli()
 command, console, finding, properties, reader = cli.command, cli.console, cli.finding, cli.properties, cli.reader
@@ -106,8 +107,8 @@ def test_start_is_a_word_a_number_or_a_time():
     assert [reader.start_of(each) for each in ("beginning", "end", "-7", "7")] == ["beginning", "end", 7, 7]
     assert reader.start_of("2026-11-25T10:00").isoformat() == "2026-11-25T10:00:00+00:00"
     assert reader.start_of("2026-11-25T10:00:00Z") == reader.start_of("2026-11-25T11:00:00+01:00")
-    with pytest.raises(ValueError, match="junk"):
-        reader.start_of("junk")
+    with pytest.raises(ValueError, match="'yesterday' is none of beginning, end, a number of records"):
+        reader.start_of("yesterday")
 
 
 def test_properties_of_java_and_of_librdkafka(tmp_path):
@@ -244,6 +245,53 @@ def test_without_rich_there_is_json(broker, filled, capsys, monkeypatch):
     told = capsys.readouterr()
     assert json.loads(told.out.splitlines()[-1])["summary"]
     assert "otelkafka[inspect]" in told.err
+
+
+def test_version_is_printed(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        command.main(["--version"])
+    assert capsys.readouterr().out == f"otelkafka {otelkafka.__version__}\n"
+
+
+def test_summary_alone_is_one_object_for_jq(broker, filled, capsys):
+    assert inspect(broker, filled, "--summary") == 0
+    assert json.loads(capsys.readouterr().out)["summary"]["records"] == 4
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_summary_alone_is_shown_without_the_records(monkeypatch, follows):
+    screen = io.StringIO()
+    monkeypatch.setattr(rich_console, "Console", lambda: rich_console_of(screen))
+    shown, summary, one = console.Console(records=False), finding.Summary(), found(TRACEPARENT)
+    summary.add(one, None)
+    shown.expect(None if follows else 1)
+    shown.show(one)
+    shown.end(summary)
+    assert TRACE_ID not in screen.getvalue()
+    assert "1 records: 100 %" in screen.getvalue()
+
+
+def test_a_kafka_that_does_not_answer_is_announced_before_it_is_given_up(monkeypatch, capsys):
+    """The line comes while the client still tries, and names what it tries."""
+    seen = []
+
+    def wait_for_the_line(**_):
+        wait_until(lambda: seen.append(capsys.readouterr().err) or any(seen), "the line", lambda: seen)
+        raise errors.KafkaTimeoutError("late")
+
+    monkeypatch.setattr(command, "NOTICE_SECONDS", 0)
+    monkeypatch.setattr(reader, "KafkaConsumer", wait_for_the_line)
+    assert command.main(["inspect", "t", "--bootstrap-servers", "nowhere:1"]) == 1
+    assert "".join(seen) == "otelkafka: waiting for Kafka at nowhere:1; Ctrl-C ends it\n"
+
+
+def test_ctrl_c_before_it_has_connected_shows_no_traceback(monkeypatch, capsys):
+    def interrupt(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reader, "KafkaConsumer", interrupt)
+    assert command.main(["inspect", "t"]) == 130
+    assert capsys.readouterr().err == ""
 
 
 def test_follow_goes_on_until_interrupted(broker, filled, bare_producer):

@@ -15,7 +15,16 @@ import otelkafka
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("src", "tests", "testbroker", "docs", "examples", "benchmarks")
-PAPERS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md", "LICENSE", "tox.ini")
+PAPERS = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "CODE_OF_CONDUCT.md",
+    "SECURITY.md",
+    "LICENSE",
+    "tox.ini",
+    "hatch_build.py",
+)
 HIDDEN = (".ci", ".github", ".gitignore")
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 QUICK = (
@@ -36,8 +45,13 @@ def run(*command, **options):
 @pytest.fixture(scope="session")
 def dist(tmp_path_factory):
     """The sdist, and the wheel that is built of it."""
-    directory = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--outdir", str(directory), str(ROOT))
+    return build(tmp_path_factory.mktemp("dist"))
+
+
+def build(directory, **repository):
+    """Build both, as in a checkout of a repository on GitHub where one is given."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
+    run(sys.executable, "-m", "build", "--outdir", str(directory), str(ROOT), env={**environment, **repository})
     return directory
 
 
@@ -55,8 +69,12 @@ def unpacked(dist, tmp_path_factory):
 @pytest.fixture(scope="session")
 def wheel(dist, tmp_path_factory):
     """What the wheel installs."""
+    return unpack(dist, tmp_path_factory.mktemp("wheel"))
+
+
+def unpack(dist, directory):
+    """Unpack the wheel."""
     (built,) = dist.glob("*.whl")
-    directory = tmp_path_factory.mktemp("wheel")
     with zipfile.ZipFile(built) as archive:
         archive.extractall(directory)
     return directory
@@ -104,6 +122,29 @@ def test_metadata_says_what_is_tested(wheel):
     assert {*told.get_all("Classifier")} >= {"Typing :: Typed", "Framework :: OpenTelemetry"}
     assert {*told.get_all("Provides-Extra")} == {"auto", "demo", "inspect", "sdk"}
     assert told.get_payload() == (ROOT / "README.md").read_text()
+
+
+def test_links_lead_into_the_repository_where_the_release_is_made(tmp_path):
+    """A package index has no files beside the README: all of its links are absolute, pages at the tag and pictures raw."""
+    made = build(tmp_path, GITHUB_REPOSITORY="them/it", GITHUB_SERVER_URL="https://example.org", GITHUB_REF_NAME="v9")
+    told = metadata(unpack(made, tmp_path / "wheel"))
+    text, home = told.get_payload(), "https://example.org/them/it"
+    links = re.findall(r"(?:\]\(|srcset=\"|src=\")([^)\"]+)", text)
+    assert [link for link in links if not link.startswith("https://")] == []
+    for link in (
+        f"{home}/blob/v9/docs/quickstart.md",
+        f"{home}/raw/v9/docs/pictures/ask-trace.png",
+        f"{home}/actions/workflows/ci.yml/badge.svg",
+        f"{home}/blob/v9/CONTRIBUTING.md#run-tests",
+    ):
+        assert link in links
+    assert f"Homepage, {home}" in told.get_all("Project-URL")
+    assert {each.partition(",")[0] for each in told.get_all("Project-URL")} == {
+        "Homepage",
+        "Documentation",
+        "Changelog",
+        "Issues",
+    }
 
 
 def test_version_stands_in_one_place(wheel):

@@ -1,5 +1,9 @@
 """The code in README and docs runs as it stands there, against a real Kafka."""
 
+import re
+import signal
+import subprocess
+import sys
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -12,13 +16,18 @@ from opentelemetry.util._once import Once
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
+from docs.generate import code
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(path.relative_to(ROOT) for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted(path.relative_to(ROOT) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+SITE = ROOT / "docs" / "site"  # files of the repository, as pages of the site
+PAGES = [page for page in PAGES if SITE not in (ROOT / page).parents]
+FRONT_PAGES = ("README.md", "docs/index.md")
 QUESTIONS = 3
+UNTIL_SIGTERM = "SIGTERM"
 
 
 @pytest.fixture(scope="module")
@@ -88,22 +97,83 @@ def _own_global_providers(monkeypatch):
             provider.shutdown()
 
 
+def is_of_an_example(block):
+    """Whether it is shown from an example, whose own tests run it."""
+    return (
+        block.document.text[: block.region.start].rstrip().endswith("-->")
+        and "<!-- code: " in (block.document.text[: block.region.start].rstrip().splitlines()[-1])
+    )
+
+
+@pytest.fixture
+def _end_by_sigterm():
+    """A program of a page that has no handler for it must not end the tests."""
+
+    def refuse(*_):
+        pytest.fail("this block does not handle SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, refuse)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("page", code.pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_page_shows_the_code_of_the_example(page):
+    """`python -m docs.generate.code` puts it there."""
+    assert page.read_text() == code.with_code(page.read_text())
+
+
+def test_pages_are_plain_markdown():
+    """A page reads well where the repository is browsed: code and tables stand in it, and no directive includes them."""
+    special = {
+        str(page) for page in PAGES if re.search(r"\{(literalinclude|eval-rst|include)\}", (ROOT / page).read_text())
+    }
+    assert special == {"docs/reference.md"}  # which is made from docstrings
+
+
 @pytest.mark.real_kafka
-@pytest.mark.usefixtures("_own_global_providers")
+@pytest.mark.parametrize("page", FRONT_PAGES)
+def test_front_page_runs_as_a_program_of_its_own(page, broker, tmp_path):
+    """Each block in a fresh process, on a fresh topic, in a fresh group: what a reader does first."""
+    document = Sybil(parsers=[PythonCodeBlockParser()], path=str(ROOT)).parse(ROOT / page)
+    blocks = [block.parsed for block in document.examples()]
+    assert blocks
+    for block in blocks:
+        fresh = uuid.uuid4().hex
+        program = block.replace("localhost:9092", broker.bootstrap_servers)
+        program = program.replace('"questions"', f'"questions-{fresh}"').replace('"wall"', f'"wall-{fresh}"')
+        ended = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=PATIENCE, cwd=tmp_path
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert f"send questions-{fresh}" in ended.stdout
+        assert f"process questions-{fresh}" in ended.stdout
+        assert "Why is Kafka called Kafka?" in ended.stdout
+
+
+@pytest.mark.real_kafka
+@pytest.mark.usefixtures("_own_global_providers", "_end_by_sigterm")
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_code_of_the_page_runs(page, consumers, broker):
-    """Every block of Python on a page runs, in one namespace, and answers questions where it says so."""
+    """Every block of Python on a page runs, in one namespace, and answers questions where it says so.
+
+    A program that runs until SIGTERM gets it with its last question.
+    """
     document = Sybil(parsers=[PythonCodeBlockParser()], path=str(ROOT)).parse(ROOT / page)
     answered = []
 
     def answer(record):
         answered.append(record)
+        if len(answered) == QUESTIONS and UNTIL_SIGTERM in block.parsed:
+            signal.raise_signal(signal.SIGTERM)
         return b"an answer"
 
     document.namespace.update(answer=answer, consumer=kafka.KafkaConsumer("questions"))
     blocks = list(document.examples())
     assert len(blocks) == (ROOT / page).read_text().count("```python")
     for block in blocks:
+        if is_of_an_example(block):
+            continue
         for consumer in consumers:
             if consumer.assignment():
                 consumer.seek_to_beginning()

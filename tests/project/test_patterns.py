@@ -1,11 +1,12 @@
 """What is done with records again and again makes the traces that the documentation shows, on a real Kafka."""
 
+import sys
 from itertools import islice
 
 import pytest
 
 from examples.patterns import dead_letter, delayed_retry, replay
-from examples.patterns.__main__ import ELSEWHERE, NAMES, PAGES, TRACE, page, play
+from examples.patterns.__main__ import ELSEWHERE, NAMES, PAGES, TRACE, main, page, play
 from examples.patterns.stage import Stage
 from examples.patterns.story import story
 from tests.support.waiting import PATIENCE
@@ -110,3 +111,11 @@ def test_what_a_batch_sends_on_links_to_the_records_own_traces(stage):
     assert {span.parent.span_id for span in passed_on} <= batches
     linked = [[link.context.span_id for link in span.links] for span in passed_on]
     assert linked == [[span.context.span_id] for span in sent]
+
+
+def test_a_name_that_is_no_pattern_is_refused_with_those_that_are(monkeypatch, capsys):
+    """Before a broker is started."""
+    monkeypatch.setattr(sys, "argv", ["examples.patterns", "nonsense"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "there is no pattern nonsense: choose from relay, batches" in capsys.readouterr().err

@@ -1,10 +1,12 @@
 """What the code emits and offers is in the documentation, and the documentation speaks of nothing else."""
 
+import inspect
 import re
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
+import kafka
 import pytest
 
 import otelkafka
@@ -54,6 +56,21 @@ def test_public_name_is_in_the_reference(name):
     assert re.search(rf":: otelkafka\.{name}(\(\))?\n", PAGES["reference.md"])
 
 
+def test_signatures_in_the_reference_are_those_of_the_client():
+    """Of the newest kafka-python, which the page names."""
+    if not kafka.__version__.startswith("3.0"):
+        pytest.skip("the page has the signatures of kafka-python 3.0")
+    classes = re.split(r"autoclass:: otelkafka\.Traced", PAGES["reference.md"])[1:]
+    shown = {
+        (kind, name): [part.split("=")[0].strip() for part in arguments.replace("()", "").split(",") if part.strip()]
+        for kind, text in zip((kafka.KafkaProducer, kafka.KafkaConsumer), classes, strict=True)
+        for name, arguments in re.findall(r"automethod:: (\w+)\((.*)\)\n", text)
+    }
+    assert len(shown) > 8
+    for (kind, name), arguments in shown.items():
+        assert arguments == list(inspect.signature(getattr(kind, name)).parameters)[1:], name
+
+
 @pytest.mark.parametrize("side", [Options, ProducerOptions, ConsumerOptions])
 def test_option_is_in_the_table_of_options(side):
     """Each of them, in the first column."""
@@ -73,7 +90,9 @@ def test_variables_are_those_of_the_options():
 def test_link_leads_somewhere(page):
     """Sphinx sees to those of the documentation."""
     links = re.findall(r"(?:\]\(|srcset=\"|src=\")([^)\"#:]+)[)\"#]", (ROOT / page).read_text())
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    workflows = "../../actions/workflows/"  # where GitHub has them, beside the files of the repository
+    files = [link.replace(workflows, ".github/workflows/").removesuffix("/badge.svg") for link in links]
+    assert [file for file in files if not (ROOT / file).exists()] == []
 
 
 def first_cells(page):

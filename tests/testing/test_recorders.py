@@ -161,3 +161,11 @@ def test_recorders_work_in_the_child_of_a_fork():
     """)
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.split("\n")[:2] == ["1 True", "1 True"]
+
+
+@pytest.mark.once
+def test_without_the_sdk_the_import_says_what_to_install():
+    program = "import sys; sys.modules['opentelemetry.sdk'] = None; import otelkafka.testing"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.endswith('otelkafka.testing needs the OpenTelemetry SDK: pip install "otelkafka[sdk]"\n')

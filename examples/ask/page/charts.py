@@ -61,7 +61,7 @@ def _line(
 
 def _dots(title: str, name: str, explanation: str, values: list[tuple[float, float]], end: float) -> Chart:
     greatest = max((value for _, value in values), default=1.0) or 1.0
-    latest = seconds(values[-1][1]) if values else "none yet"
+    latest = seconds(values[-1][1]) if values else "no record"
     places = [_place(moment, value, end, greatest) for moment, value in values]
     return Chart(title, name, explanation, latest, seconds(greatest), "", "", places)
 

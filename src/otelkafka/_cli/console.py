@@ -15,9 +15,14 @@ MOST_ROWS: Final = 50
 
 
 class Console:
-    """Shows findings to a person: as they come where nobody knows how many, else in a table at the end."""
+    """Shows findings to a person: as they come where nobody knows how many, else in a table at the end.
 
-    def __init__(self) -> None:
+    Args:
+        records: whether it shows the records, too, and not the summary only.
+    """
+
+    def __init__(self, *, records: bool = True) -> None:
+        self._shows_records = records
         self._console = console.Console()
         self._progress = Progress(console=self._console, transient=True)
         self._rows: list[Finding] = []
@@ -33,10 +38,12 @@ class Console:
     def show(self, found: Finding) -> None:
         """Show one more."""
         if self._follows:
-            self._console.print(*_cells(found), sep="  ")
+            if self._shows_records:
+                self._console.print(*_cells(found), sep="  ")
             return
         self._progress.advance(self._task)
-        self._rows = [*self._rows[1 - MOST_ROWS :], found]
+        if self._shows_records:
+            self._rows = [*self._rows[1 - MOST_ROWS :], found]
 
     def end(self, summary: Summary) -> None:
         """Show the last records and the summary."""

@@ -1,4 +1,4 @@
-"""What the headers of records say of their contexts, taken apart for people to read."""
+"""The contexts in the headers of records, decoded for people to read."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -32,8 +32,8 @@ class Finding:
     """What one record carries.
 
     Args:
-        partition: where it stands.
-        offset: where it stands.
+        partition: of the record.
+        offset: of the record.
         age: how many seconds ago it was written, by its timestamp, if it has one.
         version: the first part of its traceparent; None, as the others, where that is not there or broken.
         trace_id: the second one.
@@ -42,8 +42,8 @@ class Finding:
         random: whether the trace id is known to be random.
         tracestate: of the tracing systems on the way.
         baggage: its keys, without their values.
-        problems: what is wrong with it.
-        headers: those that were asked for, by name.
+        problems: what is wrong with the context.
+        headers: the requested ones, by name.
     """
 
     partition: int

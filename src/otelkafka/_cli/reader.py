@@ -1,4 +1,4 @@
-"""Reads records of a topic as a bystander: without a group, committing nothing."""
+"""Reads records of a topic without a group and without commits."""
 
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -9,6 +9,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 BEGINNING, END = "beginning", "end"
 POLL_MS: Final = 500
+STARTS: Final = "beginning, end, a number of records such as 100, or a time in UTC such as 2026-11-25T10:00"
 
 
 def start_of(text: str) -> str | int | datetime:
@@ -24,34 +25,43 @@ def start_of(text: str) -> str | int | datetime:
         return text
     if text.lstrip("-").isdecimal():
         return abs(int(text))
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        msg = f"argument --from: {text!r} is none of {STARTS}"
+        raise ValueError(msg) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 class Bystander:
-    """A reader of one topic that leaves no trace in the cluster.
+    """A reader of one topic that changes nothing in the cluster.
 
     Args:
         config: of kafka-python's `KafkaConsumer`.
+        topic: what it reads.
+        start: where it starts, as `start_of` returns it.
+
+    Attributes:
+        count: how many records lie between there and the end of now, at most.
 
     Raises:
-        KafkaError: no connection came about.
+        LookupError: there is no such topic.
+        KafkaError: Kafka refused or did not answer.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], topic: str, start: str | int | datetime) -> None:
         alone = {"group_id": None, "enable_auto_commit": False, "client_id": "otelkafka-inspect"}
         self._consumer = KafkaConsumer(**{**alone, **config})
-        self._ends: dict[TopicPartition, int] = {}
+        try:
+            self.count = self._go_to(topic, start)
+        except BaseException:
+            self._consumer.close()
+            raise
 
-    def start(self, topic: str, start: str | int | datetime) -> int:
-        """Go to where reading starts, and return how many records lie between there and the end of now, at most.
-
-        Raises:
-            LookupError: there is no such topic.
-            KafkaError: Kafka refused or did not answer.
-        """
+    def _go_to(self, topic: str, start: str | int | datetime) -> int:
         partitions = [TopicPartition(topic, each) for each in sorted(self._partitions(topic))]
         self._consumer.assign(partitions)
+        self._ends: dict[TopicPartition, int]
         first, self._ends = self._consumer.beginning_offsets(partitions), self._consumer.end_offsets(partitions)
         begin = {each: max(first[each], offset) for each, offset in self._begin(start, first).items()}
         for each, offset in begin.items():
@@ -59,7 +69,7 @@ class Bystander:
         return sum(self._ends[each] - offset for each, offset in begin.items())
 
     def records(self, *, follow: bool) -> Iterator[Any]:
-        """Yield records until the end that the topic had at the start; on and on where `follow` says so."""
+        """Yield records up to the end that the topic had at the start; with `follow`, wait for new ones."""
         while follow or any(self._consumer.position(each) < end for each, end in self._ends.items()):
             for polled in self._consumer.poll(timeout_ms=POLL_MS).values():
                 yield from polled

@@ -61,7 +61,7 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
         self._self_wrap = wrap
 
     def close(self, *args: Any, **kwargs: Any) -> Any:
-        """Close the client, then end the spans that are still open, also where closing raises."""
+        """Close the client, and then end the spans that are open, also if closing raises."""
         return self._self_face.close(bare(self.__wrapped__, "close"), args, kwargs)
 
     def __enter__(self: Client) -> Client:

@@ -28,12 +28,12 @@ def inject(headers: Headers | None = None, context: Context | None = None, optio
     """Return headers that carry a context, for a producer that is not wrapped.
 
     Args:
-        headers: the headers of the record, which stay as they are.
-        context: the context to carry; None for the current one. Baggage in the headers that it lacks is kept.
+        headers: the headers of the record; this list is not changed.
+        context: the context to write; None for the current one. Entries of baggage that only the headers have are kept.
         options: which propagator and carrier to use.
 
     Returns:
-        A new list: the headers without the context that was in them, and with the given one; as they were where the
+        The headers as a new list, with the given context in place of the one that was in them; unchanged if the
         propagator fails.
 
     Raises:
@@ -55,14 +55,14 @@ def inject(headers: Headers | None = None, context: Context | None = None, optio
 
 
 def extract(record_or_headers: Record | Iterable[Any] | None, options: Options | None = None) -> Context:
-    """Return the context that a record carries, on top of nothing: never the caller's own.
+    """Return the context that a record carries. It has nothing of the caller's current context.
 
     Args:
         record_or_headers: a consumed record, or its headers.
         options: which propagator and carrier to use.
 
     Returns:
-        The context; empty where the record carries none, or a broken one.
+        The context; empty if the record carries none, or a broken one.
 
     Raises:
         TypeError: it has no headers and is no list or tuple of them, or `options` are none.

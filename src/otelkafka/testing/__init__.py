@@ -1,4 +1,10 @@
-"""What a test of traced code needs: recorders, a clock, a tree as text, and clients without a broker; extra `sdk`."""
+"""Recorders, a clock, a tree of spans as text, and clients without a broker, for tests of traced code. Extra `sdk`."""
+
+try:
+    import opentelemetry.sdk  # noqa: F401 (what it needs of it is imported below; this is for the message)
+except ImportError as error:
+    msg = 'otelkafka.testing needs the OpenTelemetry SDK: pip install "otelkafka[sdk]"'
+    raise ImportError(msg) from error
 
 from otelkafka.testing.clock import FakeClock
 from otelkafka.testing.cluster import FakeCluster, fake_record

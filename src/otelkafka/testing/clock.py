@@ -18,9 +18,9 @@ now: Callable[[], int] = time.time_ns
 
 
 class FakeClock:
-    """The clock of otelkafka, its fakes and the SDK's spans, inside of `with FakeClock() as clock:`.
+    """The clock of otelkafka, its fakes and the SDK's spans, inside `with FakeClock() as clock:`.
 
-    Nothing else uses it: `time.time()` and `time.sleep()` are what they were.
+    It does not change `time.time()` and `time.sleep()`.
 
     Args:
         now: the time at the start, in nanoseconds since 1970.
@@ -34,7 +34,7 @@ class FakeClock:
         self._replaced: list[tuple[Any, str, Callable[[], int]]] = []
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; give it in the place of `time.sleep`, say."""
+        """Move the time forward. It can replace `time.sleep` in a test."""
         self.now += round(seconds * _SECOND)
 
     def read(self) -> int:

@@ -22,15 +22,15 @@ def fake_record(
     timestamp: int | None = None,
     **more: Any,
 ) -> Any:
-    """Return a record as a consumer hands it over.
+    """Return a record, as a consumer returns it.
 
     Args:
-        topic: where it comes from.
+        topic: of the record.
         value: of the record; None for a tombstone.
         key: of the record.
         headers: of the record.
-        partition: where in the topic it lay.
-        offset: where in the partition.
+        partition: of the record.
+        offset: of the record.
         timestamp: of its creation, in milliseconds since 1970; None for now.
         more: other fields of kafka-python's `ConsumerRecord`.
     """
@@ -54,10 +54,10 @@ def _size(part: Any) -> int:
 
 
 class FakeCluster:
-    """Holds topics: what a `FakeProducer` of it sends, a `FakeConsumer` of it gets.
+    """Holds topics in memory. A `FakeConsumer` reads what a `FakeProducer` of the same cluster sends.
 
     Args:
-        partitions: how many a topic has that nobody has created before it is written to.
+        partitions: the number of partitions of a topic that is created by the first send to it.
     """
 
     def __init__(self, partitions: int = 1) -> None:
@@ -66,10 +66,10 @@ class FakeCluster:
         self._committed: dict[tuple[str | None, TopicPartition], Any] = {}
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
-        """Make a topic.
+        """Create a topic.
 
         Raises:
-            ValueError: there is one of this name.
+            ValueError: a topic with this name exists.
         """
         if name in self._topics:
             msg = f"there is a topic {name!r} already: take another name, or another FakeCluster"
@@ -78,15 +78,15 @@ class FakeCluster:
 
     @property
     def topics(self) -> list[str]:
-        """The names of the topics, in the order in which they came."""
+        """The names of the topics, in the order of their creation."""
         return list(self._topics)
 
     def partitions_of(self, topic: str) -> list[TopicPartition]:
-        """Return the partitions of a topic; none, where there is no such topic."""
+        """Return the partitions of a topic; an empty list if it does not exist."""
         return [TopicPartition(topic, at) for at in range(len(self._topics.get(topic, ())))]
 
     def records(self, topic: str) -> list[Any]:
-        """Return what can be read of a topic, partition by partition."""
+        """Return the readable records of a topic, partition by partition."""
         return [each for partition in self.partitions_of(topic) for each in self.read(partition, 0)]
 
     def write(self, record: Any, *, visible: bool = True) -> None:
@@ -118,17 +118,17 @@ class FakeCluster:
         return None
 
     def end_transaction(self, places: Iterable[tuple[TopicPartition, int]], *, committed: bool) -> None:
-        """Make the records at these places readable, or nobody's."""
+        """Make the records at these places readable, or remove them."""
         for partition, offset in places:
             self.log_of(partition).end_transaction(offset, committed=committed)
 
     def commit(self, group: str, offsets: dict[TopicPartition, Any]) -> None:
-        """Note how far a group has come."""
+        """Store the committed offsets of a group."""
         for partition, offset in offsets.items():
             self._committed[group, partition] = offset
 
     def committed(self, group: str | None, partition: TopicPartition) -> Any:
-        """Return how far a group has come, as it was committed; None where nothing was."""
+        """Return the committed offset of a group, or None."""
         return self._committed.get((group, partition))
 
     def log_of(self, partition: TopicPartition) -> "_Log":

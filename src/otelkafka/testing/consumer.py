@@ -14,19 +14,19 @@ from otelkafka.testing.subscription import Subscription
 
 
 class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
-    """Hands over the records of a `FakeCluster`, and ends where there are no more.
+    """A `KafkaConsumer` that reads from a `FakeCluster`. Its iteration ends after the last record.
 
-    It is used as a `KafkaConsumer`, and passes `isinstance` as one. It is the only member of its group.
+    It passes `isinstance`, and is the only member of its group.
 
     Args:
         topics: to subscribe to.
-        cluster: where its records come from; None for one of its own.
-        records: from `fake_record`, to put into the cluster; without `topics` it is assigned their partitions.
-        config: as a `KafkaConsumer` takes it; deserializers are applied, and `auto_offset_reset` is "earliest" unless
-            it says otherwise.
+        cluster: contains its records. None for a new one.
+        records: from `fake_record`, to write to the cluster. Without `topics` it is assigned their partitions.
+        config: the configuration of a `KafkaConsumer`. Deserializers are applied. The default of `auto_offset_reset` is
+            "earliest".
 
     Attributes:
-        cluster: where its records come from.
+        cluster: contains its records.
         config: of the client.
     """
 
@@ -48,7 +48,7 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
             self.assign(places)
 
     def error_next(self, error: Exception) -> None:
-        """Let the next `poll()`, or step of the iteration, raise an error; what is there stays there."""
+        """Make the next `poll()`, or the next step of the iteration, raise an error. No record is lost."""
         self._errors.append(error)
 
     def poll(
@@ -127,7 +127,7 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
         return set(self._subscription.positions)
 
     def position(self, partition: TopicPartition, timeout_ms: float | None = None) -> int:  # noqa: ARG002
-        """Return the offset of the next record that will be handed over."""
+        """Return the offset of the next record."""
         return self._subscription.position(partition)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
@@ -145,11 +145,11 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
             self.seek(partition, self.cluster.end_of(partition))
 
     def pause(self, *partitions: TopicPartition) -> None:
-        """Hand over nothing of these partitions."""
+        """Return no records of these partitions."""
         self._subscription.paused.update(partitions)
 
     def resume(self, *partitions: TopicPartition) -> None:
-        """Hand over records of these partitions again."""
+        """Return records of these partitions again."""
         self._subscription.paused.difference_update(partitions)
 
     def paused(self) -> set[TopicPartition]:

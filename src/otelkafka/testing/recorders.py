@@ -26,7 +26,7 @@ before: then its lock, which is held while the process forks, is free again by t
 
 
 class CountingIdGenerator(IdGenerator):
-    """Counts traces and spans from 1, in the place of random ids."""
+    """Counts trace ids and span ids from 1, instead of drawing them."""
 
     def __init__(self) -> None:
         self._traces, self._spans = count(1), count(1)
@@ -41,11 +41,11 @@ class CountingIdGenerator(IdGenerator):
 
 
 class SpanRecorder:
-    """Keeps the spans that end: give its `tracer_provider` to the options.
+    """Keeps the spans that have ended. Pass its `tracer_provider` in the options.
 
     Args:
-        sampler: decides which spans are recorded; None for all.
-        deterministic: whether traces and spans are counted from 1 instead of having random ids.
+        sampler: decides which spans are recorded. None for all.
+        deterministic: whether trace ids and span ids are counted from 1 instead of being random.
 
     Attributes:
         tracer_provider: the SDK's, without a resource.
@@ -67,7 +67,7 @@ class SpanRecorder:
         return [span for span in self.spans if span.name == name]
 
     def wait_for(self, name: str, count: int = 1, timeout: float = 10) -> list[ReadableSpan]:
-        """Wait until so many spans of this name have ended: a send's ends on the producer's own thread.
+        """Wait until a number of spans with this name have ended. A send span ends in the producer's own thread.
 
         Args:
             name: the name of the spans.
@@ -75,7 +75,7 @@ class SpanRecorder:
             timeout: how long to wait for them, in seconds.
 
         Raises:
-            AssertionError: they did not end in time; the message has the tree of those that did.
+            AssertionError: they did not end in time. The message has the tree of the spans that did.
         """
         until = monotonic() + timeout
         while len(found := self.named(name)) < count:
@@ -87,12 +87,12 @@ class SpanRecorder:
         return found
 
     def clear(self) -> None:
-        """Forget the spans recorded so far."""
+        """Remove the spans recorded so far."""
         self._exporter.clear()
 
 
 class MetricRecorder:
-    """Collects metrics when it is asked: give its `meter_provider` to the options.
+    """Collects metrics on request. Pass its `meter_provider` in the options.
 
     Attributes:
         meter_provider: the SDK's, without a resource.

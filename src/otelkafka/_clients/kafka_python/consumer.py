@@ -42,20 +42,20 @@ _CALLBACK = 1
 
 
 def wrap_consumer(consumer: Any, options: Options | None = None) -> "TracedConsumer":
-    """Trace the processing of what a consumer hands over.
+    """Trace the processing of the records that a consumer returns.
 
-    A subscription that the consumer has already goes on: there is no rebalance. A subclass of the client's that has a
-    `process()` or `process_batch()` keeps it: there, use `otelkafka.process(record, options)`.
+    A subscription of the consumer stays, without a rebalance. If a subclass of the client has its own `process()` or
+    `process_batch()`, the wrapper keeps it: use `otelkafka.process(record, options)` there.
 
     Args:
-        consumer: a `KafkaConsumer`, or anything with its `poll()`; one that is wrapped already is not wrapped twice.
-        options: `ConsumerOptions`, or `Options`; None for the defaults.
+        consumer: a `KafkaConsumer`, or an object with its `poll()`. A wrapped one is not wrapped twice.
+        options: `ConsumerOptions` or `Options`. None for the defaults.
 
     Returns:
-        A proxy that is used as the consumer itself, and passes `isinstance` as one.
+        A proxy that is used as the consumer itself, and passes `isinstance`.
 
     Raises:
-        TypeError: `consumer` is no consumer, or one of another library; or `options` are not those of one.
+        TypeError: `consumer` is not a consumer, or is one of another library; or `options` are not for consumers.
     """
     checked = for_consumer(options)
     if isinstance(consumer, TracedConsumer):
@@ -73,26 +73,26 @@ else:
 
 
 class TracedConsumer(TracedClient, _Client):  # type: ignore[misc]
-    """A `KafkaConsumer` the processing of whose records is traced; made by `wrap_consumer`."""
+    """A `KafkaConsumer` that traces the processing of its records. `wrap_consumer` makes it."""
 
     def __init__(self, consumer: Any, options: ConsumerOptions, face: "ConsumerFace") -> None:
         super().__init__(consumer, options, wrap_consumer, face)
 
     def __iter__(self) -> Iterator[Any]:
-        """Iterate records; the body of the loop runs inside each record's process span."""
+        """Iterate records. The body of the loop runs inside the process span of each record."""
         records: Iterator[Any] = self._self_face.iterate(bare(self.__wrapped__, "__iter__"), (), {})
         return records
 
     def __next__(self) -> Any:
-        """Return the next record, whose process span is current until the one after is asked for, or `close()`."""
+        """Return the next record. Its process span is current until the next call of the consumer, or `close()`."""
         return self._self_face.next(bare(self.__wrapped__, "__next__"), (), {})
 
     def poll(self, *args: Any, **kwargs: Any) -> Any:
-        """Return records as `KafkaConsumer.poll` does; iterating its lists runs inside each record's process span."""
+        """Return lists of records, as `KafkaConsumer.poll` does. Their iteration runs inside the process spans."""
         return self._self_face.poll(bare(self.__wrapped__, "poll"), args, kwargs)
 
     def process(self, record: Record) -> ProcessBlock:
-        """Make the process span of a record; for records that are handed to another thread or task, for example.
+        """Make the process span of a record, for example in another thread or task.
 
         Args:
             record: a record of this consumer.
@@ -120,23 +120,23 @@ class TracedConsumer(TracedClient, _Client):  # type: ignore[misc]
         return process_batch_block(self._self_face.process, records)
 
     def subscribe(self, *args: Any, **kwargs: Any) -> Any:
-        """Subscribe as `KafkaConsumer.subscribe` does, and note which partitions are assigned and when."""
+        """Subscribe as `KafkaConsumer.subscribe` does, and record rebalances."""
         return self._self_face.subscribe(bare(self.__wrapped__, "subscribe"), args, kwargs)
 
     def assign(self, *args: Any, **kwargs: Any) -> Any:
-        """Assign partitions as `KafkaConsumer.assign` does, and note which and when."""
+        """Assign partitions, as `KafkaConsumer.assign` does."""
         return self._self_face.assign(bare(self.__wrapped__, "assign"), args, kwargs)
 
     def unsubscribe(self, *args: Any, **kwargs: Any) -> Any:
-        """Unsubscribe as `KafkaConsumer.unsubscribe` does, and forget which partitions were assigned."""
+        """Unsubscribe, as `KafkaConsumer.unsubscribe` does. The lag of its partitions is no longer reported."""
         return self._self_face.unsubscribe(bare(self.__wrapped__, "unsubscribe"), args, kwargs)
 
     def commit(self, *args: Any, **kwargs: Any) -> Any:
-        """Commit as `KafkaConsumer.commit` does, inside a span where there is one around it."""
+        """Commit, as `KafkaConsumer.commit` does. Inside a span, the commit has a span."""
         return self._self_face.commit(bare(self.__wrapped__, "commit"), args, kwargs)
 
     def commit_async(self, *args: Any, **kwargs: Any) -> Any:
-        """Commit as `KafkaConsumer.commit_async` does; the span ends when the broker has answered."""
+        """Commit, as `KafkaConsumer.commit_async` does. The span ends when the broker has answered."""
         return self._self_face.commit_async(bare(self.__wrapped__, "commit_async"), args, kwargs)
 
 

@@ -28,17 +28,17 @@ ProduceHook = Callable[[Span, Any, Any], None]
 
 
 def wrap_producer(producer: Any, options: Options | None = None) -> "TracedProducer":
-    """Trace what a producer sends.
+    """Trace the sends of a producer.
 
     Args:
-        producer: a `KafkaProducer`, or anything with its `send()`; one that is wrapped already is not wrapped twice.
-        options: `ProducerOptions`, or `Options`; None for the defaults.
+        producer: a `KafkaProducer`, or an object with its `send()`. A wrapped one is not wrapped twice.
+        options: `ProducerOptions` or `Options`. None for the defaults.
 
     Returns:
-        A proxy that is used as the producer itself, and passes `isinstance` as one.
+        A proxy that is used as the producer itself, and passes `isinstance`.
 
     Raises:
-        TypeError: `producer` is no producer, or one of another library; or `options` are not those of one.
+        TypeError: `producer` is not a producer, or is one of another library; or `options` are not for producers.
     """
     checked = for_producer(options)
     if isinstance(producer, TracedProducer):
@@ -54,7 +54,7 @@ else:
 
 
 class TracedProducer(TracedClient, _Client):  # type: ignore[misc]
-    """A `KafkaProducer` whose sends are traced; made by `wrap_producer`."""
+    """A `KafkaProducer` that traces its sends. `wrap_producer` makes it."""
 
     def __init__(self, producer: Any, options: ProducerOptions, face: "ProducerFace") -> None:
         super().__init__(producer, options, wrap_producer, face)
@@ -68,7 +68,7 @@ class TracedProducer(TracedClient, _Client):  # type: ignore[misc]
         return update_wrapper(lambda *args, **kwargs: method(bare(producer, name), args, kwargs), found)
 
     def send(self, *args: Any, **kwargs: Any) -> Any:
-        """Send a record inside a span, as `KafkaProducer.send` does, and return its future."""
+        """Send a record, as `KafkaProducer.send` does, and return its future. The acknowledgement ends the span."""
         return self._self_face.send(bare(self.__wrapped__, "send"), args, kwargs)
 
 
