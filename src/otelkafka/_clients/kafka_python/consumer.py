@@ -334,7 +334,7 @@ class ConsumerFace:
 _wrappers = Wrappers(TracedConsumer, ConsumerFace, _own_methods)
 
 
-class RecordIterator(DispatchingIterator):
+class RecordIterator(DispatchingIterator, Iterator[Any]):
     """Iterates the records of a consumer.
 
     Unlike a generator it goes on after a StopIteration or an error, as the consumer itself does.
