@@ -3,8 +3,9 @@
 import kafka
 
 from otelkafka._clients.kafka_python.consumer import ConsumerFace
-from otelkafka._clients.kafka_python.producer import ProduceHook, ProducerFace
+from otelkafka._clients.kafka_python.producer import ProducerFace
 from otelkafka._clients.patch import Patch
+from otelkafka._clients.producer_face import ProduceHook
 from otelkafka.options import ConsumerOptions, ProducerOptions
 
 
