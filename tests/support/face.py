@@ -19,13 +19,13 @@ def wrap_producer(producer, options=None):
 
 
 def wrap_consumer(consumer, options=None):
-    if not INSTRUMENTED or not hasattr(consumer, "poll") or isinstance(consumer, type):
+    if not INSTRUMENTED or not (hasattr(consumer, "poll") or hasattr(consumer, "getone")) or isinstance(consumer, type):
         return otelkafka.wrap_consumer(consumer, options)
     return internals.patched_consumer(consumer, options)
 
 
 def is_wrapped(client):
-    return isinstance(client, otelkafka.TracedProducer | otelkafka.TracedConsumer)
+    return hasattr(client, "_self_face")
 
 
 def is_traced(client):
