@@ -124,7 +124,7 @@ class Patch:
         def traced(client: Any, *args: Any, **kwargs: Any) -> Any:
             face = None
             try:
-                if not (running.get() and takes_part(client, name)) and self._is_ours(name):
+                if self._is_ours(name) and not (running.get() and takes_part(client, name)):
                     face = self.face_of(client) if name not in _CLOSING or id(client) in self._faces else None
             except Exception:  # noqa: BLE001, S110 (whatever this client is, its call goes on)
                 pass

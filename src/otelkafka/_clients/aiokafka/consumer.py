@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import ConsumerStoppedError
 
-from otelkafka._clients.aiokafka.facts import AIOKafkaFacts
+from otelkafka._clients.aiokafka.facts import AIOKafkaFacts, read_again
+from otelkafka._clients.aiokafka.hooks import AwaitedConsumeHook, await_hook
 from otelkafka._clients.aiokafka.listeners import AIOKafkaListeners
 from otelkafka._clients.calls import Args, Call, KwArgs, await_inside, bare, overriding, traces
 from otelkafka._clients.consumer_face import ConsumerFaceBase, ProcessingClient, offsets_of, own_methods
@@ -84,10 +85,18 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
         consumer: whose configuration is read, and whose subscription is adopted.
         options: its options.
         before: what traced it until now, whose history goes on.
+        consume_hook: what `on_process` calls, if it is to be awaited.
     """
 
-    def __init__(self, consumer: Any, options: ConsumerOptions, before: "AIOKafkaConsumerFace | None" = None) -> None:
+    def __init__(
+        self,
+        consumer: Any,
+        options: ConsumerOptions,
+        before: "AIOKafkaConsumerFace | None" = None,
+        consume_hook: AwaitedConsumeHook | None = None,
+    ) -> None:
         super().__init__(consumer, AIOKafkaFacts(consumer), options, AIOKafkaListeners(), before)
+        self.consume_hook = consume_hook
 
     @traces("start")
     async def start(self, start: Call, args: Args, kwargs: KwArgs) -> Any:
@@ -118,10 +127,23 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
         try:
             record = await getone(*args, **kwargs)
         except BaseException as error:
-            self._failed(error, started)
+            self.failed(error, started)
             raise
-        dispatcher.received(record, started)
+        if self.consume_hook is None:
+            dispatcher.received(record, started)
+        else:
+            _, awaitables = self.consume_hook.collect(dispatcher.received, record, started, args, kwargs)
+            await self.await_hooks(record, awaitables)
         return record
+
+    async def await_hooks(self, record: Any, awaitables: list[Any]) -> None:
+        """Await what hooks have returned, inside the process span; one that is cancelled does not lose the record."""
+        try:
+            for each in awaitables:
+                await await_hook(self._telemetry.guard, "async_consume_hook", each)
+        except BaseException:
+            self._telemetry.guard.call("async_consume_hook", None, read_again, self._client.get(), record)
+            raise
 
     @traces("getmany")
     async def getmany(self, getmany: Call, args: Args, kwargs: KwArgs) -> Any:
@@ -130,11 +152,11 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
         try:
             polled = await getmany(*args, **kwargs)
         except BaseException as error:
-            self._failed(error, started, is_poll=True)
+            self.failed(error, started, is_poll=True)
             raise
         return self.dispatcher.polled(polled, started)
 
-    def _failed(self, error: BaseException, started: int, *, is_poll: bool = False) -> None:
+    def failed(self, error: BaseException, started: int, *, is_poll: bool = False) -> None:
         """Note that the client has raised; that it was stopped is the end of an iteration."""
         if isinstance(error, ConsumerStoppedError):
             error = StopAsyncIteration()
@@ -213,7 +235,12 @@ class AIOKafkaRecordIterator(DispatchingIterator, AsyncIterator[Any]):
         try:
             record = await self._advance()
         except BaseException as error:
-            self._face._failed(error, started)
+            self._face.failed(error, started)
             raise
-        self._open = dispatcher.received(record, started)
+        hook = self._face.consume_hook
+        if hook is None:
+            self._open = dispatcher.received(record, started)
+        else:
+            self._open, awaitables = hook.collect(dispatcher.received, record, started, (), {})
+            await self._face.await_hooks(record, awaitables)
         return record

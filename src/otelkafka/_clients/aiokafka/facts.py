@@ -175,6 +175,11 @@ def failure_of(future: Any) -> BaseException | None:
     return error if isinstance(error, BaseException) else None
 
 
+def read_again(consumer: Any, record: Any) -> None:
+    """Have the consumer hand over a record once more, which the application has not got."""
+    consumer.seek(TopicPartition(record.topic, record.partition), record.offset)
+
+
 @fact
 def record_count(batch: Any) -> int:
     """Return how many records a batch has."""

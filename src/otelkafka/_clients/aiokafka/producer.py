@@ -5,10 +5,11 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import wrapt
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.producer import AIOKafkaProducer
 
 from otelkafka._clients.aiokafka.facts import AIOKafkaFacts, failure_of, plain_headers, record_count
+from otelkafka._clients.aiokafka.hooks import await_hook
 from otelkafka._clients.calls import Args, Call, KwArgs, await_inside, bare, traces
 from otelkafka._clients.producer_face import UNKNOWN, HeadersArgument, ProduceHook, ProducerFaceBase, ShownArguments
 from otelkafka._clients.proxy import StoppedClient, Wrappers, check_client
@@ -269,17 +270,8 @@ class AIOKafkaProducerFace(ProducerFaceBase):
             args, kwargs = args[:_POSITION], {**kwargs, "headers": args[_POSITION]}
         shown = ShownArguments(_HEADERS, begun, args, kwargs)
         result = self._telemetry.guard.call("async_produce_hook", None, hook, begun.span, shown.args, shown.kwargs)
-        await self.await_hook("async_produce_hook", result)
+        await await_hook(self._telemetry.guard, "async_produce_hook", result)
         return shown.left(self._telemetry.guard)
-
-    async def await_hook(self, name: str, result: Any) -> None:
-        """Await what a hook returned, if it can be awaited; what it raises is contained."""
-        if not hasattr(result, "__await__"):
-            return
-        try:
-            await result
-        except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
-            self._telemetry.guard.contain(name, error)
 
     def end(self) -> None:
         """End every span that is open; those with their outcome whose futures are done, though no callback has run."""

@@ -10,7 +10,10 @@ from otelkafka.options import ConsumerOptions, ProducerOptions
 
 
 def patches(
-    producing: ProducerOptions, consuming: ConsumerOptions, produce_hook: ProduceHook | None
+    producing: ProducerOptions,
+    consuming: ConsumerOptions,
+    produce_hook: ProduceHook | None,
+    consume_hook: object = None,  # noqa: ARG001 (`on_process` calls it)
 ) -> tuple[Patch, ...]:
     """Return the patches of producer and consumer.
 
@@ -18,6 +21,7 @@ def patches(
         producing: the options of every producer.
         consuming: those of every consumer.
         produce_hook: called with the span and the arguments of `send()` before it is called.
+        consume_hook: what `on_process` calls, which is all of it here.
     """
     return (
         Patch(
