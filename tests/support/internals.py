@@ -89,6 +89,16 @@ def _face_for(client: Any, sync: Any, awaited: str) -> Any:
     return getattr(import_module(f"otelkafka._clients.aiokafka.{module}"), name)
 
 
+def take_errors_of_kafka_python(too_large: type[Exception]) -> None:
+    """Have the face of aiokafka know the errors of kafka-python's fakes, which the suite bridges to it."""
+    from otelkafka._clients.aiokafka import facts as of_aiokafka
+    from otelkafka._clients.aiokafka import producer as awaited_producer
+    from otelkafka._clients.errors import kafka_python_name
+
+    of_aiokafka.AIOKafkaFacts.error_name = staticmethod(kafka_python_name)
+    awaited_producer.MessageSizeTooLargeError = too_large
+
+
 def _patched(client: Any, face: type, make_face: Callable[[Any], Any]) -> Any:
     client.__class__ = type(client).__class__(type(client).__name__, (type(client),), {})
     patch = Patch(type(client), face, make_face)

@@ -38,8 +38,6 @@ class AIOKafkaFacts:
         get: returns the client; None where it has been dropped.
     """
 
-    cluster_id: None = None  # aiokafka does not keep it
-
     def __init__(self, client: Any) -> None:
         self.get = reference_to(client)
         network = _network(client)
@@ -62,6 +60,11 @@ class AIOKafkaFacts:
     def can_send(headers: object) -> bool:
         """Return whether `send()` takes headers that are not of the plain types: a value may be None."""
         return type(headers) is list and all(map(_is_header, headers))
+
+    @property
+    def cluster_id(self) -> str | None:
+        """The id of the cluster, which no release of aiokafka keeps up to 0.14."""
+        return text_or_none(getattr(self._cluster, "cluster_id", None))
 
     @property
     def is_transactional(self) -> bool:
