@@ -8,8 +8,19 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from otelkafka import ConsumerOptions, ProducerOptions
 from otelkafka.testing import FakeClock, MetricRecorder
 from testbroker import start_broker
-from tests.support.face import wrap_consumer, wrap_producer
+from tests.support.face import AIOKAFKA, wrap_consumer, wrap_producer
 from tests.support.waiting import PATIENCE, PatientRecorder
+
+
+def pytest_collection_modifyitems(items):
+    if not AIOKAFKA:
+        return
+    from tests.support.awaited_face import reason_not_to_run
+
+    for item in items:
+        reason = reason_not_to_run(item)
+        if reason is not None:
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,6 @@ def client_of(module):
     [
         ("cimpl", "confluent-kafka"),
         ("confluent_kafka.deserializing_consumer", "confluent-kafka"),
-        ("aiokafka.producer", "aiokafka"),
     ],
 )
 @pytest.mark.parametrize("wrap", [otelkafka.wrap_consumer, otelkafka.wrap_producer])

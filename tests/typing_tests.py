@@ -1,5 +1,6 @@
 """What a type checker knows of the public names; checked by mypy and pyright, never run."""
 
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from kafka import KafkaConsumer, KafkaProducer
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
@@ -27,6 +28,18 @@ consumer = wrap_consumer(KafkaConsumer(), ConsumerOptions(relation="link"))
 assert_type(consumer, TracedConsumer)
 with consumer as entered:
     assert_type(entered, TracedConsumer)
+
+
+async def await_clients(awaited_producer: AIOKafkaProducer, awaited_consumer: AIOKafkaConsumer) -> None:
+    """Wrap the clients of aiokafka, whose methods are awaited; mypy knows no types of theirs."""
+    async with wrap_producer(awaited_producer, ProducerOptions()) as sending:
+        await sending.send_and_wait("t", b"v")
+        await sending.flush()
+    receiving = wrap_consumer(awaited_consumer)
+    async for each in receiving:
+        with receiving.process(each) as around:
+            assert_type(around, Span)
+    await await_clients(sending, receiving)
 
 
 def send(with_producer: KafkaProducer, received_from: KafkaConsumer) -> None:

@@ -1,9 +1,9 @@
-"""OpenTelemetry tracing and metrics for kafka-python: traces through Kafka that show where the time went."""
+"""OpenTelemetry tracing and metrics for kafka-python and aiokafka: traces that show where the time went."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from otelkafka._clients import errors as _errors  # noqa: F401 (it has the engine know their names)
+from otelkafka._clients.faces import traced_class
 from otelkafka._consuming.consumer_group import process, process_batch, wrap_handler
 from otelkafka._context.propagation import extract, inject
 from otelkafka._producing.send import Message
@@ -12,8 +12,13 @@ from otelkafka.headers import Carrier, HeaderCarrier
 from otelkafka.options import ConsumerOptions, Options, ProducerOptions
 
 if TYPE_CHECKING:
-    from otelkafka._clients.kafka_python.consumer import TracedConsumer, wrap_consumer
-    from otelkafka._clients.kafka_python.producer import TracedProducer, wrap_producer
+    from otelkafka._clients.aiokafka.consumer import TracedAIOKafkaConsumer
+    from otelkafka._clients.aiokafka.producer import TracedAIOKafkaProducer
+    from otelkafka._clients.kafka_python.consumer import TracedConsumer
+    from otelkafka._clients.kafka_python.producer import TracedProducer
+    from otelkafka._clients.signatures import wrap_consumer, wrap_producer
+else:
+    from otelkafka._clients.faces import wrap_consumer, wrap_producer
 
 __all__ = [
     "Carrier",
@@ -22,6 +27,8 @@ __all__ = [
     "Message",
     "Options",
     "ProducerOptions",
+    "TracedAIOKafkaConsumer",
+    "TracedAIOKafkaProducer",
     "TracedConsumer",
     "TracedProducer",
     "__version__",
@@ -34,21 +41,19 @@ __all__ = [
     "wrap_producer",
 ]
 
-_FACES = {
-    "TracedConsumer": "consumer",
-    "TracedProducer": "producer",
-    "wrap_consumer": "consumer",
-    "wrap_producer": "producer",
-}
-
 
 def __getattr__(name: str) -> Any:
-    """Return what needs kafka-python, which is imported when it is asked for: zero code must not be the first to."""
-    if name not in _FACES:
+    """Return what needs a client library, which is imported when it is asked for: zero code must not be the first to.
+
+    Where that library is not installed there is no such name.
+    """
+    try:
+        found = traced_class(name)
+    except (KeyError, ImportError) as error:
         msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    import_module("kafka")  # before the face: another thread that imports it may be about to patch it, by that face
-    found = getattr(import_module(f"{__name__}._clients.kafka_python.{_FACES[name]}"), name)
+        if isinstance(error, ImportError):
+            msg += f": {error}"
+        raise AttributeError(msg) from error
     globals()[name] = found
     return found
 

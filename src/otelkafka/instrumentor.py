@@ -25,7 +25,6 @@ ELSEWHERE = frozenset(
 )
 """Variables of the project's own tests and tools."""
 
-_LIBRARY = "kafka"
 _NOT_OURS = ("event_logger_provider", "logger_provider", "raise_exception_on_conflict", "skip_dep_check")
 """What programs give to every instrumentor alike, and does not concern this one."""
 
@@ -33,7 +32,54 @@ _TRUTH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0":
 _KINDS = (bool, int, float, str, tuple)
 
 
-class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+class _Instrumentor(BaseInstrumentor):  # type: ignore[misc]
+    """Traces every client of one library, from the moment that the application imports it.
+
+    Attributes:
+        library: its package.
+        face: the package of its face.
+        distribution: what can be instrumented.
+        hooks: the names of the hook of a producer and of that of a consumer, as contrib's instrumentation has them.
+    """
+
+    library: str
+    face: str
+    distribution: str
+    hooks: tuple[str, str]
+    _patching: "_Patching | None" = None
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """Return what this can instrument."""
+        return (self.distribution,)
+
+    def _instrument(self, **kwargs: Any) -> None:
+        for name in _NOT_OURS:
+            kwargs.pop(name, None)
+        produce_hook, consume_hook = (_hook(name, kwargs.pop(name, None)) for name in self.hooks)
+        producing, consuming = _options(ProducerOptions, kwargs), _options(ConsumerOptions, kwargs)
+        _refuse_unknown(self.hooks, kwargs)
+        warn_of_variables()
+        if consume_hook is not None:
+            consume_hook = self._called(consume_hook)
+            consuming = replace(consuming, on_process=_calling(consume_hook, consuming))
+        self._patching = _Patching(self, producing, consuming, produce_hook, consume_hook)
+        if self.library in sys.modules:
+            import_module(self.library)  # another thread may be importing it
+            self._patching.apply()
+        else:
+            wrapt.register_post_import_hook(self._patching.apply_contained, self.library)
+
+    def _called(self, consume_hook: Any) -> Any:
+        """Return what is called in the place of a consumer's hook."""
+        return consume_hook
+
+    def _uninstrument(self, **_: Any) -> None:
+        if self._patching is not None:
+            self._patching.remove()
+        self._patching = None
+
+
+class KafkaInstrumentor(_Instrumentor):
     """Traces every `KafkaProducer` and `KafkaConsumer` of the process, also those that exist already.
 
     If the application has not imported `kafka` yet, the classes are patched when it does.
@@ -47,53 +93,51 @@ class KafkaInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     and the default is used.
     """
 
-    _patching: "_Patching | None" = None
+    library = "kafka"
+    face = "kafka_python"
+    distribution = "kafka-python >= 2.0.3, < 4"
+    hooks = ("produce_hook", "consume_hook")
 
-    def instrumentation_dependencies(self) -> Collection[str]:
-        """Return what this can instrument."""
-        return ("kafka-python >= 2.0.3, < 4",)
 
-    def _instrument(self, **kwargs: Any) -> None:
-        for name in _NOT_OURS:
-            kwargs.pop(name, None)
-        produce_hook, consume_hook = (_hook(name, kwargs.pop(name, None)) for name in ("produce_hook", "consume_hook"))
-        producing, consuming = _options(ProducerOptions, kwargs), _options(ConsumerOptions, kwargs)
-        _refuse_unknown(kwargs)
-        warn_of_variables()
-        if consume_hook is not None:
-            consuming = replace(consuming, on_process=_calling(consume_hook, consuming))
-        self._patching = _Patching(producing, consuming, produce_hook)
-        if _LIBRARY in sys.modules:
-            import_module(_LIBRARY)  # another thread may be importing it
-            self._patching.apply()
-        else:
-            wrapt.register_post_import_hook(self._patching.apply_contained, _LIBRARY)
+class AIOKafkaInstrumentor(_Instrumentor):
+    """Traces every `AIOKafkaProducer` and `AIOKafkaConsumer` of the process, also those that are there already.
 
-    def _uninstrument(self, **_: Any) -> None:
-        if self._patching is not None:
-            self._patching.remove()
-        self._patching = None
+    As `KafkaInstrumentor`, for aiokafka. The hooks are, as opentelemetry-instrumentation-aiokafka calls them,
+    `async_produce_hook(span, args, kwargs)` and `async_consume_hook(span, record, args, kwargs)`, async or not.
+    `kwargs["headers"]` is the list that is sent, also where `send()` was given it by position. A consumer's hook is
+    awaited before `getone()` returns, or the body of an `async for` begins; of a record in a list of `getmany()`, or in
+    a block, it is run where that begins, and must not wait.
+    """
+
+    library = "aiokafka"
+    face = "aiokafka"
+    distribution = "aiokafka >= 0.10, < 1"
+    hooks = ("async_produce_hook", "async_consume_hook")
+
+    def _called(self, consume_hook: Any) -> Any:
+        from otelkafka._clients.aiokafka.hooks import AwaitedConsumeHook  # noqa: PLC0415 (of the one face alone)
+
+        return AwaitedConsumeHook(consume_hook)
 
 
 class _Patching:
-    """The patches of kafka-python's classes, from the moment that these are there.
+    """The patches of a client library's classes, from the moment that these are there.
 
     Args:
-        producing: the options of every producer.
-        consuming: those of every consumer.
-        produce_hook: called before `send()`; None for none.
+        instrumentor: of the library.
+        arguments: of the `patches()` of its face.
     """
 
-    def __init__(self, producing: ProducerOptions, consuming: ConsumerOptions, produce_hook: Any) -> None:
-        self._arguments = (producing, consuming, produce_hook)
+    def __init__(self, instrumentor: _Instrumentor, *arguments: Any) -> None:
+        self._instrumentor = instrumentor
+        self._arguments = arguments
         self._patches: tuple[Any, ...] = ()
         self._is_removed = False
 
     def apply(self) -> None:
         """Patch the classes."""
-        from otelkafka._clients.kafka_python.patches import patches  # noqa: PLC0415 (it imports kafka)
-
-        self._patches = patches(*self._arguments)
+        module = import_module(f"otelkafka._clients.{self._instrumentor.face}.patches")  # it imports the library
+        self._patches = module.patches(*self._arguments)
         for patch in self._patches:
             patch.apply()
 
@@ -104,7 +148,8 @@ class _Patching:
         try:
             self.apply()
         except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
-            warn("kafka-python was imported, but cannot be traced", error=error)
+            name = self._instrumentor.distribution.partition(" ")[0]
+            warn("%s was imported, but cannot be traced", name, error=error)
 
     def remove(self) -> None:
         """Leave the classes as they were, also where they are still to be imported."""
@@ -146,11 +191,11 @@ def _options(side: type[Any], given: dict[str, Any]) -> Any:
     return side(**{**options_from_environment(side), **{name: given[name] for name in given if name in known}})
 
 
-def _refuse_unknown(given: dict[str, Any]) -> None:
+def _refuse_unknown(hooks: tuple[str, str], given: dict[str, Any]) -> None:
     known = {each.name for side in (ProducerOptions, ConsumerOptions) for each in fields(side)}
     unknown = sorted(set(given) - known)
     if unknown:
-        choices = ", ".join(("produce_hook", "consume_hook", *sorted(known)))
+        choices = ", ".join((*hooks, *sorted(known)))
         msg = f"instrument({', '.join(unknown)}=...): give one of {choices}"
         raise TypeError(msg)
 

@@ -1,7 +1,8 @@
-"""The two faces of the engine: the whole suite runs over wrapped clients, and once more over patched classes.
+"""The faces of the engine: the whole suite runs over wrapped clients, over patched classes, and over aiokafka's face.
 
 `OTELKAFKA_FACE=instrumented` makes `wrap_producer` and `wrap_consumer` patch a class of the client's own, in the way of
-`KafkaInstrumentor`, and return the client itself.
+`KafkaInstrumentor`, and return the client itself. `OTELKAFKA_FACE=aiokafka` makes them bridge the client to the face of
+aiokafka, by `tests/support/awaited_face.py`.
 """
 
 import os
@@ -10,22 +11,39 @@ import otelkafka
 from tests.support import internals
 
 INSTRUMENTED = os.environ.get("OTELKAFKA_FACE") == "instrumented"
+AIOKAFKA = os.environ.get("OTELKAFKA_FACE") == "aiokafka"
+
+
+def _is_bridged(client, method):
+    """Whether a client is one of the suite's fakes, to be bridged to the face of aiokafka."""
+    is_awaited = hasattr(client, "send_and_wait") or hasattr(client, "getone")
+    return AIOKAFKA and hasattr(client, method) and not isinstance(client, type) and not is_awaited
 
 
 def wrap_producer(producer, options=None):
+    if hasattr(producer, "traced") or _is_bridged(producer, "send"):
+        return _bridge().wrap_producer(producer, options)
     if not INSTRUMENTED or not hasattr(producer, "send") or isinstance(producer, type):
         return otelkafka.wrap_producer(producer, options)
     return internals.patched_producer(producer, options)
 
 
 def wrap_consumer(consumer, options=None):
-    if not INSTRUMENTED or not hasattr(consumer, "poll") or isinstance(consumer, type):
+    if hasattr(consumer, "traced") or _is_bridged(consumer, "poll"):
+        return _bridge().wrap_consumer(consumer, options)
+    if not INSTRUMENTED or not (hasattr(consumer, "poll") or hasattr(consumer, "getone")) or isinstance(consumer, type):
         return otelkafka.wrap_consumer(consumer, options)
     return internals.patched_consumer(consumer, options)
 
 
+def _bridge():
+    from tests.support import awaited_face  # it needs aiokafka, which not every lane has
+
+    return awaited_face
+
+
 def is_wrapped(client):
-    return isinstance(client, otelkafka.TracedProducer | otelkafka.TracedConsumer)
+    return hasattr(client, "_self_face")
 
 
 def is_traced(client):

@@ -149,6 +149,12 @@ def write(consumer, *records):
         bare_of(consumer).cluster.write(each)
 
 
+def fill(cluster, count=3, topic="t", partition=0):
+    """Write records to a cluster, each in the same trace."""
+    for offset in range(count):
+        cluster.write(fake_record(topic, b"v", key=b"k", headers=[TRACEPARENT], partition=partition, offset=offset))
+
+
 def attended_since(recorder, consumer, partition=0):
     """Since when a record of topic `t` could have been fetched, Unix time in nanoseconds; to be used with a clock.
 

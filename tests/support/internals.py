@@ -5,6 +5,7 @@ of this module, and of no test.
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,14 +74,32 @@ def cli() -> SimpleNamespace:
 
 def patched_producer(producer: Any, options: Options | None) -> Any:
     """Trace a producer as `KafkaInstrumentor` does, by patching a class of its own."""
-    checked = for_producer(options)
-    return _patched(producer, ProducerFace, lambda bare: ProducerFace(bare, checked))
+    checked, face = for_producer(options), _face_for(producer, ProducerFace, "producer.AIOKafkaProducerFace")
+    return _patched(producer, face, lambda bare: face(bare, checked))
 
 
 def patched_consumer(consumer: Any, options: Options | None) -> Any:
     """Trace a consumer as `KafkaInstrumentor` does, by patching a class of its own."""
-    checked = for_consumer(options)
-    return _patched(consumer, ConsumerFace, lambda bare: ConsumerFace(bare, checked))
+    checked, face = for_consumer(options), _face_for(consumer, ConsumerFace, "consumer.AIOKafkaConsumerFace")
+    return _patched(consumer, face, lambda bare: face(bare, checked))
+
+
+def _face_for(client: Any, sync: Any, awaited: str) -> Any:
+    """Return the class of the face for a client, of aiokafka or of kafka-python."""
+    if not (hasattr(client, "send_and_wait") or hasattr(client, "getone")):
+        return sync
+    module, name = awaited.split(".")
+    return getattr(import_module(f"otelkafka._clients.aiokafka.{module}"), name)
+
+
+def take_errors_of_kafka_python(too_large: type[Exception]) -> None:
+    """Have the face of aiokafka know the errors of kafka-python's fakes, which the suite bridges to it."""
+    from otelkafka._clients.aiokafka import facts as of_aiokafka
+    from otelkafka._clients.aiokafka import producer as awaited_producer
+    from otelkafka._clients.errors import kafka_python_name
+
+    of_aiokafka.AIOKafkaFacts.error_name = staticmethod(kafka_python_name)
+    awaited_producer.MessageSizeTooLargeError = too_large
 
 
 def _patched(client: Any, face: type, make_face: Callable[[Any], Any]) -> Any:

@@ -1,7 +1,9 @@
 """Calls of a client's own methods, past whatever else would trace them: our patches, and contrib's instrumentation."""
 
-import threading
+import inspect
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from contextvars import ContextVar
 from types import FunctionType, MethodType
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
@@ -14,13 +16,16 @@ patched: Final[set[Call]] = set()
 """The functions that stand in the place of a class's own now."""
 
 _FETCH: Final = "fetch"
-_OPERATIONS: Final = {"__iter__": _FETCH, "__next__": _FETCH, "poll": _FETCH, "commit_async": "commit"}
+_OPERATIONS: Final = {
+    **dict.fromkeys(("__iter__", "__next__", "poll", "__aiter__", "__anext__", "getone", "getmany"), _FETCH),
+    "commit_async": "commit",
+}
 """What several traced methods do; any other is an operation of its own."""
-_CALLS_NOTHING: Final = frozenset(("send",))
+_CALLS_NOTHING: Final = frozenset(("send", "getone", "getmany"))
 """The methods that call no traced one, as the client library has them, and that are called for each record."""
 
 _TRACES = "_otelkafka_traces"
-_CONTRIB = "opentelemetry.instrumentation.kafka."
+_CONTRIB = ("opentelemetry.instrumentation.kafka.", "opentelemetry.instrumentation.aiokafka.")
 
 
 def traces(name: str) -> Callable[[Method], Method]:
@@ -42,28 +47,22 @@ def traced_methods(face: type) -> dict[str, Call]:
 
 
 class _OwnCall:
-    """A method of a client's own that runs in this thread.
+    """A method of a client's own that runs here.
 
     Args:
-        client: the client.
+        client: the client; None as soon as the method has returned, for tasks and contexts that were made inside.
         operation: the operation that is traced; None where a further call of it is another one.
     """
 
     __slots__ = ("client", "operation")
 
     def __init__(self, client: object, operation: str | None) -> None:
-        self.client = client
+        self.client: object = client
         self.operation = operation
 
 
-class _Running(threading.local):
-    """The methods of clients' own that run in this thread, the innermost last."""
-
-    def __init__(self) -> None:
-        self.calls: list[_OwnCall] = []
-
-
-running: Final = _Running()
+running: Final[ContextVar[tuple[_OwnCall, ...]]] = ContextVar("otelkafka_running", default=())
+"""The methods of clients' own that run in this thread or task, the innermost last."""
 
 
 def takes_part(client: object, name: str) -> bool:
@@ -73,7 +72,7 @@ def takes_part(client: object, name: str) -> bool:
     subclass that overrides it, whose `super()` call it is; a second one is an operation more, of a second record say.
     """
     operation = _OPERATIONS.get(name, name)
-    for call in reversed(running.calls):
+    for call in reversed(running.get()):
         if call.client is client and (operation is _FETCH or operation == call.operation):
             if operation is not _FETCH:
                 call.operation = None
@@ -81,16 +80,33 @@ def takes_part(client: object, name: str) -> bool:
     return False
 
 
+def is_awaited(method: object) -> bool:
+    """Return whether a function or method is an `async def`, by its code: it costs less than `inspect` does."""
+    code = getattr(method, "__code__", None)
+    return code is not None and bool(code.co_flags & inspect.CO_COROUTINE)
+
+
 def _noted(client: object, operation: str | None, method: Call) -> Call:
     def call(*args: Any, **kwargs: Any) -> Any:
-        calls, own = running.calls, _OwnCall(client, operation)
-        calls.append(own)
+        own = _OwnCall(client, operation)
+        token = running.set((*running.get(), own))
         try:
             return method(*args, **kwargs)
         finally:
-            calls.remove(own)
+            own.client = None
+            running.reset(token)
 
-    return call
+    async def call_awaited(*args: Any, **kwargs: Any) -> Any:
+        own = _OwnCall(client, operation)
+        token = running.set((*running.get(), own))
+        try:
+            return await method(*args, **kwargs)
+        finally:
+            own.client = None
+            with suppress(ValueError):  # a coroutine that was dropped ends in whatever context
+                running.reset(token)
+
+    return call_awaited if is_awaited(method) else call
 
 
 def bound(client: object, name: str, function: Call) -> Call:
@@ -129,7 +145,7 @@ def bare(client: Any, name: str) -> Any:
 
 
 def is_contrib(function: object) -> bool:
-    """Return whether a function is the wrapper of opentelemetry-instrumentation-kafka-python around another one."""
+    """Return whether a function is the wrapper of contrib's instrumentation of a client around another one."""
     wrapper = getattr(function, "_self_wrapper", None)
     return str(getattr(wrapper, "__module__", "")).startswith(_CONTRIB)
 
@@ -157,6 +173,19 @@ def call_inside(begun: Begun | None, call: Call, args: Args, kwargs: KwArgs) -> 
         return call(*args, **kwargs)
     try:
         result = call(*args, **kwargs)
+    except BaseException as error:
+        begun.failed(error)
+        raise
+    begun.acknowledged(result)
+    return result
+
+
+async def await_inside(begun: Begun | None, call: Call, args: Args, kwargs: KwArgs) -> Any:
+    """Await a client's method, and end with its outcome what was begun before it."""
+    if begun is None:
+        return await call(*args, **kwargs)
+    try:
+        result = await call(*args, **kwargs)
     except BaseException as error:
         begun.failed(error)
         raise

@@ -6,12 +6,21 @@ from otelkafka._protocols import NoClient
 
 
 def kafka_python_name(error: BaseException) -> str | None:
-    """Return Kafka's name of an error that a broker responded with."""
-    response = getattr(sys.modules.get("kafka.errors"), "BrokerResponseError", None)
+    """Return Kafka's name of an error that a broker responded with to kafka-python."""
+    return _name(error, "kafka.errors")
+
+
+def aiokafka_name(error: BaseException) -> str | None:
+    """Return Kafka's name of an error that a broker responded with to aiokafka."""
+    return _name(error, "aiokafka.errors")
+
+
+def _name(error: BaseException, errors: str) -> str | None:
+    response = getattr(sys.modules.get(errors), "BrokerResponseError", None)
     if response is None or not isinstance(error, response):
         return None
     name = getattr(error, "message", None)
     return name if isinstance(name, str) else None
 
 
-NoClient.error_names.append(kafka_python_name)
+NoClient.error_names += (kafka_python_name, aiokafka_name)

@@ -4,12 +4,13 @@ import os
 import threading
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import finalize
 
 from otelkafka._clients.calls import (
     Call,
     bound,
+    is_awaited,
     is_contrib,
     patched,
     running,
@@ -19,8 +20,8 @@ from otelkafka._clients.calls import (
 )
 from otelkafka._telemetry.guard import warn
 
-_CLOSE = "close"
-"""The traced method for which alone no face is made: there is nothing to end, and a dying client calls it, too."""
+_CLOSING = frozenset(("close", "stop"))
+"""The traced methods for which alone no face is made: there is nothing to end, and a dying client calls one, too."""
 _MISSING = object()
 
 _making = threading.RLock()
@@ -36,6 +37,20 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
+class EntryPoints(NamedTuple):
+    """How programs choose between two instrumentations of one client library.
+
+    Args:
+        library: its distribution.
+        contrib: the entry point of opentelemetry-instrumentation-<library>.
+        ours: that of otelkafka.
+    """
+
+    library: str
+    contrib: str
+    ours: str
+
+
 class Patch:
     """The traced methods of one class.
 
@@ -43,10 +58,18 @@ class Patch:
         client_class: the class.
         face: traces one of its instances; methods that this release of the client lacks are left out.
         make_face: makes the face of an instance.
+        entry_points: by which programs choose between contrib's instrumentation of this library and ours.
     """
 
-    def __init__(self, client_class: type, face: type, make_face: Callable[[Any], Any]) -> None:
+    def __init__(
+        self,
+        client_class: type,
+        face: type,
+        make_face: Callable[[Any], Any],
+        entry_points: EntryPoints = EntryPoints("kafka-python", "kafka", "otelkafka"),  # noqa: B008 (it is immutable)
+    ) -> None:
         self._class = client_class
+        self._entry_points = entry_points
         self._traced = {name: method for name, method in traced_methods(face).items() if hasattr(client_class, name)}
         self._make_face = make_face
         self._faces: dict[int, Any] = {}  # by the id of a client that lives
@@ -101,16 +124,21 @@ class Patch:
         def traced(client: Any, *args: Any, **kwargs: Any) -> Any:
             face = None
             try:
-                if not (running.calls and takes_part(client, name)) and self._is_ours(name):
-                    face = self.face_of(client) if name != _CLOSE or id(client) in self._faces else None
+                if self._is_ours(name) and not (running.get() and takes_part(client, name)):
+                    face = self.face_of(client) if name not in _CLOSING or id(client) in self._faces else None
             except Exception:  # noqa: BLE001, S110 (whatever this client is, its call goes on)
                 pass
             if face is None:  # and out here, so that what it raises has no other error as its context
                 return original(client, *args, **kwargs)
             return method(face, bound(client, name, original), args, kwargs)
 
-        patched.add(traced)
-        return traced
+        @wraps(original)
+        async def traced_awaited(client: Any, *args: Any, **kwargs: Any) -> Any:  # as what is awaited is asked for
+            return await traced(client, *args, **kwargs)
+
+        made = traced_awaited if is_awaited(original) else traced
+        patched.add(made)
+        return made
 
     def _is_ours(self, name: str) -> bool:
         """Return whether to trace: not after removal, and not inside contrib's wrapper, which is put aside."""
@@ -127,8 +155,12 @@ class Patch:
     def _warn(self) -> None:
         if not self._warned:
             self._warned = True
+            library, contrib, ours = self._entry_points
             warn(
-                "otelkafka and opentelemetry-instrumentation-kafka-python both instrument %s: otelkafka traces. To "
-                "choose, set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS to kafka, or to otelkafka.",
+                "otelkafka and opentelemetry-instrumentation-%s both instrument %s: otelkafka traces. To "
+                "choose, set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS to %s, or to %s.",
+                library,
                 self._class.__name__,
+                contrib,
+                ours,
             )

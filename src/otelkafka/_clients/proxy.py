@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from types import FunctionType
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import wrapt
@@ -15,9 +15,6 @@ from otelkafka._clients.helpers import helpers
 from otelkafka._telemetry.guard import warn
 
 Client = TypeVar("Client", bound="TracedClient")
-
-_WITHOUT_FACE: Final = {"confluent_kafka": "confluent-kafka", "cimpl": "confluent-kafka", "aiokafka": "aiokafka"}
-"""The libraries whose clients have methods of the same names that do other things, by the modules of their classes."""
 
 
 def check_client(call: str, client: object, wanted: str, method: str) -> None:
@@ -30,17 +27,10 @@ def check_client(call: str, client: object, wanted: str, method: str) -> None:
         method: what a client of another class must have.
 
     Raises:
-        TypeError: it is a class, lacks the method, or is of a library that has no face: a consumer of confluent-kafka
-            has a `poll()`, too, and hands over one message by it.
+        TypeError: it is a class, or lacks the method.
     """
-    given = f"{call}({type(client).__name__})"
-    for each in type(client).__mro__:
-        library = _WITHOUT_FACE.get(str(each.__module__).partition(".")[0])
-        if library is not None:
-            msg = f"{given}: {library} has no face yet: give a {wanted} of kafka-python"
-            raise TypeError(msg)
     if isinstance(client, type) or not callable(getattr(client, method, None)):
-        msg = f"{given}: give a {wanted}, or an object with its {method}()"
+        msg = f"{call}({type(client).__name__}): give a {wanted}, or an object with its {method}()"
         raise TypeError(msg)
 
 
@@ -59,6 +49,32 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
         self._self_face = face
         self._self_options = options
         self._self_wrap = wrap
+
+    def __dir__(self) -> list[str]:
+        """Return the names of the client, and those that only the wrapper has."""
+        return sorted({*dir(self.__wrapped__), *(name for name in dir(type(self)) if not name.startswith("_"))})
+
+    def __repr__(self) -> str:
+        """Return the client's own representation, and that it is traced."""
+        return f"<{type(self).__name__} of {self.__wrapped__!r}>"
+
+    def __copy__(self: Client) -> Client:
+        """Copy the client as it copies itself, and trace the copy."""
+        traced: Client = self._self_wrap(copy.copy(self.__wrapped__), self._self_options)
+        return traced
+
+    def __deepcopy__(self: Client, memo: dict[int, Any]) -> Client:
+        """Copy the client as it copies itself, and trace the copy; a real one cannot be copied so."""
+        traced: Client = self._self_wrap(copy.deepcopy(self.__wrapped__, memo), self._self_options)
+        return traced
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle the client as it pickles itself; a real one cannot be pickled."""
+        return self._self_wrap, (self.__wrapped__, self._self_options)
+
+
+class ClosedClient(TracedClient):
+    """A proxy of a client that is used in a `with`, and closed by `close()`."""
 
     def close(self, *args: Any, **kwargs: Any) -> Any:
         """Close the client, and then end the spans that are open, also if closing raises."""
@@ -81,27 +97,25 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
         finally:
             self._self_face.end()
 
-    def __dir__(self) -> list[str]:
-        """Return the names of the client, and those that only the wrapper has."""
-        return sorted({*dir(self.__wrapped__), *(name for name in dir(type(self)) if not name.startswith("_"))})
 
-    def __repr__(self) -> str:
-        """Return the client's own representation, and that it is traced."""
-        return f"<{type(self).__name__} of {self.__wrapped__!r}>"
+class StoppedClient(TracedClient):
+    """A proxy of a client that is used in an `async with`, and stopped by `await stop()`."""
 
-    def __copy__(self: Client) -> Client:
-        """Copy the client as it copies itself, and trace the copy."""
-        traced: Client = self._self_wrap(copy.copy(self.__wrapped__), self._self_options)
-        return traced
+    async def stop(self, *args: Any, **kwargs: Any) -> Any:
+        """Stop the client, then end the spans that are still open, also where stopping raises."""
+        return await self._self_face.close(bare(self.__wrapped__, "stop"), args, kwargs)
 
-    def __deepcopy__(self: Client, memo: dict[int, Any]) -> Client:
-        """Copy the client as it copies itself, and trace the copy; a client of kafka-python cannot be copied so."""
-        traced: Client = self._self_wrap(copy.deepcopy(self.__wrapped__, memo), self._self_options)
-        return traced
+    async def __aenter__(self: Client) -> Client:
+        """Start the client as its own `async with` would, and return the traced one."""
+        await self.__wrapped__.__aenter__()
+        return self
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickle the client as it pickles itself; a client of kafka-python cannot be pickled."""
-        return self._self_wrap, (self.__wrapped__, self._self_options)
+    async def __aexit__(self, *raised: object) -> Any:
+        """Stop the client as its own `async with` would; then end the spans that are still open."""
+        try:
+            return await overriding(self.__wrapped__, "stop", self.__wrapped__.__aexit__)(*raised)
+        finally:
+            self._self_face.end()
 
 
 class Wrappers(Generic[Client]):

@@ -21,6 +21,9 @@ from otelkafka._telemetry.metrics import Instruments, Reading, Total
 from otelkafka._telemetry.operation import Operation
 from otelkafka.options import ConsumerOptions
 
+_ENDS: Final = (StopIteration, StopAsyncIteration)
+"""How a client says that there are no more records."""
+
 
 class Dispatcher:
     """Hands over the records of one consumer, each in its process span where the options want that.
@@ -144,7 +147,7 @@ class Dispatcher:
             started: what `fetching()` returned.
             is_poll: whether it fetches lists.
         """
-        if isinstance(error, Exception) and not isinstance(error, StopIteration) and not is_suppressed():
+        if isinstance(error, Exception) and not isinstance(error, _ENDS) and not is_suppressed():
             self._telemetry.guard.call("poll", None, self._record_failure, started, error)
         now = self._telemetry.now()
         self._telemetry.guard.call("time_ns", None, self._note_fetch, started, now, is_poll=is_poll)
@@ -422,8 +425,8 @@ class PolledRecords(list[Any]):
         return list, (self[:],)
 
 
-class DispatchingIterator(Iterator[Any]):
-    """An iterator of records that runs the body of the loop inside each record's process span."""
+class DispatchingIterator:
+    """An iterator of records, awaited or not, that runs the body of the loop inside each record's process span."""
 
     __slots__ = ("_dispatcher", "_open")
     _dispatcher: Dispatcher
@@ -436,7 +439,7 @@ class DispatchingIterator(Iterator[Any]):
                 self._dispatcher.drop_one(self._open)
 
 
-class PolledIterator(DispatchingIterator):
+class PolledIterator(DispatchingIterator, Iterator[Any]):
     """Iterates a polled list."""
 
     __slots__ = ("_handover", "_records")

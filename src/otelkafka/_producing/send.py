@@ -64,6 +64,7 @@ class Send:
         headers: to send in place of the caller's; None to leave them.
         is_followed: whether anything is recorded at its end.
         partition: the one that the caller gave.
+        count: how many records are sent: one, but for a batch.
         for_failure: what a span that is made after a failure needs; None where none will be made.
         blocked: how long the call took to return, in nanoseconds.
     """
@@ -71,6 +72,7 @@ class Send:
     # Defaults of the class, which the fast path does not set.
     for_failure: ForFailure | None = None
     blocked = 0
+    count = 1
 
     sends: "Sends"
     destination: Destination
@@ -526,7 +528,10 @@ class Sends:
                     place.duration.add((now - start) / NANOSECONDS)
                 else:
                     place.duration.record((now - start) / NANOSECONDS, span)
-                place.sent.count()
+                if send.count == 1:
+                    place.sent.count()
+                else:
+                    place.sent.add(send.count)
         except Exception as error:  # noqa: BLE001 (the span ends all the same)
             telemetry.guard.contain("measure", error)
         finally:
@@ -547,7 +552,7 @@ class Sends:
         series = self._operation.finish(send.start, send.destination, partition, send.span, error)
         if series is not None and (instruments := self.telemetry.instruments) is not None:
             if not is_refused:  # semantic conventions: what was created but not sent is not counted
-                series.total(instruments.sent).count()
+                series.total(instruments.sent).add(send.count)
             if recorded:
                 known = self._operation.series(send.destination, partition)
                 self._sampling.count(known.attributes, semconv.REASON_ERROR)

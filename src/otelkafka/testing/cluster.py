@@ -3,10 +3,14 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from kafka.consumer.fetcher import ConsumerRecord
-from kafka.structs import OffsetAndMetadata, OffsetAndTimestamp, TopicPartition
-
 from otelkafka.testing import clock
+from otelkafka.testing.structs import (
+    RECORD_FIELDS,
+    ConsumerRecord,
+    OffsetAndMetadata,
+    OffsetAndTimestamp,
+    TopicPartition,
+)
 
 _MILLISECOND = 1_000_000
 
@@ -46,7 +50,7 @@ def fake_record(
         "serialized_key_size": _size(key),
         "serialized_value_size": _size(value),
     }
-    return ConsumerRecord(**{**dict.fromkeys(ConsumerRecord._fields), **known, **more})
+    return ConsumerRecord(**{**dict.fromkeys(RECORD_FIELDS), **known, **more})
 
 
 def _size(part: Any) -> int:
@@ -54,7 +58,7 @@ def _size(part: Any) -> int:
 
 
 class FakeCluster:
-    """Holds topics in memory. A `FakeConsumer` reads what a `FakeProducer` of the same cluster sends.
+    """Holds topics in memory. A fake consumer reads what a fake producer of the same cluster sends, of either library.
 
     Args:
         partitions: the number of partitions of a topic that is created by the first send to it.
@@ -169,6 +173,6 @@ class _Log:
 
 
 def offset_and_metadata(offset: int) -> Any:
-    """Return an offset as kafka-python's commits have it."""
+    """Return an offset as commits have it."""
     known = {"offset": offset, "metadata": "", "leader_epoch": -1}
     return OffsetAndMetadata(**{name: known[name] for name in OffsetAndMetadata._fields})

@@ -1,16 +1,24 @@
 """A consumer without a broker."""
 
+import asyncio
+import inspect
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from kafka import KafkaConsumer
+from kafka import KafkaConsumer, errors
+from kafka.consumer import fetcher
 from kafka.errors import IllegalStateError
 from kafka.future import Future
 from kafka.structs import TopicPartition
 
 from otelkafka.testing.cluster import FakeCluster
 from otelkafka.testing.configuration import apply, configured
-from otelkafka.testing.subscription import Subscription
+from otelkafka.testing.subscription import Errors, Subscription, Turn
+
+# The first moved in kafka-python 2.1.
+_ERRORS = Errors(
+    getattr(errors, "NoOffsetForPartitionError", None) or fetcher.NoOffsetForPartitionError, IllegalStateError
+)
 
 
 class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
@@ -35,7 +43,7 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
     ) -> None:
         self.cluster = FakeCluster() if cluster is None else cluster
         self.config = configured(KafkaConsumer, config, client_id="fake-consumer", auto_offset_reset="earliest")
-        self._subscription = Subscription(self.cluster, self.config)
+        self._subscription = Subscription(self.cluster, self.config, _ERRORS)
         self._errors: list[Exception] = []
         self._is_closed = False
         places = []
@@ -81,7 +89,7 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
         raise StopIteration
 
     def _take(self, most: int) -> list[Any]:
-        self._subscription.join()
+        self._call(self._subscription.join())
         if self._errors:
             raise self._errors.pop(0)
         taken: list[Any] = []
@@ -92,6 +100,12 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
                 taken.append(self._deserialized(record))
                 self._subscription.positions[partition] = record.offset + 1
         return taken
+
+    def _call(self, turns: Iterable[Turn]) -> None:
+        for turn in turns:
+            result = self._subscription.call(turn)
+            if inspect.iscoroutine(result):
+                asyncio.run(result)
 
     def _deserialized(self, record: Any) -> Any:
         made = {
@@ -116,7 +130,7 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
 
     def unsubscribe(self) -> None:
         """Give subscription and assignment up."""
-        self._subscription.clear()
+        self._call(self._subscription.clear())
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
         """Take these partitions."""
@@ -245,7 +259,7 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
         """Commit how far it has come, where `enable_auto_commit` says so, and leave the group."""
         if autocommit and self.config["enable_auto_commit"] and self.config["group_id"] and self.assignment():
             self.commit()
-        self._subscription.clear()
+        self._call(self._subscription.clear())
         self._is_closed = True
 
     def __enter__(self) -> "FakeConsumer":

@@ -1,19 +1,30 @@
 """What a fake consumer is subscribed to and assigned, and how far it has come there."""
 
-import asyncio
-import inspect
 import re
-from collections.abc import Collection, Iterable
-from typing import Any
-
-from kafka import errors
-from kafka.consumer import fetcher
-from kafka.structs import TopicPartition
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, NamedTuple
 
 from otelkafka.testing.cluster import FakeCluster, offset_and_metadata
+from otelkafka.testing.structs import TopicPartition
 
-# It moved in kafka-python 2.1.
-NoOffset = getattr(errors, "NoOffsetForPartitionError", None) or fetcher.NoOffsetForPartitionError
+
+class Errors(NamedTuple):
+    """What the client library raises.
+
+    Args:
+        no_offset: where a partition has no offset to begin with.
+        illegal_state: where a partition is not assigned.
+    """
+
+    no_offset: Any
+    illegal_state: Any
+
+
+class Turn(NamedTuple):
+    """A call of a listener, and the partitions that it gets."""
+
+    method: str
+    partitions: set[TopicPartition]
 
 
 class Subscription:
@@ -25,6 +36,7 @@ class Subscription:
     Args:
         cluster: whose topics there are.
         config: of the consumer.
+        errors: of its library.
 
     Attributes:
         positions: the partitions assigned, each with the offset of the next record.
@@ -32,8 +44,9 @@ class Subscription:
         listener: called at assignments and revocations.
     """
 
-    def __init__(self, cluster: FakeCluster, config: dict[str, Any]) -> None:
+    def __init__(self, cluster: FakeCluster, config: dict[str, Any], errors: Errors) -> None:
         self._cluster = cluster
+        self._errors = errors
         self._config = config
         self._topics: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
@@ -61,29 +74,28 @@ class Subscription:
         self._topics, self._pattern = set(), None
         self.positions = {partition: self.positions.get(partition, self._start(partition)) for partition in partitions}
 
-    def clear(self) -> None:
-        """Give everything up."""
-        if self.partitions_auto_assigned():
-            self._turn("on_partitions_revoked", set(self.positions))
+    def clear(self) -> Iterator[Turn]:
+        """Give everything up; each turn is to be called before the next is asked for."""
+        if self.partitions_auto_assigned() and self.positions:
+            yield Turn("on_partitions_revoked", set(self.positions))
         self._topics, self._pattern, self.positions = set(), None, {}
 
-    def join(self) -> None:
-        """Have the partitions assigned that there are now."""
+    def join(self) -> Iterator[Turn]:
+        """Have the partitions assigned that there are now; each turn is to be called before the next is asked for."""
         if not self.partitions_auto_assigned():
             return
         wanted = {each for topic in self.topics() for each in self._cluster.partitions_of(topic)}
         if wanted == set(self.positions):
             return
-        self._turn("on_partitions_revoked", set(self.positions))
+        if self.positions:
+            yield Turn("on_partitions_revoked", set(self.positions))
         self.positions = {each: self.positions.get(each, self._start(each)) for each in sorted(wanted)}
-        self._turn("on_partitions_assigned", wanted)
+        if wanted:
+            yield Turn("on_partitions_assigned", wanted)
 
-    def _turn(self, name: str, partitions: set[TopicPartition]) -> None:
-        if self.listener is None or not partitions:
-            return
-        result = getattr(self.listener, name)(partitions)
-        if inspect.iscoroutine(result):
-            asyncio.run(result)
+    def call(self, turn: Turn) -> Any:
+        """Call the listener, if there is one."""
+        return None if self.listener is None else getattr(self.listener, turn.method)(turn.partitions)
 
     def _start(self, partition: TopicPartition) -> int:
         committed = self._cluster.committed(self._config["group_id"], partition)
@@ -91,7 +103,7 @@ class Subscription:
             return int(committed.offset)
         reset = self._config["auto_offset_reset"]
         if reset == "none":
-            raise NoOffset(partition)
+            raise self._errors.no_offset(partition)
         return self._cluster.end_of(partition) if reset == "latest" else 0
 
     def fetchable(self) -> list[TopicPartition]:
@@ -102,11 +114,11 @@ class Subscription:
         """Return the offset of the next record.
 
         Raises:
-            IllegalStateError: the partition is not assigned.
+            `Errors.illegal_state`: the partition is not assigned.
         """
         if partition not in self.positions:
             msg = f"{partition} is not assigned: these are, {sorted(self.positions)}"
-            raise errors.IllegalStateError(msg)
+            raise self._errors.illegal_state(msg)
         return self.positions[partition]
 
     def seek(self, partition: TopicPartition, offset: int) -> None:

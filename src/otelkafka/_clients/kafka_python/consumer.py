@@ -1,38 +1,28 @@
 """The consumer of kafka-python, wrapped or patched: each call of it stands here, between the engine's begin and end."""
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from weakref import finalize
 
 from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, overriding, traces
-from otelkafka._clients.kafka_python.facts import (
-    KafkaPythonClient,
-    has_group_subscription,
-    rebalance_listener,
-    replace_rebalance_listener,
-)
-from otelkafka._clients.kafka_python.listeners import (
-    RebalanceListener,
-    count_auto_commits,
-    count_no_auto_commits,
-    listen,
-    user_commit_callback,
+from otelkafka._clients.consumer_face import (
+    ConsumerFaceBase,
+    ProcessingClient,
+    offsets_of,
+    own_methods,
     user_listener,
 )
-from otelkafka._clients.proxy import TracedClient, Wrappers, check_client
-from otelkafka._consuming.commits import Commits
-from otelkafka._consuming.consumer_group import ProcessBlock, process_batch_block, process_block
-from otelkafka._consuming.dispatcher import Dispatcher, DispatchingIterator
-from otelkafka._consuming.process import ProcessOperation
-from otelkafka._consuming.rebalances import Rebalances
-from otelkafka._consuming.wait import WaitHistory
-from otelkafka._context.propagation import Contexts
-from otelkafka._protocols import Record
+from otelkafka._clients.kafka_python.facts import KafkaPythonClient, rebalance_listener
+from otelkafka._clients.kafka_python.listeners import (
+    Listeners,
+    count_auto_commits,
+    count_no_auto_commits,
+    user_commit_callback,
+)
+from otelkafka._clients.proxy import ClosedClient, Wrappers, check_client
+from otelkafka._consuming.dispatcher import DispatchingIterator
 from otelkafka._telemetry import lifetime
-from otelkafka._telemetry.guard import warn
-from otelkafka._telemetry.telemetry import Telemetry
 from otelkafka.options import ConsumerOptions, Options, for_consumer
 
 _LISTENER = 2
@@ -42,21 +32,7 @@ _CALLBACK = 1
 
 
 def wrap_consumer(consumer: Any, options: Options | None = None) -> "TracedConsumer":
-    """Trace the processing of the records that a consumer returns.
-
-    A subscription of the consumer stays, without a rebalance. If a subclass of the client has its own `process()` or
-    `process_batch()`, the wrapper keeps it: use `otelkafka.process(record, options)` there.
-
-    Args:
-        consumer: a `KafkaConsumer`, or an object with its `poll()`. A wrapped one is not wrapped twice.
-        options: `ConsumerOptions` or `Options`. None for the defaults.
-
-    Returns:
-        A proxy that is used as the consumer itself, and passes `isinstance`.
-
-    Raises:
-        TypeError: `consumer` is not a consumer, or is one of another library; or `options` are not for consumers.
-    """
+    """Trace processing: `otelkafka.wrap_consumer()`, for a consumer of kafka-python, or anything with its `poll()`."""
     checked = for_consumer(options)
     if isinstance(consumer, TracedConsumer):
         before = consumer._self_face
@@ -72,7 +48,7 @@ else:
     _Client = object
 
 
-class TracedConsumer(TracedClient, _Client):  # type: ignore[misc]
+class TracedConsumer(ProcessingClient, ClosedClient, _Client):  # type: ignore[misc]
     """A `KafkaConsumer` that traces the processing of its records. `wrap_consumer` makes it."""
 
     def __init__(self, consumer: Any, options: ConsumerOptions, face: "ConsumerFace") -> None:
@@ -90,34 +66,6 @@ class TracedConsumer(TracedClient, _Client):  # type: ignore[misc]
     def poll(self, *args: Any, **kwargs: Any) -> Any:
         """Return lists of records, as `KafkaConsumer.poll` does. Their iteration runs inside the process spans."""
         return self._self_face.poll(bare(self.__wrapped__, "poll"), args, kwargs)
-
-    def process(self, record: Record) -> ProcessBlock:
-        """Make the process span of a record, for example in another thread or task.
-
-        Args:
-            record: a record of this consumer.
-
-        Returns:
-            A context manager that yields the span, makes it current and records the exception of its body.
-
-        Raises:
-            TypeError: `record` is no consumed record.
-        """
-        return process_block(self._self_face.process, record)
-
-    def process_batch(self, records: Collection[Record] | Mapping[Any, Sequence[Record]]) -> ProcessBlock:
-        """Make one process span for a batch of this consumer's records.
-
-        Args:
-            records: records, or what `poll()` returned; an empty batch gets no span.
-
-        Returns:
-            A context manager that yields the span, makes it current and records the exception of its body.
-
-        Raises:
-            TypeError: `records` has something in it that is no consumed record.
-        """
-        return process_batch_block(self._self_face.process, records)
 
     def subscribe(self, *args: Any, **kwargs: Any) -> Any:
         """Subscribe as `KafkaConsumer.subscribe` does, and record rebalances."""
@@ -140,29 +88,7 @@ class TracedConsumer(TracedClient, _Client):  # type: ignore[misc]
         return self._self_face.commit_async(bare(self.__wrapped__, "commit_async"), args, kwargs)
 
 
-def _own_methods(client_class: type) -> dict[str, Any]:
-    """Return the methods of a class of client that win over those that only the wrapper has."""
-    own = {name: _own_method(name) for name in ("process", "process_batch") if hasattr(client_class, name)}
-    if not own:
-        return own
-    names = " and ".join(f"{name}()" for name in own)
-    warn(
-        "%s has %s of its own, which the wrapped consumer calls: for a process span use otelkafka.process(record, "
-        "options), or otelkafka.process_batch().",
-        client_class.__name__,
-        names,
-    )
-    return own
-
-
-def _own_method(name: str) -> Callable[..., Any]:
-    def call(self: TracedConsumer, *args: Any, **kwargs: Any) -> Any:
-        return getattr(self.__wrapped__, name)(*args, **kwargs)
-
-    return call
-
-
-class ConsumerFace:
+class ConsumerFace(ConsumerFaceBase[KafkaPythonClient]):
     """The traced calls of one `KafkaConsumer`.
 
     Each takes the consumer's own method, bound, and the arguments; none of them is kept.
@@ -174,39 +100,8 @@ class ConsumerFace:
     """
 
     def __init__(self, consumer: Any, options: ConsumerOptions, before: "ConsumerFace | None" = None) -> None:
-        present = rebalance_listener(consumer)
-        while isinstance(present, RebalanceListener) and present.rebalances.is_stopped:
-            present = present.listener  # the user's, or that of another face
-        ours = present if isinstance(present, RebalanceListener) else None
-        listener = user_listener(present)
-        self._client = KafkaPythonClient(consumer)
-        telemetry = Telemetry(options, self._client)
-        if ours:
-            self.history = ours.rebalances.history
-        else:
-            self.history = before.history if before else WaitHistory(telemetry.now())
-        self.dispatcher = Dispatcher(Contexts(telemetry), options, self.history)
-        self._telemetry = telemetry
-        self._rebalances = Rebalances(self.history, self.process)
-        self._commits = Commits(telemetry, options, consumer)
-        self._shares_history = ours is not None
-        if ours:
-            ours.instead_of = None  # it is in no place any more, and may not hold those before it
-        self._adopt(consumer, listener, present)
+        super().__init__(consumer, KafkaPythonClient(consumer), options, Listeners(), before)
         count_auto_commits(consumer, self._commits)
-        finalize(self, self.dispatcher.drop).atexit = False
-
-    @property
-    def process(self) -> ProcessOperation:
-        """The process operation of the consumer."""
-        return self.dispatcher.process
-
-    def _adopt(self, consumer: Any, listener: object, instead_of: object) -> None:
-        """Listen to the rebalances of a consumer that has subscribed already, without subscribing again."""
-        self.history.has_listener = (
-            has_group_subscription(consumer) is True
-            and replace_rebalance_listener(consumer, listen(self._rebalances, listener, instead_of)) is True
-        )
 
     @traces("__iter__")
     def iterate(self, iterate: Call, _: Args, __: KwArgs) -> "RecordIterator":
@@ -246,11 +141,11 @@ class ConsumerFace:
             self._adopt(consumer, user_listener(present), present)
             return result
         if len(args) > _LISTENER:
-            listener = listen(self._rebalances, args[_LISTENER], args[_LISTENER])
+            listener = self._listening.listen(self._rebalances, args[_LISTENER], args[_LISTENER])
             result = subscribe(*args[:_LISTENER], listener, *args[_LISTENER + 1 :], **kwargs)
         else:
             given = kwargs.get("listener")
-            listener = listen(self._rebalances, given, given)
+            listener = self._listening.listen(self._rebalances, given, given)
             result = subscribe(*args, **{**kwargs, "listener": listener})
         self.history.has_listener = True
         return result
@@ -273,14 +168,14 @@ class ConsumerFace:
     @traces("commit")
     def commit(self, commit: Call, args: Args, kwargs: KwArgs) -> Any:
         """Commit, inside a span where there is one around it."""
-        return call_inside(self._commits.begin(_offsets_of(args, kwargs)), commit, args, kwargs)
+        return call_inside(self._commits.begin(offsets_of(args, kwargs)), commit, args, kwargs)
 
     @traces("commit_async")
     def commit_async(self, commit_async: Call, args: Args, kwargs: KwArgs) -> Any:
         """Commit; the span ends when the broker has answered, before the user's callback is called."""
         given = args[_CALLBACK] if len(args) > _CALLBACK else kwargs.get("callback")
         known = len(args) <= _CALLBACK + 1 and (given is None or callable(given))
-        begun = self._commits.begin(_offsets_of(args, kwargs)) if known else None
+        begun = self._commits.begin(offsets_of(args, kwargs)) if known else None
         if begun is None:
             return commit_async(*args, **kwargs)
         callback = given or user_commit_callback(self._client.get())
@@ -307,34 +202,15 @@ class ConsumerFace:
             lifetime.finish(self.end)  # the client's own finalizer calls close(), too
 
     def stop(self) -> None:
-        """Trace no more: what lives on, iterators and listeners, hands over records and rebalances, and no more."""
-        self.dispatcher.stop()
-        self._rebalances.stop()
-        consumer = self._client.get()
-        count_no_auto_commits(consumer, self._commits)
-        present = rebalance_listener(consumer)
-        if isinstance(present, RebalanceListener):
-            if present.rebalances is not self._rebalances:  # somebody wrapped the consumer since
-                return
-            present.listener = present.instead_of
-        if not self._shares_history:
-            self._stop_history()
-
-    def end(self) -> None:
-        """End every span that is open; how far the consumer lags is not known any more."""
-        self.dispatcher.end_open()
-        self._commits.end_all()
-        self._stop_history()
-
-    def _stop_history(self) -> None:
-        self.history.lags.clear()
-        self._telemetry.guard.call("close", None, self.history.spent.stop, self._telemetry.now())
+        """Trace no more, and count no automatic commits."""
+        count_no_auto_commits(self._client.get(), self._commits)
+        super().stop()
 
 
-_wrappers = Wrappers(TracedConsumer, ConsumerFace, _own_methods)
+_wrappers = Wrappers(TracedConsumer, ConsumerFace, own_methods)
 
 
-class RecordIterator(DispatchingIterator):
+class RecordIterator(DispatchingIterator, Iterator[Any]):
     """Iterates the records of a consumer.
 
     Unlike a generator it goes on after a StopIteration or an error, as the consumer itself does.
@@ -371,10 +247,6 @@ class RecordIterator(DispatchingIterator):
     def release(self) -> None:
         """Leave the span of the last record open when this is dropped."""
         self._open = None
-
-
-def _offsets_of(args: Args, kwargs: KwArgs) -> Any:
-    return args[0] if args else kwargs.get("offsets")
 
 
 def _takes_listener(subscribe: Any) -> bool:

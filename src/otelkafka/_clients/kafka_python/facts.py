@@ -4,37 +4,27 @@ Every read may fail, with another release of kafka-python or with a client that 
 out.
 """
 
-from collections.abc import Callable, Mapping
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
-from urllib.parse import urlsplit
-from weakref import ref
+from collections.abc import Mapping
+from typing import Any
 
 import kafka
 from kafka import TopicPartition
 
+from otelkafka._clients.client_facts import (
+    MINIMUM_VERSION_WITH_HEADERS,
+    bootstrap_of,
+    fact,
+    hosts_of,
+    reference_to,
+    text_or_none,
+)
 from otelkafka._clients.errors import kafka_python_name
 from otelkafka._protocols import Server
 from otelkafka.headers import are_like_sendable
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 _COMMIT_CALLBACK = "default_offset_commit_callback"
-MINIMUM_VERSION_WITH_HEADERS = (0, 11)
 _TAKES_SUBCLASSES = not kafka.__version__.startswith("2.0.")
 """Whether `send()` takes subclasses of list, tuple, str and bytes in headers, as kafka-python does since 2.1."""
-
-
-def _fact(read: Callable[P, T]) -> Callable[P, T | None]:
-    @wraps(read)
-    def fact(*args: P.args, **kwargs: P.kwargs) -> T | None:
-        try:
-            return read(*args, **kwargs)
-        except Exception:  # noqa: BLE001 (a client that does not have this is no failure)
-            return None
-
-    return fact
 
 
 class KafkaPythonClient:
@@ -50,13 +40,13 @@ class KafkaPythonClient:
     """
 
     def __init__(self, client: Any) -> None:
-        self.get = _reference_to(client)
+        self.get = reference_to(client)
         self._config: dict[str, Any] = _config(client) or {}
         self._cluster = _cluster_of_producer(client) or _cluster_of_consumer(client)
-        self.client_id: str | None = _text(self._config.get("client_id"))
-        self.group: str | None = _text(self._config.get("group_id"))
-        self._bootstrap: Server | None = _bootstrap(self._config)
-        self.bootstrap_servers: list[str] = _hosts(self._config) or []
+        self.client_id: str | None = text_or_none(self._config.get("client_id"))
+        self.group: str | None = text_or_none(self._config.get("group_id"))
+        self._bootstrap: Server | None = bootstrap_of(self._config.get("bootstrap_servers"))
+        self.bootstrap_servers: list[str] = hosts_of(self._config.get("bootstrap_servers")) or []
 
     @property
     def takes_headers(self) -> bool:
@@ -77,7 +67,7 @@ class KafkaPythonClient:
     @property
     def cluster_id(self) -> str | None:
         """The id of the cluster, which kafka-python knows since 2.1."""
-        return _text(getattr(self._cluster, "cluster_id", None))
+        return text_or_none(getattr(self._cluster, "cluster_id", None))
 
     def server(self, topic: str | None, partition: int | None) -> Server | None:
         """Return the leader of the partition if it is known, else the first bootstrap server."""
@@ -108,62 +98,55 @@ class KafkaPythonClient:
     error_name = staticmethod(kafka_python_name)
 
 
-def _reference_to(client: Any) -> Callable[[], Any]:
-    try:
-        return ref(client)
-    except TypeError:  # a fake whose slots leave no room for a weak reference
-        return lambda: client
-
-
-@_fact
+@fact
 def _assignment(consumer: Any) -> set[tuple[str, int]]:
     return {(each.topic, each.partition) for each in consumer.assignment()}
 
 
-@_fact
+@fact
 def _consumed(consumer: Any) -> Mapping[Any, Any]:
     consumed: Mapping[Any, Any] = consumer._subscription.all_consumed_offsets()
     return consumed
 
 
-@_fact
+@fact
 def _topics(consumer: Any) -> set[str]:
     return set(consumer.subscription() or {each.topic for each in consumer.assignment()})
 
 
-@_fact
+@fact
 def has_group_subscription(consumer: Any) -> bool:
     """Return whether partitions are assigned to the consumer by its group."""
     return bool(consumer._subscription.partitions_auto_assigned())
 
 
-@_fact
+@fact
 def rebalance_listener(consumer: Any) -> object:
     """Return the listener of the consumer's subscription; None where there is none."""
     return getattr(consumer._subscription, _listener_attribute(consumer))
 
 
-@_fact
+@fact
 def replace_rebalance_listener(consumer: Any, listener: object) -> bool:
     """Put `listener` in the place of the one that the subscription has; True where that was possible."""
     setattr(consumer._subscription, _listener_attribute(consumer), listener)
     return True
 
 
-@_fact
+@fact
 def commit_callback(consumer: Any) -> Any:
     """Return the callback of a consumer for commits that have no callback of their own, automatic ones for example."""
     return consumer._coordinator.config[_COMMIT_CALLBACK]
 
 
-@_fact
+@fact
 def replace_commit_callback(consumer: Any, callback: object) -> bool:
     """Put `callback` in its place; True where that was possible."""
     consumer._coordinator.config[_COMMIT_CALLBACK] = callback
     return True
 
 
-@_fact
+@fact
 def batch_index(future: Any) -> int:
     """Return where in its batch the record of a future lies; -1 where the client itself refused it."""
     index: int = future.args[0]
@@ -178,50 +161,24 @@ def _listener_attribute(consumer: Any) -> str:
     raise AttributeError(msg)
 
 
-@_fact
+@fact
 def _config(client: Any) -> dict[str, Any]:
     config = client.config
     return config if isinstance(config, dict) else {}
 
 
-@_fact
+@fact
 def _cluster_of_producer(client: Any) -> Any:
     return client._metadata
 
 
-@_fact
+@fact
 def _cluster_of_consumer(client: Any) -> Any:
     cluster = getattr(client, "_cluster", None)
     return client._client.cluster if cluster is None else cluster
 
 
-@_fact
+@fact
 def _leader(cluster: Any, topic: str, partition: int) -> Server | None:
     broker = cluster.broker_metadata(cluster.leader_for_partition(TopicPartition(topic, partition)))
     return Server(broker.host, broker.port)
-
-
-@_fact
-def _bootstrap(config: dict[str, Any]) -> Server | None:
-    return _parse(_bootstrap_servers(config)[0])
-
-
-@_fact
-def _hosts(config: dict[str, Any]) -> list[str]:
-    servers = [_parse(each) for each in _bootstrap_servers(config)]
-    return [f"{each.address}:{each.port}" if each.port else each.address for each in servers if each is not None]
-
-
-def _bootstrap_servers(config: dict[str, Any]) -> list[str]:
-    servers = config["bootstrap_servers"]
-    return servers.split(",") if isinstance(servers, str) else list(servers)
-
-
-def _parse(server: str) -> Server | None:
-    # A scheme or credentials in the URL must not get into the telemetry, whatever a password is made of.
-    parts = urlsplit("//" + server.strip().rpartition("://")[2].rpartition("@")[2])
-    return Server(parts.hostname, parts.port) if parts.hostname else None
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None

@@ -7,19 +7,32 @@ from typing import Any
 import kafka
 from kafka import ConsumerRebalanceListener
 
-from otelkafka._clients.kafka_python.facts import commit_callback, replace_commit_callback
+from otelkafka._clients.consumer_face import ListenerOfFace
+from otelkafka._clients.kafka_python.facts import (
+    commit_callback,
+    has_group_subscription,
+    rebalance_listener,
+    replace_commit_callback,
+    replace_rebalance_listener,
+)
 from otelkafka._consuming.commits import Commits
 from otelkafka._consuming.rebalances import Rebalances
 
 
-def listen(rebalances: Rebalances, listener: object, instead_of: object) -> Any:
-    """Return a listener that records rebalances and calls the user's; what is no listener, for Kafka to refuse.
+class Listeners:
+    """How kafka-python keeps the rebalance listener of a consumer."""
 
-    Args:
-        rebalances: of the consumer.
-        listener: the user's; None for none.
-        instead_of: in whose place it will be: the user's, or that of another face.
-    """
+    present = staticmethod(rebalance_listener)
+    replace = staticmethod(replace_rebalance_listener)
+    is_called = staticmethod(has_group_subscription)
+
+    @staticmethod
+    def listen(rebalances: Rebalances, listener: object, instead_of: object) -> Any:
+        """Return a listener that records rebalances and calls the user's; what is no listener, for Kafka to refuse."""
+        return _listen(rebalances, listener, instead_of)
+
+
+def _listen(rebalances: Rebalances, listener: object, instead_of: object) -> Any:
     known = (ConsumerRebalanceListener, getattr(kafka, "AsyncConsumerRebalanceListener", ConsumerRebalanceListener))
     if listener is not None and not isinstance(listener, known):
         return listener
@@ -31,19 +44,8 @@ def listen(rebalances: Rebalances, listener: object, instead_of: object) -> Any:
     return kind(rebalances, listener, instead_of)
 
 
-class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Records the rebalances of a consumer, and calls the user's listener inside of each; kafka-python calls it.
-
-    Args:
-        rebalances: of the consumer.
-        listener: the user's; None for none.
-        instead_of: in whose place it is; to be called when rebalances are recorded no more.
-    """
-
-    def __init__(self, rebalances: Rebalances, listener: Any, instead_of: object) -> None:
-        self.rebalances = rebalances
-        self.listener = listener
-        self.instead_of = instead_of
+class RebalanceListener(ListenerOfFace, ConsumerRebalanceListener):  # type: ignore[misc]
+    """Records the rebalances of a consumer, and calls the user's listener inside of each; kafka-python calls it."""
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> Any:
         """Record it, and call the user's listener."""
@@ -59,11 +61,6 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
         """Record it, and call the user's listener."""
         with self.rebalances.rebalance("lose", lost):
             return None if self.listener is None else self.listener.on_partitions_lost(lost)
-
-
-def user_listener(listener: Any) -> Any:
-    """Return the user's listener; None for none."""
-    return listener.listener if isinstance(listener, RebalanceListener) else listener
 
 
 class AsyncRebalanceListener(RebalanceListener):

@@ -3,13 +3,17 @@
 import kafka
 
 from otelkafka._clients.kafka_python.consumer import ConsumerFace
-from otelkafka._clients.kafka_python.producer import ProduceHook, ProducerFace
+from otelkafka._clients.kafka_python.producer import ProducerFace
 from otelkafka._clients.patch import Patch
+from otelkafka._clients.producer_face import ProduceHook
 from otelkafka.options import ConsumerOptions, ProducerOptions
 
 
 def patches(
-    producing: ProducerOptions, consuming: ConsumerOptions, produce_hook: ProduceHook | None
+    producing: ProducerOptions,
+    consuming: ConsumerOptions,
+    produce_hook: ProduceHook | None,
+    consume_hook: object = None,  # noqa: ARG001 (`on_process` calls it)
 ) -> tuple[Patch, ...]:
     """Return the patches of producer and consumer.
 
@@ -17,6 +21,7 @@ def patches(
         producing: the options of every producer.
         consuming: those of every consumer.
         produce_hook: called with the span and the arguments of `send()` before it is called.
+        consume_hook: what `on_process` calls, which is all of it here.
     """
     return (
         Patch(

@@ -1,45 +1,28 @@
 """The producer of kafka-python, wrapped or patched: each call of it stands here, between the engine's begin and end."""
 
-from collections.abc import Callable
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any
 
 from kafka.errors import MessageSizeTooLargeError
-from opentelemetry.trace import Span
 
 from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traced_methods, traces
 from otelkafka._clients.kafka_python.facts import KafkaPythonClient, batch_index
-from otelkafka._clients.proxy import TracedClient, Wrappers, check_client
+from otelkafka._clients.producer_face import UNKNOWN, HeadersArgument, ProduceHook, ProducerFaceBase, ShownArguments
+from otelkafka._clients.proxy import ClosedClient, Wrappers, check_client
 from otelkafka._context.current import attach, is_variable, reset
-from otelkafka._context.propagation import Contexts
 from otelkafka._producing import transactions
-from otelkafka._producing.send import BareSend, Message, Send, Sends
-from otelkafka._producing.transactions import Kind, Transactions
+from otelkafka._producing.send import Message
+from otelkafka._producing.transactions import Kind
 from otelkafka._telemetry import lifetime
-from otelkafka._telemetry.telemetry import Telemetry
-from otelkafka.headers import Headers, are_sendable
 from otelkafka.options import Options, ProducerOptions, for_producer
 
-_HEADERS = Message._fields.index("headers")
-"""Where `send()` has them among its positional arguments."""
+_POSITION = Message._fields.index("headers")
+_HEADERS = HeadersArgument(_POSITION)
 _OFFSETS = "offsets"
-
-ProduceHook = Callable[[Span, Any, Any], None]
 
 
 def wrap_producer(producer: Any, options: Options | None = None) -> "TracedProducer":
-    """Trace the sends of a producer.
-
-    Args:
-        producer: a `KafkaProducer`, or an object with its `send()`. A wrapped one is not wrapped twice.
-        options: `ProducerOptions` or `Options`. None for the defaults.
-
-    Returns:
-        A proxy that is used as the producer itself, and passes `isinstance`.
-
-    Raises:
-        TypeError: `producer` is not a producer, or is one of another library; or `options` are not for producers.
-    """
+    """Trace sends: `otelkafka.wrap_producer()`, for a producer of kafka-python, or anything with its `send()`."""
     checked = for_producer(options)
     if isinstance(producer, TracedProducer):
         producer = producer.__wrapped__
@@ -53,7 +36,7 @@ else:
     _Client = object
 
 
-class TracedProducer(TracedClient, _Client):  # type: ignore[misc]
+class TracedProducer(ClosedClient, _Client):  # type: ignore[misc]
     """A `KafkaProducer` that traces its sends. `wrap_producer` makes it."""
 
     def __init__(self, producer: Any, options: ProducerOptions, face: "ProducerFace") -> None:
@@ -72,7 +55,7 @@ class TracedProducer(TracedClient, _Client):  # type: ignore[misc]
         return self._self_face.send(bare(self.__wrapped__, "send"), args, kwargs)
 
 
-class ProducerFace:
+class ProducerFace(ProducerFaceBase):
     """The traced calls of one `KafkaProducer`.
 
     Each takes the producer's own method, bound, and the arguments; none of them is kept.
@@ -83,16 +66,8 @@ class ProducerFace:
         produce_hook: called with the span and the arguments of `send()` before it is called.
     """
 
-    def __init__(
-        self,
-        producer: object,
-        options: ProducerOptions,
-        produce_hook: ProduceHook | None = None,
-    ) -> None:
-        self._telemetry = Telemetry(options, KafkaPythonClient(producer))
-        self._transactions = Transactions(self._telemetry)
-        self._sends = Sends(Contexts(self._telemetry), options, self._transactions, producer)
-        self._produce_hook = produce_hook
+    def __init__(self, producer: object, options: ProducerOptions, produce_hook: ProduceHook | None = None) -> None:
+        super().__init__(producer, KafkaPythonClient(producer), options, produce_hook)
 
     @traces("send")
     def send(self, send: Call, args: Args, kwargs: KwArgs) -> Any:  # noqa: C901, PLR0912, PLR0915 (top to bottom)
@@ -102,10 +77,12 @@ class ProducerFace:
         once more as the caller gave it, so that its serializers run again.
         """
         token = None
-        begun: Any
+        begun: Any = UNKNOWN
         try:
             begun = self._sends.begin(*args, **kwargs)
         except TypeError:  # arguments that `send()` refuses, or that only a subclass of the producer knows
+            pass
+        if begun is UNKNOWN:  # out here, so that a hook has no error of ours around it
             begun = self._begin_known(args, kwargs)
         if begun is None:
             return send(*args, **kwargs)
@@ -114,11 +91,15 @@ class ProducerFace:
             try:
                 token = attach(begun.context)
                 if self._produce_hook is not None and begun.destination.traced:
-                    args, kwargs, headers = self._call_hook(self._produce_hook, begun, args, kwargs)
+                    shown = ShownArguments(_HEADERS, self._telemetry.client, begun, args, kwargs)
+                    self._telemetry.guard.call(
+                        "produce_hook", None, self._produce_hook, begun.span, shown.args, shown.kwargs
+                    )
+                    args, kwargs, headers = shown.left(self._telemetry.guard)
                 if headers is None:
                     future = send(*args, **kwargs)
-                elif len(args) > _HEADERS or "headers" in kwargs:
-                    future = _send_with(headers, send, args, kwargs)
+                elif len(args) > _POSITION or "headers" in kwargs:
+                    future = _HEADERS.call_with(headers, send, args, kwargs)
                 else:
                     future = send(*args, headers=headers, **kwargs)
                 if getattr(future, "is_done", False) is True and _is_refused(future):
@@ -188,49 +169,6 @@ class ProducerFace:
         """Abort a transaction inside a span."""
         return self._transact(transactions.ABORT, call, args, kwargs)
 
-    def end(self) -> None:
-        """End every span that is open."""
-        self._sends.end_all()
-
-    def stop(self) -> None:
-        """Trace no more; what is in flight ends when its future does."""
-
-    def _begin_known(self, args: Args, kwargs: KwArgs) -> BareSend | Send | None:
-        """Begin a send with those arguments that every producer knows; None where `send()` will refuse them."""
-        try:
-            message = Message(*args, **{name: kwargs[name] for name in kwargs if name in Message._fields})
-        except TypeError:
-            return None
-        return self._sends.begin(*message)
-
-    def _call_hook(
-        self, hook: ProduceHook, begun: Send, args: Args, kwargs: KwArgs
-    ) -> tuple[Args, KwArgs, Headers | None]:
-        """Call the hook with the arguments as they are to be sent, and return them as it leaves them.
-
-        Returns:
-            The arguments, without our header in those that they have; the headers with it, None where there is none.
-        """
-        given = args[_HEADERS] if len(args) > _HEADERS else kwargs.get("headers")
-        headers = begun.headers
-        if headers is None and self._can_send(given):
-            headers = given or []
-        shown = given if headers is None else list(headers)
-        args, kwargs = _replaced(args, kwargs, shown)
-        self._telemetry.guard.call("produce_hook", None, hook, begun.span, args, kwargs)
-        left = args[_HEADERS] if len(args) > _HEADERS else kwargs.get("headers")
-        if headers is not None and not self._can_send(left):
-            error = TypeError("left headers that cannot be sent: they must be a list of (str, bytes) tuples")
-            self._telemetry.guard.contain("produce_hook", error)
-            left = headers
-        if begun.headers is None or left is None:
-            return (*_replaced(args, kwargs, left if headers is None else left or given), None)
-        injected = [each for each in begun.headers if each not in (given or ())]
-        return (*_replaced(args, kwargs, [each for each in left if each not in injected]), left)
-
-    def _can_send(self, headers: Any) -> bool:
-        return are_sendable(headers) or self._telemetry.client.can_send(headers)
-
     def _transact(self, kind: Kind, call: Call, args: Args, kwargs: KwArgs) -> Any:
         offsets = args[0] if args else kwargs.get(_OFFSETS)
         return call_inside(self._transactions.begin(kind, offsets), call, args, kwargs)
@@ -240,19 +178,6 @@ _wrappers = Wrappers(TracedProducer, ProducerFace)
 
 _TRANSACTION_CALLS = traced_methods(ProducerFace).keys() - set(dir(TracedProducer))
 """What the wrapper traces only where this release of the producer has it."""
-
-
-def _replaced(args: Args, kwargs: KwArgs, headers: Any) -> tuple[Args, KwArgs]:
-    """Return the arguments of `send()` with these headers in the place of the caller's."""
-    if len(args) > _HEADERS:
-        return (*args[:_HEADERS], headers, *args[_HEADERS + 1 :]), kwargs
-    return args, {**kwargs, "headers": headers}
-
-
-def _send_with(headers: Headers, send: Call, args: Args, kwargs: KwArgs) -> Any:
-    """Call `send` with these headers in the place of the caller's."""
-    args, kwargs = _replaced(args, kwargs, headers)
-    return send(*args, **kwargs)
 
 
 def _is_refused(future: Any) -> bool:

@@ -1,0 +1,246 @@
+"""The consumer of aiokafka, wrapped or patched: each call of it stands here, between the engine's begin and end."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.errors import ConsumerStoppedError
+
+from otelkafka._clients.aiokafka.facts import AIOKafkaFacts, read_again
+from otelkafka._clients.aiokafka.hooks import AwaitedConsumeHook, await_hook
+from otelkafka._clients.aiokafka.listeners import AIOKafkaListeners
+from otelkafka._clients.calls import Args, Call, KwArgs, await_inside, bare, overriding, traces
+from otelkafka._clients.consumer_face import ConsumerFaceBase, ProcessingClient, offsets_of, own_methods
+from otelkafka._clients.proxy import StoppedClient, Wrappers, check_client
+from otelkafka._consuming.dispatcher import DispatchingIterator
+from otelkafka.options import ConsumerOptions, Options, for_consumer
+
+_LISTENER = 2
+"""Where `subscribe()` has it among its positional arguments."""
+
+
+def wrap_consumer(consumer: Any, options: Options | None = None) -> "TracedAIOKafkaConsumer":
+    """Trace processing: `otelkafka.wrap_consumer()`, for a consumer of aiokafka, or anything with its `getone()`."""
+    checked = for_consumer(options)
+    if isinstance(consumer, TracedAIOKafkaConsumer):
+        before = consumer._self_face
+        before.dispatcher.end_open()
+        face = AIOKafkaConsumerFace(consumer.__wrapped__, checked, before)
+        return type(consumer)(consumer.__wrapped__, checked, face)
+    check_client("wrap_consumer", consumer, "AIOKafkaConsumer", "getone")
+    return _wrappers.of(type(consumer))(consumer, checked, AIOKafkaConsumerFace(consumer, checked))
+
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer as _Client
+else:
+    _Client = object
+
+
+class TracedAIOKafkaConsumer(ProcessingClient, StoppedClient, _Client):  # type: ignore[misc]
+    """An `AIOKafkaConsumer` the processing of whose records is traced; made by `wrap_consumer`."""
+
+    def __init__(self, consumer: Any, options: ConsumerOptions, face: "AIOKafkaConsumerFace") -> None:
+        super().__init__(consumer, options, wrap_consumer, face)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """Iterate records; the body of the loop runs inside each record's process span."""
+        records: AsyncIterator[Any] = self._self_face.iterate(bare(self.__wrapped__, "__aiter__"), (), {})
+        return records
+
+    async def __anext__(self) -> Any:
+        """Return the next record, whose process span is current until the one after is asked for, or `stop()`."""
+        return await self._self_face.next(bare(self.__wrapped__, "__anext__"), (), {})
+
+    async def getone(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the next record, whose process span is current until the one after is asked for, or `stop()`."""
+        return await self._self_face.getone(bare(self.__wrapped__, "getone"), args, kwargs)
+
+    async def getmany(self, *args: Any, **kwargs: Any) -> Any:
+        """Return records as `getmany()` does; iterating its lists runs inside each record's process span."""
+        return await self._self_face.getmany(bare(self.__wrapped__, "getmany"), args, kwargs)
+
+    def subscribe(self, *args: Any, **kwargs: Any) -> Any:
+        """Subscribe as `AIOKafkaConsumer.subscribe` does, and note which partitions are assigned and when."""
+        return self._self_face.subscribe(bare(self.__wrapped__, "subscribe"), args, kwargs)
+
+    def assign(self, *args: Any, **kwargs: Any) -> Any:
+        """Assign partitions as `AIOKafkaConsumer.assign` does, and note which and when."""
+        return self._self_face.assign(bare(self.__wrapped__, "assign"), args, kwargs)
+
+    def unsubscribe(self, *args: Any, **kwargs: Any) -> Any:
+        """Unsubscribe as `AIOKafkaConsumer.unsubscribe` does, and forget which partitions were assigned."""
+        return self._self_face.unsubscribe(bare(self.__wrapped__, "unsubscribe"), args, kwargs)
+
+    async def commit(self, *args: Any, **kwargs: Any) -> Any:
+        """Commit as `AIOKafkaConsumer.commit` does, inside a span where there is one around it."""
+        return await self._self_face.commit(bare(self.__wrapped__, "commit"), args, kwargs)
+
+
+class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
+    """The traced calls of one `AIOKafkaConsumer`.
+
+    Each takes the consumer's own method, bound, and the arguments; none of them is kept.
+
+    Args:
+        consumer: whose configuration is read, and whose subscription is adopted.
+        options: its options.
+        before: what traced it until now, whose history goes on.
+        consume_hook: what `on_process` calls, if it is to be awaited.
+    """
+
+    def __init__(
+        self,
+        consumer: Any,
+        options: ConsumerOptions,
+        before: "AIOKafkaConsumerFace | None" = None,
+        consume_hook: AwaitedConsumeHook | None = None,
+    ) -> None:
+        super().__init__(consumer, AIOKafkaFacts(consumer), options, AIOKafkaListeners(), before)
+        self.consume_hook = consume_hook
+
+    @traces("start")
+    async def start(self, start: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Start the consumer; this face is there by now, and its listener gets the first assignment."""
+        return await start(*args, **kwargs)
+
+    @traces("__aiter__")
+    def iterate(self, iterate: Call, _: Args, __: KwArgs) -> "AIOKafkaRecordIterator":
+        """Iterate records; the body of the loop runs inside each record's process span."""
+        self.dispatcher.end_open()
+        consumer, records = self._client.get(), iterate()
+        own = records is consumer
+        advance = bare(consumer, "__anext__") if own else overriding(consumer, "__anext__", records.__anext__)
+        return AIOKafkaRecordIterator(self, consumer, advance)
+
+    @traces("__anext__")
+    async def next(self, advance: Call, _: Args, __: KwArgs) -> Any:
+        """Return the next record, whose process span is current until the one after is asked for, or `stop()`."""
+        return await self.getone(advance, (), {})
+
+    @traces("getone")
+    async def getone(self, getone: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Return the next record, whose process span is current until the one after is asked for, or `stop()`."""
+        dispatcher = self.dispatcher
+        if dispatcher.stopped:
+            return await getone(*args, **kwargs)
+        started = dispatcher.fetching()
+        try:
+            record = await getone(*args, **kwargs)
+        except BaseException as error:
+            self.failed(error, started)
+            raise
+        if self.consume_hook is None:
+            dispatcher.received(record, started)
+        else:
+            _, awaitables = self.consume_hook.collect(dispatcher.received, record, started, args, kwargs)
+            await self.await_hooks(record, awaitables)
+        return record
+
+    async def await_hooks(self, record: Any, awaitables: list[Any]) -> None:
+        """Await what hooks have returned, inside the process span; one that is cancelled does not lose the record."""
+        try:
+            for each in awaitables:
+                await await_hook(self._telemetry.guard, "async_consume_hook", each)
+        except BaseException:
+            self._telemetry.guard.call("async_consume_hook", None, read_again, self._client.get(), record)
+            raise
+
+    @traces("getmany")
+    async def getmany(self, getmany: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Return records; iterating its lists runs inside each record's process span."""
+        started = self.dispatcher.fetching()
+        try:
+            polled = await getmany(*args, **kwargs)
+        except BaseException as error:
+            self.failed(error, started, is_poll=True)
+            raise
+        return self.dispatcher.polled(polled, started)
+
+    def failed(self, error: BaseException, started: int, *, is_poll: bool = False) -> None:
+        """Note that the client has raised; that it was stopped is the end of an iteration."""
+        if isinstance(error, ConsumerStoppedError):
+            error = StopAsyncIteration()
+        self.dispatcher.failed(error, started, is_poll=is_poll)
+
+    @traces("subscribe")
+    def subscribe(self, subscribe: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Subscribe, and note which partitions are assigned and when."""
+        given = args[_LISTENER] if len(args) > _LISTENER else kwargs.get("listener")
+        listener = self._listening.listen(self._rebalances, given, given)
+        if len(args) > _LISTENER:
+            result = subscribe(*args[:_LISTENER], listener, *args[_LISTENER + 1 :], **kwargs)
+        else:
+            result = subscribe(*args, **{**kwargs, "listener": listener})
+        self.history.has_listener = self._listening.is_called(self._client.get()) is True
+        return result
+
+    @traces("assign")
+    def assign(self, assign: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Assign partitions, and note which and when."""
+        result = assign(*args, **kwargs)
+        self.history.update(self._client.assignment(), self._telemetry.now())
+        self.history.has_listener = True
+        return result
+
+    @traces("unsubscribe")
+    def unsubscribe(self, unsubscribe: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Unsubscribe, and forget which partitions were assigned: their lag is not known any more."""
+        result = unsubscribe(*args, **kwargs)
+        self.history.update(set(), self._telemetry.now())
+        return result
+
+    @traces("commit")
+    async def commit(self, commit: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Commit, inside a span where there is one around it."""
+        return await await_inside(self._commits.begin(offsets_of(args, kwargs)), commit, args, kwargs)
+
+    @traces("stop")
+    async def close(self, stop: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Stop the consumer, then end the spans that are still open, also where stopping raises."""
+        try:
+            return await stop(*args, **kwargs)
+        finally:
+            self.end()
+
+
+_wrappers = Wrappers(TracedAIOKafkaConsumer, AIOKafkaConsumerFace, own_methods)
+
+
+class AIOKafkaRecordIterator(DispatchingIterator, AsyncIterator[Any]):
+    """Iterates the records of a consumer.
+
+    Unlike an async generator it goes on after a StopAsyncIteration or an error, as the consumer itself does.
+
+    Args:
+        face: of the consumer; lives as long as this does.
+        consumer: likewise.
+        advance: returns its next record, awaited.
+    """
+
+    __slots__ = ("_advance", "_consumer", "_face")
+
+    def __init__(self, face: AIOKafkaConsumerFace, consumer: Any, advance: Callable[[], Any]) -> None:
+        self._dispatcher = face.dispatcher
+        self._face = face
+        self._consumer = consumer
+        self._advance = advance
+        self._open = None
+
+    async def __anext__(self) -> Any:
+        """Return the next record, whose process span is current until the one after is asked for."""
+        dispatcher = self._dispatcher
+        if dispatcher.stopped:
+            return await self._advance()
+        started = dispatcher.fetching()
+        try:
+            record = await self._advance()
+        except BaseException as error:
+            self._face.failed(error, started)
+            raise
+        hook = self._face.consume_hook
+        if hook is None:
+            self._open = dispatcher.received(record, started)
+        else:
+            self._open, awaitables = hook.collect(dispatcher.received, record, started, (), {})
+            await self._face.await_hooks(record, awaitables)
+        return record

@@ -1,0 +1,190 @@
+"""Facts that an aiokafka client has and does not offer: the one module that reads its private attributes.
+
+Every read may fail, with another release of aiokafka or with a client that is a fake, and then the fact is left out.
+"""
+
+from asyncio import CancelledError
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiokafka import TopicPartition
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from otelkafka._clients.client_facts import (
+    MINIMUM_VERSION_WITH_HEADERS,
+    bootstrap_of,
+    fact,
+    hosts_of,
+    reference_to,
+    text_or_none,
+)
+from otelkafka._clients.errors import aiokafka_name
+from otelkafka._protocols import Server
+
+_TAKES_ANY_PAIRS: Final = "_crecords" not in DefaultRecordBatchBuilder.__module__
+"""Whether headers may be of any types that can be iterated: aiokafka runs without its compiled extension."""
+_MISSING: Final = object()
+
+
+class AIOKafkaFacts:
+    """An `AIOKafkaProducer` or `AIOKafkaConsumer` as the engine sees it.
+
+    The client itself is held weakly: a cycle would delay its end.
+
+    Args:
+        client: the producer or the consumer.
+
+    Attributes:
+        get: returns the client; None where it has been dropped.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.get = reference_to(client)
+        network = _network(client)
+        self._network = network
+        self._cluster = getattr(network, "cluster", None)
+        self.client_id: str | None = text_or_none(getattr(network, "_client_id", None))
+        self.group: str | None = text_or_none(getattr(client, "_group_id", None))
+        servers = getattr(network, "_bootstrap_servers", None)
+        self._bootstrap: Server | None = bootstrap_of(servers)
+        self.bootstrap_servers: list[str] = hosts_of(servers) or []
+        self._transactions = getattr(client, "_txn_manager", _MISSING)
+
+    @property
+    def takes_headers(self) -> bool:
+        """Whether the broker's message format has headers; releases since 0.13 know no other brokers."""
+        version = getattr(self._network, "_api_version", None)
+        return not isinstance(version, tuple) or version >= MINIMUM_VERSION_WITH_HEADERS
+
+    @staticmethod
+    def can_send(headers: object) -> bool:
+        """Return whether `send()` takes headers that are not of the plain types: a value may be None."""
+        return type(headers) is list and all(map(_is_header, headers))
+
+    @property
+    def cluster_id(self) -> str | None:
+        """The id of the cluster, which no release of aiokafka keeps up to 0.14."""
+        return text_or_none(getattr(self._cluster, "cluster_id", None))
+
+    @property
+    def is_transactional(self) -> bool:
+        """Whether a producer has transactions; also where it is a fake without a configuration."""
+        if self._transactions is _MISSING:
+            return True
+        return getattr(self._transactions, "transactional_id", None) is not None
+
+    def server(self, topic: str | None, partition: int | None) -> Server | None:
+        """Return the leader of the partition if it is known, else the first bootstrap server."""
+        if topic is None or partition is None or self._cluster is None:
+            return self._bootstrap
+        return _leader(self._cluster, topic, partition) or self._bootstrap
+
+    def highwater(self, topic: str, partition: int) -> int | None:
+        """Return the offset of the next record that will be written to the partition, as the client knows it."""
+        try:
+            mark = self.get().highwater(TopicPartition(topic, partition))
+        except Exception:  # noqa: BLE001 (once a record: in one call)
+            return None
+        return mark if isinstance(mark, int) else None
+
+    def assignment(self) -> set[tuple[str, int]] | None:
+        """Return the partitions that the consumer is assigned now."""
+        return _assignment(self.get())
+
+    def consumed(self) -> Mapping[Any, Any] | None:
+        """Return the offsets, by partition, that a commit without offsets would commit now."""
+        return _consumed(self.get())
+
+    def topics(self) -> set[str] | None:
+        """Return the topics that the consumer is subscribed to or assigned partitions of."""
+        return _topics(self.get())
+
+    error_name = staticmethod(aiokafka_name)
+
+
+def _is_header(header: Any) -> bool:
+    return (
+        type(header) is tuple
+        and len(header) == 2  # noqa: PLR2004 (key and value)
+        and type(header[0]) is str
+        and (header[1] is None or type(header[1]) is bytes)
+    )
+
+
+def plain_headers(headers: Any) -> Any:
+    """Return headers that `send()` takes as the list that carries a context; anything else as it is.
+
+    Where aiokafka runs without its compiled extension it takes any sequence of pairs.
+    """
+    if type(headers) is list or headers is None or not _TAKES_ANY_PAIRS or not isinstance(headers, list | tuple):
+        return headers
+    return [tuple(header) if isinstance(header, list) else header for header in headers]
+
+
+@fact
+def _network(client: Any) -> Any:
+    return client.client if hasattr(client, "client") else client._client
+
+
+@fact
+def _leader(cluster: Any, topic: str, partition: int) -> Server | None:
+    broker = cluster.broker_metadata(cluster.leader_for_partition(TopicPartition(topic, partition)))
+    return Server(broker.host, broker.port)
+
+
+@fact
+def _assignment(consumer: Any) -> set[tuple[str, int]]:
+    return {(each.topic, each.partition) for each in consumer.assignment()}
+
+
+@fact
+def _consumed(consumer: Any) -> Mapping[Any, Any]:
+    consumed: Mapping[Any, Any] = consumer._subscription.subscription.assignment.all_consumed_offsets()
+    return consumed
+
+
+@fact
+def _topics(consumer: Any) -> set[str]:
+    return set(consumer.subscription() or {each.topic for each in consumer.assignment()})
+
+
+@fact
+def has_group_subscription(consumer: Any) -> bool:
+    """Return whether partitions are assigned to the consumer by its group; without one, no listener is called."""
+    return consumer._group_id is not None and bool(consumer._subscription.partitions_auto_assigned())
+
+
+@fact
+def rebalance_listener(consumer: Any) -> object:
+    """Return the listener of the consumer's subscription; None where there is none."""
+    return consumer._subscription._listener
+
+
+@fact
+def replace_rebalance_listener(consumer: Any, listener: object) -> bool:
+    """Put `listener` in the place of the one that the subscription has; True where that was possible."""
+    consumer._subscription._listener  # noqa: B018 (AttributeError, where another release keeps it elsewhere)
+    consumer._subscription._listener = listener
+    return True
+
+
+def failure_of(future: Any) -> BaseException | None:
+    """Return how a future that is done has failed; asyncio still reports one whose exception nobody asks for."""
+    if future.cancelled():
+        return CancelledError()
+    error: Any = getattr(future, "_exception", _MISSING)
+    if error is _MISSING:
+        error = future.exception()
+    return error if isinstance(error, BaseException) else None
+
+
+def read_again(consumer: Any, record: Any) -> None:
+    """Have the consumer hand over a record once more, which the application has not got."""
+    consumer.seek(TopicPartition(record.topic, record.partition), record.offset)
+
+
+@fact
+def record_count(batch: Any) -> int:
+    """Return how many records a batch has."""
+    count: int = batch.record_count()
+    return count

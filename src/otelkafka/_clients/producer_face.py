@@ -1,0 +1,137 @@
+"""What the faces of producers have in common."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from opentelemetry.trace import Span
+
+from otelkafka._clients.calls import Args, Call, KwArgs
+from otelkafka._context.propagation import Contexts
+from otelkafka._producing.send import BareSend, Message, Send, Sends
+from otelkafka._producing.transactions import Transactions
+from otelkafka._protocols import Client
+from otelkafka._telemetry.guard import Guard
+from otelkafka._telemetry.telemetry import Telemetry
+from otelkafka.headers import Headers, are_sendable
+from otelkafka.options import ProducerOptions
+
+ProduceHook = Callable[[Span, Any, Any], Any]
+
+
+UNKNOWN: Final[Any] = object()
+"""A send whose arguments only the client may know."""
+
+
+class HeadersArgument:
+    """The headers among the arguments of a client's `send()`.
+
+    Args:
+        position: where they are among the positional ones.
+    """
+
+    __slots__ = ("_position",)
+
+    def __init__(self, position: int) -> None:
+        self._position = position
+
+    def of(self, args: Args, kwargs: KwArgs) -> Any:
+        """Return them; None where there are none."""
+        return args[self._position] if len(args) > self._position else kwargs.get("headers")
+
+    def replaced(self, args: Args, kwargs: KwArgs, headers: Any) -> tuple[Args, KwArgs]:
+        """Return the arguments with these headers in their place."""
+        at = self._position
+        if len(args) > at:
+            return (*args[:at], headers, *args[at + 1 :]), kwargs
+        return args, {**kwargs, "headers": headers}
+
+    def call_with(self, headers: Headers, send: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Call `send` with these headers in their place."""
+        args, kwargs = self.replaced(args, kwargs, headers)
+        return send(*args, **kwargs)
+
+
+class ShownArguments:
+    """The arguments of a `send()` as a hook gets them, with our header, and as it leaves them.
+
+    Args:
+        argument: the headers among them.
+        client: says which headers it can send.
+        begun: the send.
+        args: of the caller.
+        kwargs: of the caller.
+
+    Attributes:
+        args: as they are to be sent.
+        kwargs: likewise; a hook changes it.
+    """
+
+    def __init__(
+        self, argument: HeadersArgument, client: Client, begun: BareSend | Send, args: Args, kwargs: KwArgs
+    ) -> None:
+        self._argument = argument
+        self._client = client
+        self._injected = begun.headers
+        self._given = argument.of(args, kwargs)
+        headers = begun.headers
+        if headers is None and self._can_send(self._given):
+            headers = self._given or []
+        self._headers = headers
+        shown = self._given if headers is None else list(headers)
+        self.args, self.kwargs = argument.replaced(args, kwargs, shown)
+
+    def left(self, guard: Guard) -> tuple[Args, KwArgs, Headers | None]:
+        """Return them as the hook has left them.
+
+        Returns:
+            The arguments, without our header in those that they have; the headers with it, None where there is none.
+        """
+        args, kwargs, given = self.args, self.kwargs, self._given
+        left = self._argument.of(args, kwargs)
+        if self._headers is not None and not self._can_send(left):
+            error = TypeError("left headers that cannot be sent: they must be a list of (str, bytes) tuples")
+            guard.contain("produce_hook", error)
+            left = self._headers
+        if self._injected is None or left is None:
+            return (*self._argument.replaced(args, kwargs, left if self._headers is None else left or given), None)
+        injected = [each for each in self._injected if each not in (given or ())]
+        without = [each for each in left if each not in injected]
+        return (*self._argument.replaced(args, kwargs, without), left)
+
+    def _can_send(self, headers: Any) -> bool:
+        return are_sendable(headers) or self._client.can_send(headers)
+
+
+class ProducerFaceBase:
+    """What traces one producer of any library.
+
+    Args:
+        producer: which waits for the broker.
+        client: the facts about it.
+        options: its options.
+        produce_hook: called with the span and the arguments of `send()` before it is called.
+    """
+
+    def __init__(
+        self, producer: object, client: Client, options: ProducerOptions, produce_hook: ProduceHook | None = None
+    ) -> None:
+        self._telemetry = Telemetry(options, client)
+        self._contexts = Contexts(self._telemetry)
+        self._transactions = Transactions(self._telemetry)
+        self._sends = Sends(self._contexts, options, self._transactions, producer)
+        self._produce_hook = produce_hook
+
+    def end(self) -> None:
+        """End every span that is open."""
+        self._sends.end_all()
+
+    def stop(self) -> None:
+        """Trace no more; what is in flight ends when its future does."""
+
+    def _begin_known(self, args: Args, kwargs: KwArgs) -> BareSend | Send | None:
+        """Begin a send with those arguments that every producer knows; None where `send()` will refuse them."""
+        try:
+            message = Message(*args, **{name: kwargs[name] for name in kwargs if name in Message._fields})
+        except TypeError:
+            return None
+        return self._sends.begin(*message)
