@@ -1,19 +1,23 @@
-"""Writes the figures into docs/performance.md, between its markers, and the plot beside it."""
+"""Writes the figures into docs/performance.md and docs/targets.md, between their markers, and the plot beside them."""
 
 import re
+from pathlib import Path
 
 from benchmarks import plot, tables
 from benchmarks.results import Results
 from benchmarks.run import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
+TARGETS = ROOT / "docs" / "targets.md"
 PLOT = ROOT / "docs" / "pictures" / "performance.svg"
 BEFORE = ROOT / "benchmarks" / "before.json"
 
 
 def parts(found: Results) -> dict[str, str]:
-    """Return the generated parts of the page, by the names of their markers."""
+    """Return the generated parts of the pages, by the names of their markers."""
     return {
+        "short": tables.in_short(found),
+        "contrib": tables.beside_contrib(found),
         "targets": tables.targets_met(found, Results.load(BEFORE)),
         "own": tables.own_cost(found),
         "alike": tables.alike(found),
@@ -24,17 +28,21 @@ def parts(found: Results) -> dict[str, str]:
     }
 
 
+def page_of(name: str) -> Path:
+    """Return the page that has a generated part."""
+    return TARGETS if name == "targets" else PAGE
+
+
 def text(found: Results) -> str:
     """Return all generated parts, to print."""
     return "\n\n".join(part for part in parts(found).values() if part) + "\n"
 
 
 def write(found: Results) -> None:
-    """Put the generated parts into the page, and draw the plot."""
-    whole = PAGE.read_text()
+    """Put the generated parts into the pages, and draw the plot."""
     for name, part in parts(found).items():
-        whole = between(whole, name, part)
-    PAGE.write_text(whole)
+        page = page_of(name)
+        page.write_text(between(page.read_text(), name, part))
     PLOT.write_text(plot.draw(found))
 
 

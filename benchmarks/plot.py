@@ -6,6 +6,7 @@ from statistics import StatisticsError, median
 
 from benchmarks.modes import MODES
 from benchmarks.results import Results
+from benchmarks.tables import NAMES
 from benchmarks.targets import RECORD, SEND
 
 WIDTH, TOP, ROW, BAR, GROUP = 860, 84, 17, 12, 30
@@ -16,7 +17,6 @@ FACES = {
     "contrib": "opentelemetry-instrumentation-kafka-python",
 }
 OWN = "wrapped"
-NAMES = {"no-sdk": "no SDK", "never": "never sampled", "ratio": "1 in 10,000", "always": "all sampled"}
 PANELS = (("send", "a send", SEND), ("iterate", "a record iterated", RECORD))
 STYLE = """
   .page { fill: #ffffff; stroke: #d0d7de } text { font: 13px system-ui, sans-serif; fill: #1f2328 }

@@ -10,6 +10,9 @@ from benchmarks.own_cost import ALIKE, WITH_METRICS
 from benchmarks.results import Results
 from benchmarks.targets import INSTRUMENTED, WRAPPED, Target, targets
 
+HANDLERS = (0.1, 1, 10)
+"""The time that a handler takes for a record, in milliseconds."""
+NAMES = {"no-sdk": "no SDK", "never": "never sampled", "ratio": "1 in 10,000", "always": "all sampled"}
 RATES = (10_000, 1_000_000, 9_000_000)
 SAMPLED = (1, 100, 1_000, 10_000, 100_000)
 
@@ -50,6 +53,45 @@ def _target(target: Target, found: Results, before: Results) -> Sequence[str] | 
 
 def _figure(target: Target, found: Results, face: str) -> float | None:
     return target.figure(found, face)
+
+
+def in_short(found: Results) -> str:
+    """Return what a record costs in the three cases that a reader asks for, and its part of a handler's time."""
+    if not found.releases():
+        return ""
+    release = found.releases()[0]
+    cases = (
+        ("not sampled", "ratio", WRAPPED),
+        ("not sampled, with metrics", "ratio", WRAPPED + WITH_METRICS),
+        ("all sampled", "always", WRAPPED),
+        ("all sampled, with metrics", "always", WRAPPED + WITH_METRICS),
+    )
+    rows = []
+    for name, mode, face in cases:
+        costs = [found.cost(release, f"{action} {mode}", face) for action in ("send", "iterate")]
+        if not all(costs):
+            return ""
+        sent, consumed = map(median, costs)
+        parts = [f"{consumed / handler / 10:.2g} %" for handler in HANDLERS]
+        rows.append((name, f"{sent:.1f}", f"{consumed:.1f}", *parts))
+    head = ("", "a send, us", "a record consumed, us", *(f"of a handler of {each:g} ms" for each in HANDLERS))
+    return table(head, rows)
+
+
+def beside_contrib(found: Results) -> str:
+    """Return the cost of otelkafka and of the other instrumentation, whichever is lower."""
+    head = ("action", "mode", "otelkafka, us", "contrib, us", "otelkafka to contrib")
+
+    def row(action: str, mode: str) -> Sequence[str] | None:
+        release, case = found.releases()[0], f"{action} {mode}"
+        own, other = found.cost(release, case, WRAPPED), found.cost(release, case, "contrib")
+        if not own or not other:
+            return None
+        return action, NAMES[mode], f"{median(own):.1f}", f"{median(other):.1f}", f"{median(own) / median(other):.2f}"
+
+    if not found.releases():
+        return ""
+    return table(head, (each for action in ALIKE for mode in MODES if (each := row(action, mode))))
 
 
 def own_cost(found: Results) -> str:
@@ -139,21 +181,33 @@ def sampling(found: Results) -> str:
     cases = [(action, mode) for action in ("send", "iterate") for mode in ("ratio", "always")]
     if not all(f"{action} {mode}" in found.found["own"][release] for action, mode in cases):
         return ""
-    cost = {each: median(found.cost(release, " ".join(each), WRAPPED)) for each in cases}
-    unsampled, sampled = (sum(cost[action, mode] for action in ("send", "iterate")) for mode in ("ratio", "always"))
+    faces = (WRAPPED, WRAPPED + WITH_METRICS)
+    cost = {
+        (face, mode): sum(median(found.cost(release, f"{action} {mode}", face)) for action in ("send", "iterate"))
+        for face in faces
+        for mode in ("ratio", "always")
+    }
     size = sum(found.found["span-bytes"].values())
     rows = (
-        (f"{rate:,}", f"1 in {one_in:,}" if one_in > 1 else "all", *_load(rate, one_in, unsampled, sampled, size))
+        (
+            f"{rate:,}",
+            f"1 in {one_in:,}" if one_in > 1 else "all",
+            *(_cores(rate, one_in, cost[face, "ratio"], cost[face, "always"]) for face in faces),
+            *_spans(rate, one_in, size),
+        )
         for rate in RATES
         for one_in in SAMPLED
     )
-    return table(("records/s", "sampled", "cores, sent and consumed", "spans/s", "bytes/s of spans"), rows)
+    return table(("records/s", "sampled", "cores", "cores, with metrics", "spans/s", "bytes/s of spans"), rows)
 
 
-def _load(rate: int, one_in: int, unsampled: float, sampled: float, size: int) -> Sequence[str]:
-    cores = rate * (unsampled + (sampled - unsampled) / one_in) / 1e6
+def _cores(rate: int, one_in: int, unsampled: float, sampled: float) -> str:
+    return f"{rate * (unsampled + (sampled - unsampled) / one_in) / 1e6:,.2f}"
+
+
+def _spans(rate: int, one_in: int, size: int) -> Sequence[str]:
     spans = 2 * rate / one_in
-    return f"{cores:,.2f}", f"{spans:,.0f}" if spans >= 1 else f"{spans:.1f}", _bytes(rate / one_in * size)
+    return f"{spans:,.0f}" if spans >= 1 else f"{spans:.1f}", _bytes(rate / one_in * size)
 
 
 def _bytes(amount: float) -> str:
