@@ -358,7 +358,7 @@ async def test_batch_that_is_full_or_refused_is_as_without_us(producer, recorder
     batch = traced.create_batch()
     assert batch.append(key=None, value=b"v", timestamp=None) is not None
     assert batch.append(key=None, value=b"v" * 200, timestamp=None) is None
-    assert batch.closed()
+    assert batch.append(key=None, value=b"v", timestamp=None) is None
     await traced.stop()
     with pytest.raises(aiokafka.errors.ProducerClosed):
         await traced.send_batch(batch, "t", partition=0)
