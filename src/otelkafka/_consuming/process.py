@@ -136,7 +136,7 @@ class ProcessOperation:
             if (
                 bare is not None
                 and destination.traced
-                and type(headers := record.headers) is list
+                and (type(headers := record.headers) is list or type(headers) is tuple)
                 and len(headers) == 1
                 and type(header := headers[0]) is tuple
                 and len(header) == 2  # noqa: PLR2004 (key and value)
