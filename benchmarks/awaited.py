@@ -264,13 +264,13 @@ async def on_kafka(face: str, action: str, servers: str, topic: str, count: int)
         client = client_of(face, aiokafka.AIOKafkaProducer, bootstrap_servers=servers, linger_ms=5)
         work = sending(face, client, topic)
     else:
-        client = client_of(face, aiokafka.AIOKafkaConsumer, bootstrap_servers=servers)
+        client = client_of(face, aiokafka.AIOKafkaConsumer, bootstrap_servers=servers, auto_offset_reset="earliest")
         client.assign([TopicPartition(topic, 0)])
         work = consuming(face, action, client)
     await client.start()
     while await asyncio.to_thread(sys.stdin.readline):
         if action != "send":
-            await client.seek_to_beginning()
+            client.seek(TopicPartition(topic, 0), 0)
         start = time.perf_counter()
         await work(count)
         if action == "send":
