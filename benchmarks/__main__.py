@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks import page, run
 from benchmarks.results import Results
 
-PARTS = ("own", "end-to-end", "memory", "import")
+PARTS = ("own", "end-to-end", "aiokafka", "memory", "import")
 ROUNDS = 4  # on Kafka for each turn
 RESULTS = run.ROOT / "docs" / "performance.json"
 
@@ -21,6 +21,9 @@ def measure(part: str, given: argparse.Namespace) -> dict[str, Any]:
         return {"own": found, "span-bytes": run.program("span_bytes")}
     if part == "end-to-end":
         return {part: run.throughput(ROUNDS * turns, 6 if quick else 1)}
+    if part == "aiokafka":
+        on_kafka = run.awaited_throughput(2 * turns, 6 if quick else 1)
+        return {part: run.awaited(turns, 3 if quick else 20), f"{part} on Kafka": on_kafka}
     if part == "memory":
         return {part: run.memory(20_000 if quick else 1_000_000)}
     return {part: run.imports(3 if quick else 15)}

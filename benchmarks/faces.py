@@ -163,7 +163,7 @@ def _walk(records: Iterable[Any]) -> int:
 
 def walking_by_hand(told: Told = MINIMUM) -> Callable[[Iterable[Any]], int]:
     """Return what walks records, and does for each what tracing it takes at least."""
-    tracer, getter = trace.get_tracer("minimum"), _Getter()
+    tracer, getter = trace.get_tracer("minimum"), HeaderGetter()
 
     def walk(records: Iterable[Any]) -> int:
         count = 0
@@ -179,7 +179,7 @@ def walking_by_hand(told: Told = MINIMUM) -> Callable[[Iterable[Any]], int]:
     return walk
 
 
-class _Getter(Getter[list[tuple[str, bytes]]]):
+class HeaderGetter(Getter[list[tuple[str, bytes]]]):
     """Reads the headers of a record."""
 
     def get(self, carrier: list[tuple[str, bytes]], key: str) -> list[str] | None:

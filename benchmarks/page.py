@@ -23,6 +23,7 @@ def parts(found: Results) -> dict[str, str]:
         "alike": tables.alike(found),
         "metrics": tables.metrics(found),
         "kafka": tables.throughput(found),
+        "aiokafka": tables.awaited(found),
         "sampling": tables.sampling(found),
         "about": tables.about(found),
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, cast
 
+from benchmarks import awaited as of_aiokafka
 from benchmarks import end_to_end
 from benchmarks.faces import ACTIONS, TRACED_BY_CONTRIB
 from benchmarks.memory import TOPIC
@@ -72,7 +73,7 @@ def _environment(kafka: Path | None = None) -> dict[str, str]:
 
 def about() -> dict[str, Any]:
     """Return what the figures were taken with."""
-    packages = ("kafka-python", "opentelemetry-sdk", "opentelemetry-instrumentation-kafka-python", "crc32c")
+    packages = ("kafka-python", "aiokafka", "opentelemetry-sdk", "opentelemetry-instrumentation-kafka-python", "crc32c")
     found = {name: version(name) for name in packages}
     return {"python": sys.version.split()[0], "cores": os.cpu_count(), **found}
 
@@ -115,6 +116,40 @@ def _in_turns(rounds: int, action: str, mode: str, where: Iterable[str]) -> dict
         }
         taken = [{face: each() for face, each in faces.items()} for _ in range(rounds + 1)]
     return {face: [each[face] for each in taken[1:]] for face in faces}  # the first one warms up
+
+
+def awaited(turns: int, rounds: int) -> dict[str, Any]:
+    """Return the nanoseconds a record of every face of aiokafka's clients, one figure a turn."""
+    found: dict[str, Any] = {}
+    for _, action, mode in product(range(turns), of_aiokafka.ACTIONS, MODES):
+        faces = found.setdefault(f"{action} {mode}", {})
+        for face, nanoseconds in program("awaited", action, mode, f"--rounds={rounds}").items():
+            faces.setdefault(face, []).append(nanoseconds)
+        _say(f"aiokafka: {action} {mode}")
+    return found
+
+
+def awaited_throughput(rounds: int, share: int) -> dict[str, Any]:
+    """Return the records a second of every face of aiokafka's clients on a real Kafka, one figure a round, in turns."""
+    found: dict[str, Any] = {}
+    with start_broker(kind="kafka") as broker:
+        end_to_end.fill(broker)
+        for action, mode in product(of_aiokafka.ACTIONS, MODES):
+            _say(f"aiokafka, end to end: {action} {mode}")
+            consumed = end_to_end.SAMPLED if mode == "always" else end_to_end.UNSAMPLED
+            where = (
+                f"--servers={broker.bootstrap_servers}",
+                f"--topic={end_to_end.SENT if action == 'send' else consumed}",
+                f"--count={of_aiokafka.COUNTS[action] // share}",
+            )
+            with ExitStack() as stack:
+                faces = {
+                    face: stack.enter_context(rounds_of("awaited", action, mode, f"--face={face}", *where))
+                    for face in ("bare", "minimum", "wrapped", "contrib")
+                }
+                taken = [{face: each() for face, each in faces.items()} for _ in range(rounds + 1)]
+            found[f"{action} {mode}"] = {face: [each[face] for each in taken[1:]] for face in faces}
+    return found
 
 
 def memory(count: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median, quantiles
 
+from benchmarks import awaited as of_aiokafka
 from benchmarks.end_to_end import ACTIONS as ON_KAFKA
 from benchmarks.faces import ACTIONS
 from benchmarks.modes import MODES
@@ -171,6 +172,26 @@ def throughput(found: Results) -> str:
         if (rates := found.found.get("end-to-end", {}).get(f"{action} {mode}"))
     )
     return table(("action", "mode", "bare, records/s", "minimum keeps", "wrapped keeps", "contrib keeps"), rows)
+
+
+def awaited(found: Results) -> str:
+    """Return the microseconds that each face of aiokafka's clients adds, and what it keeps of their throughput."""
+    own_cost = ("minimum", "contrib", WRAPPED, INSTRUMENTED, "wrapped to minimum")
+    head = ("action", "mode", *own_cost, "bare, records/s", "minimum keeps", "wrapped keeps", "contrib keeps")
+
+    def row(action: str, mode: str) -> Iterator[str]:
+        taken = found.found["aiokafka"][f"{action} {mode}"]
+        rates = found.found["aiokafka on Kafka"][f"{action} {mode}"]
+        own = {face: median(taken[face]) - median(taken["bare"]) for face in taken}
+        yield from (action, mode)
+        yield from (f"{own[face] / 1000:.2f}" for face in ("minimum", "contrib", WRAPPED, INSTRUMENTED))
+        yield f"{own[WRAPPED] / own['minimum']:.2f}"
+        yield f"{median(rates['bare']):.0f}"
+        for face in ("minimum", WRAPPED, "contrib"):
+            yield spread([rate / whole for rate, whole in zip(rates[face], rates["bare"], strict=True)])
+
+    cases = [(action, mode) for action in of_aiokafka.ACTIONS for mode in MODES if "aiokafka" in found.found]
+    return table(head, (tuple(row(*each)) for each in cases))
 
 
 def sampling(found: Results) -> str:

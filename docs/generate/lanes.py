@@ -9,7 +9,12 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "compatibility.md"
 TABLE = re.compile(r"\| lane \|.*?(?=\n\n)", re.DOTALL)
 NEWEST = "newest"
-COLUMNS = {"kafka-python": "kafka-python", "opentelemetry-sdk": "OpenTelemetry", "wrapt": "wrapt"}
+COLUMNS = {
+    "kafka-python": "kafka-python",
+    "aiokafka": "aiokafka",
+    "opentelemetry-sdk": "OpenTelemetry",
+    "wrapt": "wrapt",
+}
 RUNS = {
     "tests": "everything but Kafka's releases",
     "instrumented": "all that depends on versions, Kafka's releases, faults, bounds, over patched classes",

@@ -274,7 +274,7 @@ async def test_what_is_no_listener_is_refused_by_aiokafka():
     traced = otelkafka.wrap_consumer(bare)
     with pytest.raises(TypeError, match="ConsumerRebalanceListener"):
         traced.subscribe(["t"], listener=object())
-    with pytest.raises(TypeError, match="provide either"):
+    with pytest.raises((TypeError, ValueError), match="provide either"):
         traced.subscribe()
     traced.subscribe(["t"])
     assert traced.subscription() == {"t"}
@@ -391,3 +391,20 @@ async def test_dropped_consumer_ends_its_span(consumer, recorder, cluster):
         assert INSTRUMENTED or len(recorder.named("process t")) == 1
     finally:
         gc.enable()
+
+
+class Walking(FakeAIOKafkaConsumer):
+    """Adds a method that iterates the client past any wrapper."""
+
+    async def walk(self):
+        return [record async for record in self]
+
+
+@pytest.mark.skipif(INSTRUMENTED, reason="a patched class sees what its own methods call")
+@awaited
+async def test_method_that_iterates_the_client_past_the_wrapper_is_reported(consumer, caplog):
+    """Also in a comprehension."""
+    await consumer(bare=Walking("t")).stop()
+    assert "Walking.walk() calls __aiter__() of the client itself" in caplog.text
+    await consumer().stop()
+    assert len(caplog.records) == 1

@@ -8,7 +8,7 @@ import logging
 import aiokafka
 import pytest
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
-from opentelemetry import trace
+from opentelemetry import baggage, context, trace
 from opentelemetry.trace import StatusCode
 
 from otelkafka.testing import FakeAIOKafkaProducer
@@ -352,13 +352,28 @@ async def test_batch_is_linked_to_the_other_traces_of_its_records(producer, reco
 
 
 @awaited
+async def test_records_of_a_batch_carry_baggage_and_the_origin_of_their_pipeline(producer, recorder):
+    """Each that of the code that appends it; the origin is the batch's first record."""
+    traced = producer(pipeline_time=True)
+    batch = traced.create_batch()
+    for tenant in ("a", "b"):
+        token = context.attach(baggage.set_baggage("tenant", tenant))
+        batch.append(key=None, value=b"v", timestamp=None)
+        context.detach(token)
+    await traced.send_batch(batch, "t", partition=0)
+    carried_baggage = [dict(record.headers)["baggage"].decode() for record in traced.history]
+    assert ["tenant=a" in carried_baggage[0], "tenant=b" in carried_baggage[1]] == [True, True]
+    assert all("otelkafka.origin=" in each for each in carried_baggage)
+
+
+@awaited
 async def test_batch_that_is_full_or_refused_is_as_without_us(producer, recorder):
     """`append()` returns None; an error of `send_batch()` passes, and ends the span."""
     traced = producer(config={"max_batch_size": 150})
     batch = traced.create_batch()
     assert batch.append(key=None, value=b"v", timestamp=None) is not None
     assert batch.append(key=None, value=b"v" * 200, timestamp=None) is None
-    assert batch.closed()
+    assert batch.append(key=None, value=b"v", timestamp=None) is None
     await traced.stop()
     with pytest.raises(aiokafka.errors.ProducerClosed):
         await traced.send_batch(batch, "t", partition=0)
@@ -439,3 +454,23 @@ async def test_traced_producer_is_used_as_the_client_itself(producer, cluster):
     assert not hasattr(traced, "close")
     if is_wrapped(traced):
         assert producer(traced).__wrapped__ is traced.__wrapped__
+
+
+class Answering(FakeAIOKafkaProducer):
+    """Adds a method that calls the client past any wrapper, and overrides one that does not."""
+
+    async def answer(self, value):
+        return await self.send("answers", value)
+
+    async def send_and_wait(self, topic, value=None, **more):
+        return await (await self.send(topic, value, **more))
+
+
+@pytest.mark.skipif(INSTRUMENTED, reason="a patched class sees what its own methods call")
+@awaited
+async def test_method_that_calls_the_client_past_the_wrapper_is_reported(producer, caplog):
+    """Those of aiokafka itself are not, and one that runs with the wrapper is not."""
+    await producer(Answering()).stop()
+    await producer(FakeAIOKafkaProducer()).stop()
+    assert "Answering.answer() calls send() of the client itself" in caplog.text
+    assert len(caplog.records) == 1

@@ -1,13 +1,15 @@
 """The benchmarks run, and every face does what it is timed for; what they take is nobody's affair here."""
 
+import asyncio
+
 import kafka
 import pytest
 from opentelemetry import trace
 
 import otelkafka
-from benchmarks import end_to_end, memory, own_cost, page, pipeline, plot, run, tables
+from benchmarks import awaited, end_to_end, memory, own_cost, page, pipeline, plot, run, tables
 from benchmarks.__main__ import RESULTS
-from benchmarks.faces import ACTIONS, CONSTANT, faces_of
+from benchmarks.faces import ACTIONS, CONSTANT, FACES, faces_of
 from benchmarks.modes import MODES
 from benchmarks.own_cost import Case
 from benchmarks.results import Results
@@ -41,6 +43,17 @@ def test_face_makes_its_spans(action, face, global_recorder):
         expected = 1 if action == "batch" else BATCH
         assert names.count("poll t") == (action == "poll-spans")
     assert sum(name in records for name in names) == expected
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("action", awaited.ACTIONS)
+def test_awaited_face_makes_its_spans(action, face, global_recorder):
+    """The same over clients of aiokafka; contrib has more for a list than a span a record."""
+    asyncio.run(awaited.work_of(face, action, "always")(BATCH))
+    names = [span.name for span in global_recorder.spans]
+    wanted = {"send t", "t send"} if action == "send" else {"process t", "t receive"}
+    found = sum(name in wanted for name in names)
+    assert found >= BATCH if (face, action) == ("contrib", "getmany") else found == (0 if face == "bare" else BATCH)
 
 
 @pytest.mark.parametrize("face", faces_of("send"))

@@ -47,6 +47,7 @@ def test_every_release_is_in_a_lane():
     values = {name: {pins.get(name, NEWEST) for pins in rows.values()} for name in COLUMNS}
     assert {version.rpartition(".")[0] for version in values["kafka-python"]} == {"2.0", "2.1", "2.2", "2.3", "3.0"}
     assert len(values["opentelemetry-sdk"]) == 3
+    assert values["aiokafka"] == {"0.10.0", "0.12.0", NEWEST}
     assert values["wrapt"] >= {"1.16.0", NEWEST}
     assert {LANES.python(lane) for lane in rows} >= {"3.10", "3.11", "3.12", "3.13", "3.14"}
 

@@ -8,6 +8,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+import aiokafka
 import kafka
 import pytest
 from opentelemetry import trace
@@ -78,6 +79,32 @@ def consumers(broker, questions, monkeypatch):
 
     monkeypatch.setattr(kafka, "KafkaProducer", KafkaProducer)
     monkeypatch.setattr(kafka, "KafkaConsumer", KafkaConsumer)
+    servers = {"bootstrap_servers": broker.bootstrap_servers}
+
+    class AIOKafkaProducer(aiokafka.AIOKafkaProducer):
+        def __init__(self, **config):
+            super().__init__(**{**config, **servers})
+
+    class AIOKafkaConsumer(aiokafka.AIOKafkaConsumer):
+        handed_over = 0
+
+        def __init__(self, *topics, **config):
+            forced = {**servers, "auto_offset_reset": "earliest", "group_id": uuid.uuid4().hex}
+            super().__init__(*topics, **{**config, **forced})
+
+        async def __anext__(self):
+            if self.handed_over >= QUESTIONS and await self.is_at_the_end():
+                raise StopAsyncIteration
+            record = await super().__anext__()
+            self.handed_over += 1
+            return record
+
+        async def is_at_the_end(self):
+            ends = await self.end_offsets(self.assignment())
+            return all([await self.position(each) >= end for each, end in ends.items()])
+
+    monkeypatch.setattr(aiokafka, "AIOKafkaProducer", AIOKafkaProducer)
+    monkeypatch.setattr(aiokafka, "AIOKafkaConsumer", AIOKafkaConsumer)
     yield consumers
     for client in producers + consumers:
         client.close()

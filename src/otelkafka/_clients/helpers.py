@@ -5,24 +5,25 @@ from collections.abc import Collection, Iterator
 from itertools import pairwise
 from types import CodeType, FunctionType
 
-_LIBRARIES = frozenset(("kafka", "otelkafka"))
-"""Whose classes are no application's: the client library's, and our fakes of it."""
-_BUILTINS = {"iter": "__iter__", "next": "__next__"}
+_LIBRARIES = frozenset(("kafka", "aiokafka", "otelkafka"))
+"""Whose classes are no application's: those of the client libraries, and our fakes of them."""
+_BUILTINS = {"iter": "__iter__", "next": "__next__", "aiter": "__aiter__", "anext": "__anext__"}
 
 
-def helpers(client_class: type, traced: Collection[str]) -> dict[str, str]:
+def helpers(client_class: type, traced: Collection[str], wrapped: Collection[str] = ()) -> dict[str, str]:
     """Return the names of such methods, and of the traced one that each calls.
 
     Args:
         client_class: the class of a client; one that is no subclass of the library's has none.
         traced: the names of the traced methods. What overrides one of them is no helper.
+        wrapped: the names of methods that call them of the wrapper, where they are the wrapper's.
     """
     found: dict[str, str] = {}
     origins = [each.__module__.partition(".")[0] in _LIBRARIES for each in client_class.__mro__]
     own = client_class.__mro__[: origins.index(True)] if True in origins else ()
     for each in own:
         for name, method in vars(each).items():
-            if isinstance(method, FunctionType) and name not in traced and not name.startswith("__"):
+            if isinstance(method, FunctionType) and name not in (*traced, *wrapped) and not name.startswith("__"):
                 called = next(_called(method.__code__, method.__code__.co_varnames[:1], traced), None)
                 if called is not None:
                     found.setdefault(name, called)
@@ -38,6 +39,8 @@ def _called(code: CodeType, names_of_self: tuple[str, ...], traced: Collection[s
                 yield name
             elif second.opname in {"GET_ITER", "GET_YIELD_FROM_ITER"} and "__iter__" in traced:
                 yield "__iter__"
+            elif second.opname == "GET_AITER" and "__aiter__" in traced:
+                yield "__aiter__"
         elif _loads(second, names_of_self) and first.opname == "LOAD_GLOBAL" and _BUILTINS.get(first.argval) in traced:
             yield _BUILTINS[first.argval]
     if "super" in code.co_names:

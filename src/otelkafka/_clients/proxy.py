@@ -154,7 +154,8 @@ class Wrappers(Generic[Client]):
         return type(traced.__name__, (traced,), methods) if methods else traced
 
     def _warn_of_helpers(self, client_class: type) -> None:
-        found = {} if is_patched(client_class, self._calls) else helpers(client_class, self._calls)
+        wrapped = [name for name in dir(self._traced) if not name.startswith("_")]
+        found = {} if is_patched(client_class, self._calls) else helpers(client_class, self._calls, wrapped)
         if found:
             warn(
                 "%s calls %s of the client itself, past the wrapper, which does not trace that: use zero code, "

@@ -171,7 +171,7 @@ class ProcessOperation:
             if is_fresh:
                 destination.last_offsets[record.partition] = record.offset
             header = parent = name = None
-            if flat is not None and type(headers) is list and destination.traced:
+            if flat is not None and destination.traced and (type(headers) is list or type(headers) is tuple):
                 try:
                     (header,) = headers
                     name, parent = header

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer import AIOKafkaConsumer
 from aiokafka.errors import (
     ConsumerStoppedError,
     IllegalOperation,

@@ -1,14 +1,15 @@
 """A producer of aiokafka without a broker."""
 
 import asyncio
+import inspect
 from collections.abc import Sequence
 from itertools import count
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalOperation, KafkaError, MessageSizeTooLargeError, ProducerClosed
 from aiokafka.partitioner import murmur2
+from aiokafka.producer import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
@@ -18,6 +19,7 @@ from otelkafka.testing.aiokafka_configuration import FakeConnections, apply, con
 from otelkafka.testing.cluster import FakeCluster, fake_record
 
 _POSITIVE = 0x7FFFFFFF
+_OF_BATCH_BUILDER = inspect.signature(BatchBuilder).parameters
 
 
 class FakeAwaitedSend(NamedTuple):
@@ -127,9 +129,15 @@ class FakeAIOKafkaProducer(AIOKafkaProducer):  # type: ignore[misc]
         return self._builder(None, None)
 
     def _builder(self, key_serializer: Any, value_serializer: Any) -> BatchBuilder:
-        return BatchBuilder(
-            self.config["max_batch_size"], 0, key_serializer=key_serializer, value_serializer=value_serializer
-        )
+        given = {
+            "magic": 2,  # which releases before 0.13 want, as those before 0.11 take no serializers
+            "batch_size": self.config["max_batch_size"],
+            "compression_type": 0,
+            "is_transactional": False,
+            "key_serializer": key_serializer,
+            "value_serializer": value_serializer,
+        }
+        return BatchBuilder(**{name: given[name] for name in given if name in _OF_BATCH_BUILDER})
 
     async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> "asyncio.Future[RecordMetadata]":
         """Keep the records of a batch, and return the future of its acknowledgement.

@@ -291,8 +291,8 @@ class AIOKafkaProducerFace(ProducerFaceBase):
         if not hasattr(future, "add_done_callback"):
             begun.acknowledged(future)
             return
-        self._followed[future] = begun
         try:
+            self._followed[future] = begun
             if future.done():
                 self._settle(future)
             else:
