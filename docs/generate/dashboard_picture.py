@@ -18,8 +18,8 @@ COLUMNS, WIDTH, HEIGHT, PLOT, GAP, TOP, FOOT = 3, 320, 170, 100, 16, 58, 34
 COLOURS = ("#0969da", "#bc4c00", "#1a7f37", "#8250df", "#cf222e", "#9a6700")
 CURVE = " .curve { fill: none; stroke-width: 1.8 }"
 NOTE = (
-    "Drawn by a script of ours from a real Prometheus's answers to the dashboard's queries, in a run sixty times as fast. "
-    "Not a picture of Grafana."
+    "Drawn by a script of ours from a real Prometheus's answers to the dashboard's queries, in a run sixty times as "
+    "fast. Not a picture of Grafana."
 )
 Curves = list[list[tuple[float, float]]]
 

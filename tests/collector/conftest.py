@@ -63,6 +63,7 @@ class Collector:
             ("127.0.0.1:9464", f"127.0.0.1:{prometheus}"),
             ("path: traces.json", f"path: {self._file}"),
             ("decision_wait: 30s", "decision_wait: 2s"),
+            ("metrics_flush_interval: 15s", "metrics_flush_interval: 1s"),
             ("sampling_percentage: 0.1", "sampling_percentage: 0"),
         ):
             assert settings.count(page) == 1, page
