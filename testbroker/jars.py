@@ -85,13 +85,13 @@ def jars_of(program: Program) -> Path:
         KafkaNotInstallable: they are not there and cannot be downloaded.
 
     """
-    jars = _cache() / program.directory
+    jars = cache() / program.directory
     if not _complete(jars):
         _download(program, jars)
     return jars
 
 
-def _cache() -> Path:
+def cache() -> Path:
     if os.environ.get(CACHE_VARIABLE):
         return Path(os.environ[CACHE_VARIABLE])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "otelkafka"

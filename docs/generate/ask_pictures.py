@@ -56,7 +56,7 @@ def take(driver: webdriver.Chrome, url: str, width: int, file: Path, *, dark: bo
     )
     driver.execute_script("document.querySelector('footer').style.visibility = 'hidden'")
     driver.save_screenshot(str(file))
-    _shrink(file)
+    shrink(file)
 
 
 def _resize(driver: webdriver.Chrome, width: int, height: float) -> None:
@@ -64,7 +64,12 @@ def _resize(driver: webdriver.Chrome, width: int, height: float) -> None:
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
-def _shrink(file: Path) -> None:
+def shrink(file: Path) -> None:
+    """Make a picture smaller where pngquant is installed, and refuse one that is too large.
+
+    Raises:
+        RuntimeError: it is too large.
+    """
     if shutil.which("pngquant"):
         subprocess.run(["pngquant", "--force", "--strip", "--output", file, file], check=True)
     if file.stat().st_size > LARGEST:
