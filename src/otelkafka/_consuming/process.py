@@ -201,7 +201,7 @@ class ProcessOperation:
                             timestamp = record.timestamp
                             if place.queue is not None and timestamp is not None and timestamp >= 0:
                                 wait = start - timestamp * MILLISECOND
-                                place.queue.add(wait / NANOSECONDS if wait > 0 else 0)
+                                place.queue.add(wait / NANOSECONDS if wait > 0 else 0.0)
                         except Exception as error:  # noqa: BLE001 (its context goes on)
                             telemetry.guard.contain("measure", error)
                         unrecorded.place, unrecorded.is_bare = place, False
