@@ -193,18 +193,19 @@ class ProcessOperation:
                     unrecorded.dispatcher = dispatcher
                     unrecorded.start = start
                     if telemetry.instruments is not None:
-                        partition = record.partition
-                        place = destination.places.get(partition)
-                        if place is None or place.instruments is not telemetry.instruments or place.series.is_stale:
-                            place = self.place_of(destination, partition)
+                        unrecorded.is_bare = False
                         try:
+                            partition = record.partition
+                            place = destination.places.get(partition)
+                            if place is None or place.instruments is not telemetry.instruments or place.series.is_stale:
+                                place = self.place_of(destination, partition)
+                            unrecorded.place = place
                             timestamp = record.timestamp
                             if place.queue is not None and timestamp is not None and timestamp >= 0:
                                 wait = start - timestamp * MILLISECOND
                                 place.queue.add(wait / NANOSECONDS if wait > 0 else 0.0)
                         except Exception as error:  # noqa: BLE001 (its context goes on)
                             telemetry.guard.contain("measure", error)
-                        unrecorded.place, unrecorded.is_bare = place, False
                         self.in_process[unrecorded] = None
                     outer = innermost.get()
                     if (outer is not None and (not outer.ended or outer.outer is not None)) or (
