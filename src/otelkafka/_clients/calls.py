@@ -1,4 +1,4 @@
-"""Calls of a client's own methods, past whatever else would trace them: our patches, and contrib's instrumentation."""
+"""Calls of a client's own methods, without patches of otelkafka or of opentelemetry-instrumentation-kafka-python."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ KwArgs: TypeAlias = dict[str, Any]
 Method = TypeVar("Method", bound=Call)
 
 patched: Final[set[Call]] = set()
-"""The functions that stand in the place of a class's own now."""
+"""The functions that currently replace those of a class."""
 
 _FETCH: Final = "fetch"
 _OPERATIONS: Final = {"__iter__": _FETCH, "__next__": _FETCH, "poll": _FETCH, "commit_async": "commit"}
@@ -135,7 +135,7 @@ def is_contrib(function: object) -> bool:
 
 
 def without_contrib(function: Any) -> Any:
-    """Return what contrib's wrapper calls; wrappers of others stay."""
+    """Return the function inside the wrapper of opentelemetry-instrumentation-kafka-python. Other wrappers stay."""
     while is_contrib(function):
         function = function.__wrapped__
     return function
@@ -148,11 +148,11 @@ class Begun(Protocol):
         """End it with the result of the call."""
 
     def failed(self, error: BaseException) -> None:
-        """End it with what the call raised."""
+        """End it with the exception of the call."""
 
 
 def call_inside(begun: Begun | None, call: Call, args: Args, kwargs: KwArgs) -> Any:
-    """Call a client's method, and end with its outcome what was begun before it."""
+    """Call a client's method, and end what was begun before with its outcome."""
     if begun is None:
         return call(*args, **kwargs)
     try:

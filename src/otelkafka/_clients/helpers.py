@@ -1,4 +1,4 @@
-"""Methods that a subclass of a client adds, and that call traced ones of the client itself: past any wrapper."""
+"""Methods of a client's subclass that call traced methods of the client, and so do not pass a wrapper."""
 
 import dis
 from collections.abc import Collection, Iterator
@@ -6,7 +6,7 @@ from itertools import pairwise
 from types import CodeType, FunctionType
 
 _LIBRARIES = frozenset(("kafka", "otelkafka"))
-"""Whose classes are no application's: the client library's, and our fakes of it."""
+"""Modules whose classes are not the application's: those of the client library and of the fakes."""
 _BUILTINS = {"iter": "__iter__", "next": "__next__"}
 
 

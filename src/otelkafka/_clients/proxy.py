@@ -1,4 +1,4 @@
-"""What the traced producer and the traced consumer have in common as proxies of their clients."""
+"""The common part of the traced producer and the traced consumer: the proxy of a client."""
 
 import copy
 import inspect
@@ -17,7 +17,7 @@ from otelkafka._telemetry.guard import warn
 Client = TypeVar("Client", bound="TracedClient")
 
 _WITHOUT_FACE: Final = {"confluent_kafka": "confluent-kafka", "cimpl": "confluent-kafka", "aiokafka": "aiokafka"}
-"""The libraries whose clients have methods of the same names that do other things, by the modules of their classes."""
+"""Libraries whose clients have methods of the same names with another meaning, by the modules of their classes."""
 
 
 def check_client(call: str, client: object, wanted: str, method: str) -> None:
@@ -65,14 +65,14 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
         return self._self_face.close(bare(self.__wrapped__, "close"), args, kwargs)
 
     def __enter__(self: Client) -> Client:
-        """Return the traced client, not the bare one; also where the bare one is no context manager."""
+        """Return the traced client. The bare client need not be a context manager."""
         enter = getattr(self.__wrapped__, "__enter__", None)
         if enter is not None:
             enter()
         return self
 
     def __exit__(self, *raised: object) -> Any:
-        """Close the client as its own `with` would; then end the spans that are still open."""
+        """Close the client as its own `with` does, and then end the spans that are open."""
         leave = getattr(self.__wrapped__, "__exit__", None)
         try:
             if leave is None:
@@ -86,7 +86,7 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
         return sorted({*dir(self.__wrapped__), *(name for name in dir(type(self)) if not name.startswith("_"))})
 
     def __repr__(self) -> str:
-        """Return the client's own representation, and that it is traced."""
+        """Return the representation of the client, with the name of this class."""
         return f"<{type(self).__name__} of {self.__wrapped__!r}>"
 
     def __copy__(self: Client) -> Client:
@@ -95,12 +95,12 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
         return traced
 
     def __deepcopy__(self: Client, memo: dict[int, Any]) -> Client:
-        """Copy the client as it copies itself, and trace the copy; a client of kafka-python cannot be copied so."""
+        """Copy the client as it copies itself, and trace the copy. kafka-python's clients cannot be deep-copied."""
         traced: Client = self._self_wrap(copy.deepcopy(self.__wrapped__, memo), self._self_options)
         return traced
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickle the client as it pickles itself; a client of kafka-python cannot be pickled."""
+        """Pickle the client as it pickles itself. kafka-python's clients cannot be pickled."""
         return self._self_wrap, (self.__wrapped__, self._self_options)
 
 

@@ -1,4 +1,4 @@
-"""The consumer of kafka-python, wrapped or patched: each call of it stands here, between the engine's begin and end."""
+"""The consumer of kafka-python, wrapped or patched. Client calls are here, between the engine's begin and end."""
 
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -36,9 +36,9 @@ from otelkafka._telemetry.telemetry import Telemetry
 from otelkafka.options import ConsumerOptions, Options, for_consumer
 
 _LISTENER = 2
-"""Where `subscribe()` has it among its positional arguments."""
+"""Its position among the arguments of `subscribe()`."""
 _CALLBACK = 1
-"""Where `commit_async()` has it among its positional arguments."""
+"""Its position among the arguments of `commit_async()`."""
 
 
 def wrap_consumer(consumer: Any, options: Options | None = None) -> "TracedConsumer":
@@ -141,7 +141,7 @@ class TracedConsumer(TracedClient, _Client):  # type: ignore[misc]
 
 
 def _own_methods(client_class: type) -> dict[str, Any]:
-    """Return the methods of a class of client that win over those that only the wrapper has."""
+    """Return the methods of a client class that replace methods which only the wrapper has."""
     own = {name: _own_method(name) for name in ("process", "process_batch") if hasattr(client_class, name)}
     if not own:
         return own
@@ -202,7 +202,7 @@ class ConsumerFace:
         return self.dispatcher.process
 
     def _adopt(self, consumer: Any, listener: object, instead_of: object) -> None:
-        """Listen to the rebalances of a consumer that has subscribed already, without subscribing again."""
+        """Record the rebalances of a consumer that has subscribed already, without a new subscription."""
         self.history.has_listener = (
             has_group_subscription(consumer) is True
             and replace_rebalance_listener(consumer, listen(self._rebalances, listener, instead_of)) is True
@@ -219,7 +219,7 @@ class ConsumerFace:
 
     @traces("__next__")
     def next(self, advance: Call, _: Args, __: KwArgs) -> Any:
-        """Return the next record, whose process span is current until the one after is asked for, or `close()`."""
+        """Return the next record. Its process span is current until the next call, or `close()`."""
         iterator = RecordIterator(self, self._client.get(), advance)
         record = next(iterator)
         iterator.release()
@@ -238,7 +238,7 @@ class ConsumerFace:
 
     @traces("subscribe")
     def subscribe(self, subscribe: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Subscribe, and note which partitions are assigned and when."""
+        """Subscribe, and record which partitions are assigned and when."""
         consumer = self._client.get()
         if not _takes_listener(consumer.subscribe):  # it may give one to the client all the same
             result = subscribe(*args, **kwargs)
@@ -257,7 +257,7 @@ class ConsumerFace:
 
     @traces("assign")
     def assign(self, assign: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Assign partitions, and note which and when."""
+        """Assign partitions, and record which and when."""
         result = assign(*args, **kwargs)
         self.history.update(self._client.assignment(), self._telemetry.now())
         self.history.has_listener = True
@@ -265,14 +265,14 @@ class ConsumerFace:
 
     @traces("unsubscribe")
     def unsubscribe(self, unsubscribe: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Unsubscribe, and forget which partitions were assigned: their lag is not known any more."""
+        """Unsubscribe. The lag of the partitions is no longer reported."""
         result = unsubscribe(*args, **kwargs)
         self.history.update(set(), self._telemetry.now())
         return result
 
     @traces("commit")
     def commit(self, commit: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Commit, inside a span where there is one around it."""
+        """Commit. Inside a span, the commit has a span."""
         return call_inside(self._commits.begin(_offsets_of(args, kwargs)), commit, args, kwargs)
 
     @traces("commit_async")
@@ -300,14 +300,14 @@ class ConsumerFace:
 
     @traces("close")
     def close(self, close: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Close the consumer, then end the spans that are still open, also where closing raises."""
+        """Close the consumer, and then end the spans that are open, also if closing raises."""
         try:
             return close(*args, **kwargs)
         finally:
             lifetime.finish(self.end)  # the client's own finalizer calls close(), too
 
     def stop(self) -> None:
-        """Trace no more: what lives on, iterators and listeners, hands over records and rebalances, and no more."""
+        """Stop tracing. Iterators and listeners that are still in use only pass records and rebalances on."""
         self.dispatcher.stop()
         self._rebalances.stop()
         consumer = self._client.get()
@@ -321,7 +321,7 @@ class ConsumerFace:
             self._stop_history()
 
     def end(self) -> None:
-        """End every span that is open; how far the consumer lags is not known any more."""
+        """End every open span. The lag is no longer reported."""
         self.dispatcher.end_open()
         self._commits.end_all()
         self._stop_history()
@@ -337,7 +337,7 @@ _wrappers = Wrappers(TracedConsumer, ConsumerFace, _own_methods)
 class RecordIterator(DispatchingIterator):
     """Iterates the records of a consumer.
 
-    Unlike a generator it goes on after a StopIteration or an error, as the consumer itself does.
+    Unlike a generator it continues after a StopIteration or an error, as the consumer itself does.
 
     Args:
         face: of the consumer; lives as long as this does.
@@ -355,7 +355,7 @@ class RecordIterator(DispatchingIterator):
         self._open = None
 
     def __next__(self) -> Any:
-        """Return the next record, whose process span is current until the one after is asked for."""
+        """Return the next record. Its process span is current until the next call."""
         dispatcher = self._dispatcher
         if dispatcher.stopped:
             return self._advance()
@@ -369,7 +369,7 @@ class RecordIterator(DispatchingIterator):
         return record
 
     def release(self) -> None:
-        """Leave the span of the last record open when this is dropped."""
+        """Keep the span of the last record open when this object is dropped."""
         self._open = None
 
 

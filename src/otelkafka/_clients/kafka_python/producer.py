@@ -1,4 +1,4 @@
-"""The producer of kafka-python, wrapped or patched: each call of it stands here, between the engine's begin and end."""
+"""The producer of kafka-python, wrapped or patched. Client calls are here, between the engine's begin and end."""
 
 from collections.abc import Callable
 from functools import update_wrapper
@@ -21,7 +21,7 @@ from otelkafka.headers import Headers, are_sendable
 from otelkafka.options import Options, ProducerOptions, for_producer
 
 _HEADERS = Message._fields.index("headers")
-"""Where `send()` has them among its positional arguments."""
+"""Their position among the arguments of `send()`."""
 _OFFSETS = "offsets"
 _UNKNOWN: Any = object()
 
@@ -61,7 +61,7 @@ class TracedProducer(TracedClient, _Client):  # type: ignore[misc]
         super().__init__(producer, options, wrap_producer, face)
 
     def __getattr__(self, name: str) -> Any:
-        """Return what the producer has by this name, a call of a transaction traced (old releases lack them)."""
+        """Return an attribute of the producer. Methods of transactions, which old releases lack, are traced."""
         found = getattr(self.__wrapped__, name)
         if name not in _TRANSACTION_CALLS:
             return found
@@ -152,7 +152,7 @@ class ProducerFace:
 
     @traces("close")
     def close(self, close: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Close the producer, then end the spans that are still open, also where closing raises."""
+        """Close the producer, and then end the spans that are open, also if closing raises."""
         try:
             return close(*args, **kwargs)
         finally:
@@ -160,17 +160,17 @@ class ProducerFace:
 
     @traces("init_transactions")
     def init_transactions(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Initialize transactions; a span only where it fails."""
+        """Initialize transactions. There is a span only if this fails."""
         return self._transact(transactions.INIT, call, args, kwargs)
 
     @traces("begin_transaction")
     def begin_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Begin a transaction; a span only where it fails."""
+        """Begin a transaction. There is a span only if this fails."""
         return self._transact(transactions.BEGIN, call, args, kwargs)
 
     @traces("send_offsets_to_transaction")
     def send_offsets_to_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Send offsets to a transaction, inside a span where there is one around it."""
+        """Send offsets to a transaction. Inside a span, this has a span."""
         return self._transact(transactions.SEND_OFFSETS, call, args, kwargs)
 
     @traces("commit_transaction")
@@ -188,10 +188,10 @@ class ProducerFace:
         self._sends.end_all()
 
     def stop(self) -> None:
-        """Trace no more; what is in flight ends when its future does."""
+        """Stop tracing. Spans in flight end with their futures."""
 
     def _begin_known(self, args: Args, kwargs: KwArgs) -> Send | None:
-        """Begin a send with those arguments that every producer knows; None where `send()` will refuse them."""
+        """Begin a send with the arguments that every producer knows. Return None if `send()` will refuse them."""
         try:
             message = Message(*args, **{name: kwargs[name] for name in kwargs if name in Message._fields})
         except TypeError:
@@ -231,18 +231,18 @@ class ProducerFace:
 _wrappers = Wrappers(TracedProducer, ProducerFace)
 
 _TRANSACTION_CALLS = traced_methods(ProducerFace).keys() - set(dir(TracedProducer))
-"""What the wrapper traces only where this release of the producer has it."""
+"""Methods that the wrapper traces if this release of the producer has them."""
 
 
 def _replaced(args: Args, kwargs: KwArgs, headers: Any) -> tuple[Args, KwArgs]:
-    """Return the arguments of `send()` with these headers in the place of the caller's."""
+    """Return the arguments of `send()` with these headers instead of the caller's."""
     if len(args) > _HEADERS:
         return (*args[:_HEADERS], headers, *args[_HEADERS + 1 :]), kwargs
     return args, {**kwargs, "headers": headers}
 
 
 def _send_with(headers: Headers, send: Call, args: Args, kwargs: KwArgs) -> Any:
-    """Call `send` with these headers in the place of the caller's."""
+    """Call `send` with these headers instead of the caller's."""
     args, kwargs = _replaced(args, kwargs, headers)
     return send(*args, **kwargs)
 
@@ -259,7 +259,7 @@ def _is_refused(future: Any) -> bool:
 
 
 def _follow(begun: Send, future: Any) -> None:
-    """End the send when its future does."""
+    """End the send with its future."""
     if not begun.returned():
         return
     try:
