@@ -1,4 +1,4 @@
-"""Calls of a client's own methods, past whatever else would trace them: our patches, and contrib's instrumentation."""
+"""Calls of a client's own methods, without patches of otelkafka or of opentelemetry-instrumentation-kafka-python."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ KwArgs: TypeAlias = dict[str, Any]
 Method = TypeVar("Method", bound=Call)
 
 patched: Final[set[Call]] = set()
-"""The functions that stand in the place of a class's own now."""
+"""The functions that currently replace those of a class."""
 
 _FETCH: Final = "fetch"
 _OPERATIONS: Final = {
@@ -151,7 +151,7 @@ def is_contrib(function: object) -> bool:
 
 
 def without_contrib(function: Any) -> Any:
-    """Return what contrib's wrapper calls; wrappers of others stay."""
+    """Return the function inside the wrapper of opentelemetry-instrumentation-kafka-python. Other wrappers stay."""
     while is_contrib(function):
         function = function.__wrapped__
     return function
@@ -164,11 +164,11 @@ class Begun(Protocol):
         """End it with the result of the call."""
 
     def failed(self, error: BaseException) -> None:
-        """End it with what the call raised."""
+        """End it with the exception of the call."""
 
 
 def call_inside(begun: Begun | None, call: Call, args: Args, kwargs: KwArgs) -> Any:
-    """Call a client's method, and end with its outcome what was begun before it."""
+    """Call a client's method, and end what was begun before with its outcome."""
     if begun is None:
         return call(*args, **kwargs)
     try:

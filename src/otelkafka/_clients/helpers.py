@@ -1,4 +1,4 @@
-"""Methods that a subclass of a client adds, and that call traced ones of the client itself: past any wrapper."""
+"""Methods of a client's subclass that call traced methods of the client, and so do not pass a wrapper."""
 
 import dis
 from collections.abc import Collection, Iterator

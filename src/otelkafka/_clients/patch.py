@@ -1,4 +1,4 @@
-"""Zero code: the methods of a face in the place of a client class's own."""
+"""Zero code: replaces the methods of a client class by those of a face."""
 
 import os
 import threading
@@ -78,14 +78,14 @@ class Patch:
         self._warned = False
 
     def apply(self) -> None:
-        """Put the traced methods in the place of the class's own."""
+        """Replace the methods of the class by the traced ones."""
         for name, method in self._traced.items():
             self._before[name] = self._class.__dict__.get(name, _MISSING)
             self._mine[name] = self._make_traced(name, getattr(self._class, name), method)
             setattr(self._class, name, self._mine[name])
 
     def remove(self) -> None:
-        """Leave the class as it was; what somebody else has put over ours stays, and finds it idle."""
+        """Restore the class. A later patch of another library stays, and the method below it then traces nothing."""
         mine, self._mine = self._mine, {}
         replaced, self._before = self._before, {}
         for name, before in replaced.items():
@@ -141,7 +141,7 @@ class Patch:
         return made
 
     def _is_ours(self, name: str) -> bool:
-        """Return whether to trace: not after removal, and not inside contrib's wrapper, which is put aside."""
+        """Return whether to trace: not after removal, and not inside the other instrumentation's bypassed wrapper."""
         mine = self._mine.get(name)
         if mine is None:
             return False

@@ -1,4 +1,4 @@
-"""What the traced producer and the traced consumer have in common as proxies of their clients."""
+"""The common part of the traced producer and the traced consumer: the proxy of a client."""
 
 import copy
 import inspect
@@ -81,14 +81,14 @@ class ClosedClient(TracedClient):
         return self._self_face.close(bare(self.__wrapped__, "close"), args, kwargs)
 
     def __enter__(self: Client) -> Client:
-        """Return the traced client, not the bare one; also where the bare one is no context manager."""
+        """Return the traced client. The bare client need not be a context manager."""
         enter = getattr(self.__wrapped__, "__enter__", None)
         if enter is not None:
             enter()
         return self
 
     def __exit__(self, *raised: object) -> Any:
-        """Close the client as its own `with` would; then end the spans that are still open."""
+        """Close the client as its own `with` does, and then end the spans that are open."""
         leave = getattr(self.__wrapped__, "__exit__", None)
         try:
             if leave is None:

@@ -153,12 +153,12 @@ class ForeignRuntime:
         self._last: ContextVar[Attached | None] = ContextVar("otelkafka_attached", default=None)
 
     def get_current(self) -> Context:
-        """Return the current context: the object that was attached, where its span is the current one."""
+        """Return the current context. If its span is the current one, this is the object that was attached."""
         current, last = context_api.get_current(), self._last.get()
         return last if last is not None and _ids_of(last) == _ids_of(current) else current
 
     def attach(self, context: Context) -> _Entered:
-        """Make a context current, and return what `reset()` wants."""
+        """Make a context current, and return the argument for `reset()`."""
         before, last = self.get_current(), self._last.get()
         api = None
         with suppress(Exception):

@@ -1,4 +1,4 @@
-"""Time to glass: when a record's pipeline began, which its baggage says from its first traced send on."""
+"""Time to glass: the time of the first traced send of a record's pipeline, which travels in the baggage."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ def is_possible(origin: object, now: int) -> bool:
 
 
 def origin_in(context: Context, now: int, drop: Callable[[str], None]) -> int | None:
-    """Return the origin that a context's baggage says, in Unix milliseconds.
+    """Return the origin in the baggage of a context, in Unix milliseconds.
 
     Args:
         context: with the baggage.
@@ -50,7 +50,7 @@ def origin_in(context: Context, now: int, drop: Callable[[str], None]) -> int | 
 
 
 def keep_earliest(context: Context, *origins: int | None) -> Context:
-    """Return the context with the earliest of these origins, and with none where there is none."""
+    """Return the context with the earliest of these origins, or without one."""
     known = [origin for origin in origins if origin is not None]
     if known:
         return baggage.set_baggage(semconv.ORIGIN, str(min(known)), context)

@@ -1,4 +1,4 @@
-"""The consumer of kafka-python, wrapped or patched: each call of it stands here, between the engine's begin and end."""
+"""The consumer of kafka-python, wrapped or patched. Client calls are here, between the engine's begin and end."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -26,9 +26,9 @@ from otelkafka._telemetry import lifetime
 from otelkafka.options import ConsumerOptions, Options, for_consumer
 
 _LISTENER = 2
-"""Where `subscribe()` has it among its positional arguments."""
+"""Its position among the arguments of `subscribe()`."""
 _CALLBACK = 1
-"""Where `commit_async()` has it among its positional arguments."""
+"""Its position among the arguments of `commit_async()`."""
 
 
 def wrap_consumer(consumer: Any, options: Options | None = None) -> "TracedConsumer":
@@ -114,7 +114,7 @@ class ConsumerFace(ConsumerFaceBase[KafkaPythonClient]):
 
     @traces("__next__")
     def next(self, advance: Call, _: Args, __: KwArgs) -> Any:
-        """Return the next record, whose process span is current until the one after is asked for, or `close()`."""
+        """Return the next record. Its process span is current until the next call, or `close()`."""
         iterator = RecordIterator(self, self._client.get(), advance)
         record = next(iterator)
         iterator.release()
@@ -133,7 +133,7 @@ class ConsumerFace(ConsumerFaceBase[KafkaPythonClient]):
 
     @traces("subscribe")
     def subscribe(self, subscribe: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Subscribe, and note which partitions are assigned and when."""
+        """Subscribe, and record which partitions are assigned and when."""
         consumer = self._client.get()
         if not _takes_listener(consumer.subscribe):  # it may give one to the client all the same
             result = subscribe(*args, **kwargs)
@@ -152,7 +152,7 @@ class ConsumerFace(ConsumerFaceBase[KafkaPythonClient]):
 
     @traces("assign")
     def assign(self, assign: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Assign partitions, and note which and when."""
+        """Assign partitions, and record which and when."""
         result = assign(*args, **kwargs)
         self.history.update(self._client.assignment(), self._telemetry.now())
         self.history.has_listener = True
@@ -160,14 +160,14 @@ class ConsumerFace(ConsumerFaceBase[KafkaPythonClient]):
 
     @traces("unsubscribe")
     def unsubscribe(self, unsubscribe: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Unsubscribe, and forget which partitions were assigned: their lag is not known any more."""
+        """Unsubscribe. The lag of the partitions is no longer reported."""
         result = unsubscribe(*args, **kwargs)
         self.history.update(set(), self._telemetry.now())
         return result
 
     @traces("commit")
     def commit(self, commit: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Commit, inside a span where there is one around it."""
+        """Commit. Inside a span, the commit has a span."""
         return call_inside(self._commits.begin(offsets_of(args, kwargs)), commit, args, kwargs)
 
     @traces("commit_async")
@@ -195,7 +195,7 @@ class ConsumerFace(ConsumerFaceBase[KafkaPythonClient]):
 
     @traces("close")
     def close(self, close: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Close the consumer, then end the spans that are still open, also where closing raises."""
+        """Close the consumer, and then end the spans that are open, also if closing raises."""
         try:
             return close(*args, **kwargs)
         finally:
@@ -213,7 +213,7 @@ _wrappers = Wrappers(TracedConsumer, ConsumerFace, own_methods)
 class RecordIterator(DispatchingIterator, Iterator[Any]):
     """Iterates the records of a consumer.
 
-    Unlike a generator it goes on after a StopIteration or an error, as the consumer itself does.
+    Unlike a generator it continues after a StopIteration or an error, as the consumer itself does.
 
     Args:
         face: of the consumer; lives as long as this does.
@@ -231,7 +231,7 @@ class RecordIterator(DispatchingIterator, Iterator[Any]):
         self._open = None
 
     def __next__(self) -> Any:
-        """Return the next record, whose process span is current until the one after is asked for."""
+        """Return the next record. Its process span is current until the next call."""
         dispatcher = self._dispatcher
         if dispatcher.stopped:
             return self._advance()
@@ -245,7 +245,7 @@ class RecordIterator(DispatchingIterator, Iterator[Any]):
         return record
 
     def release(self) -> None:
-        """Leave the span of the last record open when this is dropped."""
+        """Keep the span of the last record open when this object is dropped."""
         self._open = None
 
 

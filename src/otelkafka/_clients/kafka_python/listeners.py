@@ -1,4 +1,4 @@
-"""The user's listeners and callbacks, with what is recorded around them: rebalances and commits."""
+"""Listeners and callbacks of the user, and the recording of rebalances and commits around them."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -119,13 +119,13 @@ def count_auto_commits(consumer: Any, commits: Commits) -> None:
 
 
 def count_no_auto_commits(consumer: Any, commits: Commits) -> None:
-    """Give a consumer back the callback that it had before its automatic commits were counted."""
+    """Restore the callback that a consumer had before its automatic commits were counted."""
     present = commit_callback(consumer)
     if isinstance(present, AutoCommits) and present.commits is commits:
         replace_commit_callback(consumer, present.instead_of)
 
 
 def user_commit_callback(consumer: Any) -> Any:
-    """Return the callback that a consumer calls where `commit_async()` is given none."""
+    """Return the callback that a consumer calls if `commit_async()` gets none."""
     present = commit_callback(consumer)
     return present.callback if isinstance(present, AutoCommits) else present

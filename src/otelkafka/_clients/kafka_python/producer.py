@@ -1,4 +1,4 @@
-"""The producer of kafka-python, wrapped or patched: each call of it stands here, between the engine's begin and end."""
+"""The producer of kafka-python, wrapped or patched. Client calls are here, between the engine's begin and end."""
 
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ class TracedProducer(ClosedClient, _Client):  # type: ignore[misc]
         super().__init__(producer, options, wrap_producer, face)
 
     def __getattr__(self, name: str) -> Any:
-        """Return what the producer has by this name, a call of a transaction traced (old releases lack them)."""
+        """Return an attribute of the producer. Methods of transactions, which old releases lack, are traced."""
         found = getattr(self.__wrapped__, name)
         if name not in _TRANSACTION_CALLS:
             return found
@@ -138,7 +138,7 @@ class ProducerFace(ProducerFaceBase):
 
     @traces("close")
     def close(self, close: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Close the producer, then end the spans that are still open, also where closing raises."""
+        """Close the producer, and then end the spans that are open, also if closing raises."""
         try:
             return close(*args, **kwargs)
         finally:
@@ -146,17 +146,17 @@ class ProducerFace(ProducerFaceBase):
 
     @traces("init_transactions")
     def init_transactions(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Initialize transactions; a span only where it fails."""
+        """Initialize transactions. There is a span only if this fails."""
         return self._transact(transactions.INIT, call, args, kwargs)
 
     @traces("begin_transaction")
     def begin_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Begin a transaction; a span only where it fails."""
+        """Begin a transaction. There is a span only if this fails."""
         return self._transact(transactions.BEGIN, call, args, kwargs)
 
     @traces("send_offsets_to_transaction")
     def send_offsets_to_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Send offsets to a transaction, inside a span where there is one around it."""
+        """Send offsets to a transaction. Inside a span, this has a span."""
         return self._transact(transactions.SEND_OFFSETS, call, args, kwargs)
 
     @traces("commit_transaction")
@@ -177,7 +177,7 @@ class ProducerFace(ProducerFaceBase):
 _wrappers = Wrappers(TracedProducer, ProducerFace)
 
 _TRANSACTION_CALLS = traced_methods(ProducerFace).keys() - set(dir(TracedProducer))
-"""What the wrapper traces only where this release of the producer has it."""
+"""Methods that the wrapper traces if this release of the producer has them."""
 
 
 def _is_refused(future: Any) -> bool:
