@@ -408,3 +408,21 @@ async def test_method_that_iterates_the_client_past_the_wrapper_is_reported(cons
     assert "Walking.walk() calls __aiter__() of the client itself" in caplog.text
     await consumer().stop()
     assert len(caplog.records) == 1
+
+
+@awaited
+async def test_fetch_inside_of_a_block_leaves_its_span_open(consumer, recorder, cluster):
+    """A `getmany()` that keeps the consumer in its group, a commit, and a `stop()`."""
+    fill(cluster, 4)
+    traced = consumer(config={"max_poll_records": 1})
+    record = await traced.getone()
+    with process_of(traced, record) as span:
+        await traced.getmany()
+        await traced.getone()
+        assert trace.get_current_span() is not None
+        await traced.commit()
+        await traced.stop()
+        assert span.is_recording()
+    assert is_nothing_current()
+    ended = {span.attributes["messaging.kafka.offset"]: span for span in recorder.named("process t")}
+    assert 0 in ended

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import inspect
 import logging
+import weakref
 
 import aiokafka
 import pytest
@@ -15,6 +16,7 @@ from otelkafka.testing import FakeAIOKafkaProducer
 from tests.support.awaiting import awaited
 from tests.support.face import INSTRUMENTED, is_wrapped
 from tests.support.fakes import TRACEPARENT, ambient_of, current, is_nothing_current
+from tests.support.internals import followed_sends
 
 GIVEN = [("a", b"b")]
 
@@ -284,6 +286,35 @@ async def test_stop_ends_what_is_in_flight(producer, recorder):
     assert [span.attributes.get("error.type") for span in recorder.spans] == [None, "NotAcknowledgedError"]
     assert done.done()
     lost.cancel()
+
+
+@awaited
+async def test_producer_that_is_dropped_ends_what_is_in_flight(producer, recorder, cluster):
+    """Without a `stop()`; whoever holds the future holds no producer."""
+    traced = producer(config={"auto_complete": False})
+    future = await traced.send("t", b"v")
+    gone = weakref.ref(traced.__wrapped__ if is_wrapped(traced) else traced)
+    del traced
+    gc.collect()
+    assert gone() is None
+    assert recorder.wait_for("send t")[0].attributes["error.type"] == "NotAcknowledgedError"
+    future.cancel()
+
+
+@awaited
+async def test_many_sends_leave_nothing_behind(producer):
+    """Neither those that are acknowledged, nor those that never are."""
+    traced = producer(config={"auto_complete": False})
+    futures = [await traced.send("t", b"v") for _ in range(50)]
+    for _ in range(40):
+        traced.complete_next()
+    await asyncio.sleep(0)
+    followed = followed_sends(traced)
+    assert len(followed) == 10
+    await traced.stop()
+    assert not followed
+    for future in futures:
+        future.cancel()
 
 
 @awaited

@@ -121,6 +121,11 @@ def face_of(client: Any) -> Any:
     return client._self_face if hasattr(client, "_self_face") else type(client).patch.face_of(client)
 
 
+def followed_sends(producer: Any) -> Any:
+    """Return the sends of a producer of aiokafka that wait for their futures; opaque, to count them."""
+    return face_of(producer)._followed
+
+
 def process_by_engine(consumer: Any, record: Any) -> Any:
     """Return what `process()` returns, by what traces this consumer."""
     return process_block(face_of(consumer).process, record)

@@ -279,6 +279,7 @@ class AIOKafkaProducerFace(ProducerFaceBase):
         """End every span that is open; those with their outcome whose futures are done, though no callback has run."""
         self._telemetry.guard.call("close", None, self._settle_done)
         super().end()
+        self._followed.clear()
 
     def _settle_done(self) -> None:
         for future in [each for each in self._followed if each.done()]:
