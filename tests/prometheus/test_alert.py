@@ -28,7 +28,9 @@ def test_it_fires_while_questions_keep_coming_and_clears_when_they_cease(watched
 
 def test_it_says_what_is_wrong(watched):
     """The summary names topic, group and wait."""
-    assert re.fullmatch(r"Records of questions wait [\d.]+m?s for group wall, which is busy", watched.life.summary)
+    assert re.fullmatch(
+        r"Records of questions wait [\d.]+m?s \(p95\) for group wall, which is busy", watched.life.summary
+    )
 
 
 def test_nobody_blames_kafka(watched):
