@@ -186,6 +186,15 @@ class Dispatcher:
         if inside is not None and opened.token is not token:  # else it was attached in another contextvars.Context
             self._inside = inside
 
+    def go_on_with(self, opened: OpenSpan | None) -> OpenSpan | None:
+        """Go on with another iteration of the consumer, and return the span that this one has open.
+
+        Args:
+            opened: the span that the other iteration has open; None for none.
+        """
+        self._iterated, iterated = opened, self._iterated
+        return iterated
+
     def end_here(self, opened: OpenSpan, now: int | None = None) -> None:
         """End a span if it was attached in this very context; one that this context inherited goes on."""
         inside, token = opened.inside(), opened.token
