@@ -1,9 +1,11 @@
 """Tasks, task groups, async generators and other event loops: each record stays with the code that processes it."""
 
 import asyncio
+import contextlib
 import sys
 
 import pytest
+from aiokafka.errors import ConsumerStoppedError
 from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
@@ -77,6 +79,90 @@ async def test_cancelled_body_ends_its_span_with_the_cancellation(consumer, reco
     first, second = recorder.named("process t")
     assert first.attributes["error.type"] == "CancelledError"
     assert second.status.status_code is StatusCode.UNSET
+
+
+@pytest.mark.parametrize("way", ["async for", "getone"])
+@awaited
+async def test_tasks_that_share_a_consumer_keep_their_own_records(consumer, recorder, cluster, clock, way):
+    """A record that one asks for ends the span of its own last one, and no other's."""
+    fill(cluster, 6)
+    traced = consumer()
+    events = [asyncio.Event() for _ in range(3)]
+    seen = []
+
+    async def work(at):
+        async for record in traced if way == "async for" else ones(traced):
+            before = trace.get_current_span()
+            await events[at].wait()
+            clock.advance(1)
+            seen.append((record.offset, trace.get_current_span() is before, before.is_recording()))
+            with otelkafka.process(record) as span:
+                assert span is before
+        assert is_nothing_current()
+
+    tasks = [asyncio.create_task(work(at)) for at in range(3)]
+    await asyncio.sleep(0)
+    for event in reversed(events):
+        event.set()
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert sorted(seen) == [(offset, True, True) for offset in range(6)]
+    assert len(recorder.named("process t")) == 6
+
+
+async def ones(traced):
+    """Take records by `getone()` until there are no more."""
+    with contextlib.suppress(ConsumerStoppedError):
+        while True:
+            yield await traced.getone()
+
+
+@awaited
+async def test_records_of_tasks_that_are_over_end_with_the_next_fetch_or_the_consumer(consumer, recorder, cluster):
+    """Each was fetched in a task of its own."""
+    fill(cluster, 3)
+    traced = consumer()
+    for _ in range(3):
+        await asyncio.create_task(traced.getone())
+    assert len(recorder.named("process t")) == 2
+    await traced.stop()
+    assert len(recorder.named("process t")) == 3
+
+
+@awaited
+async def test_stop_ends_what_other_tasks_have_open(consumer, recorder, cluster):
+    """Outside of blocks."""
+    fill(cluster, 2)
+    traced = consumer()
+
+    async def hold():
+        await traced.getone()
+        await asyncio.sleep(10)
+
+    tasks = [asyncio.create_task(hold()) for _ in range(2)]
+    await asyncio.sleep(0.005)
+    assert recorder.named("process t") == []
+    await traced.stop()
+    assert len(recorder.named("process t")) == 2
+    for task in tasks:
+        task.cancel()
+
+
+@awaited
+async def test_time_that_tasks_wait_together_is_counted_once(consumer, metrics, cluster, clock):
+    """Fetching and busy time of a consumer add up to the time that has passed."""
+    traced = consumer(bare=FakeAIOKafkaConsumer("t", cluster=cluster, group_id="g", waits=True))
+    began = clock.now
+    tasks = [asyncio.create_task(traced.getone()) for _ in range(3)]
+    await asyncio.sleep(0.005)
+    for offset in range(3):
+        clock.advance(2)
+        fill(cluster, offset + 1) if offset == 0 else cluster.write(fake_record("t", b"v", offset=offset))
+        await asyncio.sleep(0.02)
+    await asyncio.gather(*tasks)
+    await traced.stop()
+    spent = sum(value for _, value in metrics.points("otelkafka.consumer.time"))
+    assert spent <= (clock.now - began) / 1e9 + 0.001
 
 
 @awaited

@@ -93,13 +93,15 @@ def _face_for(client: Any, sync: Any, awaited: str) -> Any:
 
 
 def take_errors_of_kafka_python(too_large: type[Exception]) -> None:
-    """Have the face of aiokafka know the errors of kafka-python's fakes, which the suite bridges to it."""
+    """Have the face of aiokafka know the errors of kafka-python's fakes, too, which the suite bridges to it."""
+    from aiokafka.errors import MessageSizeTooLargeError
+
     from otelkafka._clients.aiokafka import facts as of_aiokafka
     from otelkafka._clients.aiokafka import producer as awaited_producer
-    from otelkafka._clients.errors import kafka_python_name
+    from otelkafka._protocols import NoClient
 
-    of_aiokafka.AIOKafkaFacts.error_name = staticmethod(kafka_python_name)
-    awaited_producer.MessageSizeTooLargeError = too_large
+    of_aiokafka.AIOKafkaFacts.error_name = staticmethod(NoClient().error_name)
+    awaited_producer.MessageSizeTooLargeError = (MessageSizeTooLargeError, too_large)
 
 
 def _patched(client: Any, face: type, make_face: Callable[[Any], Any]) -> Any:

@@ -199,6 +199,15 @@ class Dispatcher:
             self.inside = inside
         return False
 
+    def go_on_with(self, opened: OpenSpan | None) -> OpenSpan | None:
+        """Go on with another iteration of the consumer, and return the span that this one has open.
+
+        Args:
+            opened: the span that the other iteration has open; None for none.
+        """
+        self._iterated, iterated = opened, self._iterated
+        return iterated
+
     def end_here(self, opened: OpenSpan, now: int | None = None) -> None:
         """End a span if it was attached in this very context; one that this context inherited goes on."""
         inside, token = opened.inside(), opened.token

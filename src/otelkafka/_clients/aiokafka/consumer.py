@@ -1,7 +1,10 @@
 """The consumer of aiokafka, wrapped or patched: each call of it stands here, between the engine's begin and end."""
 
+from asyncio import _get_running_loop as get_running_loop
+from asyncio import current_task
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary, ref
 
 from aiokafka.errors import ConsumerStoppedError
 
@@ -12,8 +15,15 @@ from otelkafka._clients.calls import Args, Call, KwArgs, await_inside, bare, ove
 from otelkafka._clients.consumer_face import ConsumerFaceBase, ProcessingClient, offsets_of, own_methods
 from otelkafka._clients.proxy import StoppedClient, Wrappers, check_client
 from otelkafka._consuming.dispatcher import DispatchingIterator
+from otelkafka._consuming.open_span import OpenSpan, innermost
 from otelkafka.options import ConsumerOptions, Options, for_consumer
 
+
+def _no_task() -> None:
+    """Return the task, where there is none."""
+
+
+_NOTHING: Final = object()
 _LISTENER = 2
 """Where `subscribe()` has it among its positional arguments."""
 
@@ -86,6 +96,10 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
         options: its options.
         before: what traced it until now, whose history goes on.
         consume_hook: what `on_process` calls, if it is to be awaited.
+
+    Attributes:
+        opened: the span that was opened last; None where none is opened of its own accord.
+        turn: counts the fetches that have begun or ended.
     """
 
     def __init__(
@@ -97,6 +111,32 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
     ) -> None:
         super().__init__(consumer, AIOKafkaFacts(consumer), options, AIOKafkaListeners(), before)
         self.consume_hook = consume_hook
+        self.opened: Any = None if options.process == "manual" else _NOTHING
+        self.turn = 0
+        self._last_task: Any = _no_task  # a weak reference: a task that is over may hold all that it had
+        self._open_of: WeakKeyDictionary[Any, OpenSpan] = WeakKeyDictionary()  # of other tasks, that go on
+
+    def enter(self) -> None:
+        """Go on with the record that this task has in process, if another task has fetched since."""
+        task = current_task() if get_running_loop() is not None else None
+        if self._last_task() is not task:
+            self._switch(task)
+
+    def _switch(self, task: Any) -> None:
+        last, self._last_task = self._last_task(), _no_task if task is None else ref(task)
+        opened = self.dispatcher.go_on_with(None if task is None else self._open_of.pop(task, None))
+        if opened is not None:
+            if last is None or last.done():
+                self.dispatcher.end_one(opened, None)
+            else:
+                self._open_of[last] = opened
+        for each in [each for each in self._open_of if each.done()]:
+            self.dispatcher.end_one(self._open_of.pop(each), None)
+
+    def overlapped(self, started: int) -> int:
+        """Return since when this task alone has fetched, where others have, too: what they share is counted once."""
+        self.enter()
+        return max(started, self.history.last_mark)
 
     @traces("start")
     async def start(self, start: Call, args: Args, kwargs: KwArgs) -> Any:
@@ -106,6 +146,7 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
     @traces("__aiter__")
     def iterate(self, iterate: Call, _: Args, __: KwArgs) -> "AIOKafkaRecordIterator":
         """Iterate records; the body of the loop runs inside each record's process span."""
+        self.enter()
         self.dispatcher.end_open()
         consumer, records = self._client.get(), iterate()
         own = records is consumer
@@ -123,16 +164,22 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
         dispatcher = self.dispatcher
         if dispatcher.stopped:
             return await getone(*args, **kwargs)
+        if self.opened is not None and innermost.get() is not self.opened:
+            self.enter()
+        self.turn = turn = self.turn + 1
         started = dispatcher.fetching()
         try:
             record = await getone(*args, **kwargs)
         except BaseException as error:
-            self.failed(error, started)
+            self.failed(error, started, turn)
             raise
+        if self.turn != turn:
+            started = self.overlapped(started)
+        self.turn += 1
         if self.consume_hook is None:
-            dispatcher.received(record, started)
+            self.opened = dispatcher.received(record, started)
         else:
-            _, awaitables = self.consume_hook.collect(dispatcher.received, record, started, args, kwargs)
+            self.opened, awaitables = self.consume_hook.collect(dispatcher.received, record, started, args, kwargs)
             await self.await_hooks(record, awaitables)
         return record
 
@@ -148,16 +195,31 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
     @traces("getmany")
     async def getmany(self, getmany: Call, args: Args, kwargs: KwArgs) -> Any:
         """Return records; iterating its lists runs inside each record's process span."""
+        self.enter()
+        self.turn = turn = self.turn + 1
         started = self.dispatcher.fetching()
         try:
             polled = await getmany(*args, **kwargs)
         except BaseException as error:
-            self.failed(error, started, is_poll=True)
+            self.failed(error, started, turn, is_poll=True)
             raise
+        if self.turn != turn:
+            started = self.overlapped(started)
+        self.turn += 1
         return self.dispatcher.polled(polled, started)
 
-    def failed(self, error: BaseException, started: int, *, is_poll: bool = False) -> None:
-        """Note that the client has raised; that it was stopped is the end of an iteration."""
+    def failed(self, error: BaseException, started: int, turn: int, *, is_poll: bool = False) -> None:
+        """Note that the client has raised; that it was stopped is the end of an iteration.
+
+        Args:
+            error: what it raised.
+            started: when the fetch began.
+            turn: of the fetch.
+            is_poll: whether it fetches lists.
+        """
+        if self.turn != turn:
+            started = self.overlapped(started)
+        self.turn += 1
         if isinstance(error, ConsumerStoppedError):
             error = StopAsyncIteration()
         self.dispatcher.failed(error, started, is_poll=is_poll)
@@ -193,6 +255,12 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
     async def commit(self, commit: Call, args: Args, kwargs: KwArgs) -> Any:
         """Commit, inside a span where there is one around it."""
         return await await_inside(self._commits.begin(offsets_of(args, kwargs)), commit, args, kwargs)
+
+    def end(self) -> None:
+        """End every span that is open, of whatever task."""
+        for each in list(self._open_of):
+            self.dispatcher.end_one(self._open_of.pop(each), None)
+        super().end()
 
     @traces("stop")
     async def close(self, stop: Call, args: Args, kwargs: KwArgs) -> Any:
@@ -231,16 +299,24 @@ class AIOKafkaRecordIterator(DispatchingIterator, AsyncIterator[Any]):
         dispatcher = self._dispatcher
         if dispatcher.stopped:
             return await self._advance()
+        face = self._face
+        if face.opened is not None and innermost.get() is not face.opened:  # another task's, or of another consumer
+            face.enter()
+        face.turn = turn = face.turn + 1
         started = dispatcher.fetching()
         try:
             record = await self._advance()
         except BaseException as error:
-            self._face.failed(error, started)
+            face.failed(error, started, turn)
             raise
-        hook = self._face.consume_hook
+        if face.turn != turn:  # another task has begun or ended a fetch meanwhile
+            started = face.overlapped(started)
+        face.turn += 1
+        hook = face.consume_hook
         if hook is None:
-            self._open = dispatcher.received(record, started)
+            self._open = face.opened = dispatcher.received(record, started)
         else:
             self._open, awaitables = hook.collect(dispatcher.received, record, started, (), {})
-            await self._face.await_hooks(record, awaitables)
+            face.opened = self._open
+            await face.await_hooks(record, awaitables)
         return record
