@@ -23,9 +23,8 @@ from opentelemetry.trace import SpanKind
 
 import otelkafka
 from benchmarks.faces import ATTRIBUTES, CONSTANT, FACES, VALUE, HeaderGetter
-from benchmarks.modes import MODES, configure
+from benchmarks.modes import MODES, OF_AIOKAFKA, configure
 
-ACTIONS = ("send", "async for", "getmany")
 BATCH = 500
 COUNTS = {"send": 10_000, "async for": 30_000, "getmany": 30_000}
 PLACE = TopicPartition("t", 0)
@@ -282,7 +281,7 @@ async def on_kafka(face: str, action: str, servers: str, topic: str, count: int)
 def main() -> None:
     """Time one action under one mode."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("action", choices=ACTIONS)
+    parser.add_argument("action", choices=OF_AIOKAFKA)
     parser.add_argument("mode", choices=MODES)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--face", choices=FACES)

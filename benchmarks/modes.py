@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 MODES = ("no-sdk", "never", "ratio", "always")
 ONE_IN = 10_000
+OF_AIOKAFKA = ("send", "async for", "getmany")
+"""What is measured of aiokafka."""
 
 
 def configure(mode: str) -> Callable[[], Any]:

@@ -17,7 +17,7 @@ from benchmarks import awaited as of_aiokafka
 from benchmarks import end_to_end
 from benchmarks.faces import ACTIONS, TRACED_BY_CONTRIB
 from benchmarks.memory import TOPIC
-from benchmarks.modes import MODES
+from benchmarks.modes import MODES, OF_AIOKAFKA
 from testbroker import start_broker
 
 ROOT = Path(__file__).parents[1]
@@ -121,7 +121,7 @@ def _in_turns(rounds: int, action: str, mode: str, where: Iterable[str]) -> dict
 def awaited(turns: int, rounds: int) -> dict[str, Any]:
     """Return the nanoseconds a record of every face of aiokafka's clients, one figure a turn."""
     found: dict[str, Any] = {}
-    for _, action, mode in product(range(turns), of_aiokafka.ACTIONS, MODES):
+    for _, action, mode in product(range(turns), OF_AIOKAFKA, MODES):
         faces = found.setdefault(f"{action} {mode}", {})
         for face, nanoseconds in program("awaited", action, mode, f"--rounds={rounds}").items():
             faces.setdefault(face, []).append(nanoseconds)
@@ -134,7 +134,7 @@ def awaited_throughput(rounds: int, share: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with start_broker(kind="kafka") as broker:
         end_to_end.fill(broker)
-        for action, mode in product(of_aiokafka.ACTIONS, MODES):
+        for action, mode in product(OF_AIOKAFKA, MODES):
             _say(f"aiokafka, end to end: {action} {mode}")
             consumed = end_to_end.SAMPLED if mode == "always" else end_to_end.UNSAMPLED
             where = (

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median, quantiles
 
-from benchmarks import awaited as of_aiokafka
 from benchmarks.end_to_end import ACTIONS as ON_KAFKA
 from benchmarks.faces import ACTIONS
-from benchmarks.modes import MODES
+from benchmarks.modes import MODES, OF_AIOKAFKA
 from benchmarks.own_cost import ALIKE, WITH_METRICS
 from benchmarks.results import Results
 from benchmarks.targets import INSTRUMENTED, WRAPPED, Target, targets
@@ -190,7 +189,7 @@ def awaited(found: Results) -> str:
         for face in ("minimum", WRAPPED, "contrib"):
             yield spread([rate / whole for rate, whole in zip(rates[face], rates["bare"], strict=True)])
 
-    cases = [(action, mode) for action in of_aiokafka.ACTIONS for mode in MODES if "aiokafka" in found.found]
+    cases = [(action, mode) for action in OF_AIOKAFKA for mode in MODES if "aiokafka" in found.found]
     return table(head, (tuple(row(*each)) for each in cases))
 
 
