@@ -46,7 +46,7 @@ def test_face_makes_its_spans(action, face, global_recorder):
 
 
 @pytest.mark.parametrize("face", FACES)
-@pytest.mark.parametrize("action", awaited.ACTIONS)
+@pytest.mark.parametrize("action", awaited.OF_AIOKAFKA)
 def test_awaited_face_makes_its_spans(action, face, global_recorder):
     """The same over clients of aiokafka; contrib has more for a list than a span a record."""
     asyncio.run(awaited.work_of(face, action, "always")(BATCH))

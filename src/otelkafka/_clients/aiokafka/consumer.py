@@ -136,7 +136,7 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
     def overlapped(self, started: int) -> int:
         """Return since when this task alone has fetched, where others have, too: what they share is counted once."""
         self.enter()
-        return max(started, self.history.last_mark)
+        return max(started, self.history.fetches.last)
 
     @traces("start")
     async def start(self, start: Call, args: Args, kwargs: KwArgs) -> Any:
