@@ -205,6 +205,21 @@ def test_record_between_others_is_named_however_many_follow(recorder, clock):
     assert last.attributes["otelkafka.queue.busy_count"] == 1000
 
 
+@pytest.mark.parametrize("way", ["iterated", "polled"])
+def test_those_of_which_nothing_is_recorded_count_as_busy(clock, way):
+    """Many fast ones, not sampled: who was written while they were processed waited for those after that alone."""
+    recorder = SpanRecorder(ParentBased(ALWAYS_ON))
+    consumer, written = consumer_of(recorder), clock.now // 1_000_000
+    fast = [record(at, headers=[traceparent(at, sampled=False)]) for at in range(100)]
+    write(consumer, *fast, record(100, timestamp=written + 30))
+    for records in [consumer] if way == "iterated" else consumer.poll().values():
+        for _ in records:
+            clock.advance(0.0005)
+    (last,) = recorder.spans
+    assert last.attributes["otelkafka.queue.busy_duration"] == 0.02
+    assert last.attributes["otelkafka.queue.busy_count"] == 40
+
+
 def test_batch_is_linked_with_its_count(recorder, clock):
     """A batch has no offset, and counts as its records."""
     consumer = consumer_of(recorder, process="manual")

@@ -26,7 +26,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from otelkafka import ConsumerOptions, HeaderCarrier, Options, ProducerOptions, extract
 from otelkafka.testing import MetricRecorder, SpanRecorder
 from tests.support.face import wrap_consumer, wrap_producer
-from tests.support.fakes import FakeConsumer, FakeProducer, record
+from tests.support.fakes import TRACEPARENT, FakeConsumer, FakeProducer, record
 from tests.support.internals import (
     SPAN_KEY,
     FastPath,
@@ -118,6 +118,24 @@ def test_disabled_sdk_and_internal_metrics_mean_the_general_path(monkeypatch):
     provider = TracerProvider(sampler=ParentBased(ALWAYS_OFF), shutdown_on_exit=False)
     if hasattr(provider.get_tracer("t"), "_tracer_metrics"):
         assert type(fast_path(tracer_provider=provider)) is FastPath
+
+
+@pytest.mark.parametrize("more", [{}, {"carrier": type("Own", (HeaderCarrier,), {})}], ids=["fast", "general"])
+@pytest.mark.parametrize("traced", [[], [TRACEPARENT]], ids=["alone", "inside"])
+def test_tracer_that_is_disabled_carries_on_what_is_around(more, traced):
+    """By the SDK's configurator, also later: a send has the context around, and without one no header at all."""
+    provider, bare = provider_of(ALWAYS_ON), FakeProducer()
+    if not hasattr(provider, "_set_tracer_configurator"):
+        pytest.skip("this SDK disables no tracers")
+    producer = wrap_producer(bare, ProducerOptions(tracer_provider=provider, **more))
+    disabled = type(provider.get_tracer("t")._tracer_config)(is_enabled=False)
+    provider._set_tracer_configurator(tracer_configurator=lambda _: disabled)
+    token = context.attach(extract(traced))
+    try:
+        producer.send("t", b"v")
+    finally:
+        context.detach(token)
+    assert [headers or [] for headers in bare.headers] == [traced]
 
 
 def test_samplers_of_ones_own_decide_themselves():

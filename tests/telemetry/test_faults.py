@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 
 from otelkafka import ConsumerOptions, HeaderCarrier, Options, ProducerOptions, extract, inject, process, process_batch
 from otelkafka.testing import SpanRecorder
+from tests.support import operations
 from tests.support.face import process_batch_of, process_of, wrap_consumer, wrap_producer
 from tests.support.fakes import (
     TRACEPARENT,
@@ -22,6 +23,7 @@ from tests.support.fakes import (
     options_of,
     producer_of,
     record,
+    traceparent,
 )
 from tests.support.faults import HANGS, KINDS, PLACES, Boom, Injection
 from tests.support.internals import face_of, forget_what_was_logged
@@ -112,6 +114,28 @@ def test_no_fault_of_telemetry_changes_an_operation(place, kind, logged, monkeyp
         logged.clear()
         struck += injection.struck
     assert struck, "no operation leads to this call"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", PLACES_AND_LANES)
+def test_no_fault_changes_what_comes_of_a_record_that_has_a_context_alone(place, kind, logged, monkeypatch):
+    """Sampled or not: the shortest way of a record contains what the general one does."""
+    for is_sampled in (True, False):
+        headers = [traceparent(0, sampled=is_sampled)]
+        plain = [each._replace(headers=headers) for each in operations.RECORDS]
+        monkeypatch.setattr(operations, "RECORDS", plain)
+        for operation in CONSUMING if place not in PRODUCERS_ALONE else ():
+            bare = make_client(operation)
+            expected = operation(bare, bare)
+            with monkeypatch.context() as patch:
+                injection = Injection(kind, patch.setattr)
+                seen = operate(operation, injection, place)
+            assert seen == expected, operation.__name__
+            assert is_nothing_current(), operation.__name__
+            if place != "Span.end" or kind is HANGS:
+                assert [span.name for span in injection.spans if span.end_time is None] == [], operation.__name__
+            check_told(injection, place, logged, operation)
+            logged.clear()
 
 
 def check_told(injection, place, logged, operation):

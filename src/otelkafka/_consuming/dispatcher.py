@@ -183,9 +183,9 @@ class Dispatcher:
             except (TypeError, ValueError, RuntimeError):  # attached in another contextvars.Context, and left there
                 pass
             else:  # as `opened.close()` does, without its calls: it happens once a record
-                opened.ended, opened.ended_at = True, now
-                if opened.is_bare and now - opened.start < SLOW:
-                    self.history.processed += 1
+                opened.ended, opened.ended_at, history = True, now, self.history
+                if opened.is_bare and now - opened.start < SLOW and now < history.processes.next:
+                    history.processed += 1
                     opened.token = opened.record = None
                     return True
                 self.process.ended(opened, opened.failure)

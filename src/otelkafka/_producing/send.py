@@ -367,10 +367,10 @@ class Sends:
             telemetry.guard.contain("start_span", error)
         else:
             context, carried = Context({**ambient, SPAN_KEY: span}), span.get_span_context()
-            if carried.trace_state:
-                headers = self._contexts.put([], context)
+            ids = carried.trace_id, carried.span_id, carried.trace_flags
+            if carried.trace_state or not ids[0] or not ids[1]:  # that of a tracer which is disabled is not valid
+                headers = self._contexts.put([], context) or None
             else:
-                ids = carried.trace_id, carried.span_id, carried.trace_flags
                 headers = [(TRACEPARENT, b"00-%032x-%016x-%02x" % ids)]
         send = self._begun(destination, span, start, context, ambient, headers, partition)
         if self._samples_errors and is_unsampled(span.get_span_context()):
