@@ -340,6 +340,21 @@ def test_record_by_the_fast_path_is_the_same(headers, around, sampler, is_timed,
     assert short == processes(headers, make(), general=True, ambient=extract(around), **given_options)
 
 
+def test_header_that_is_no_tuple_is_left_to_the_application():
+    """It is no header of a context, and may be one that can be read once only, or not at all."""
+
+    class Unreadable:
+        def __iter__(self):
+            raise RuntimeError("not yours")
+
+    once = iter(UNSAMPLED)
+    recorder = SpanRecorder()
+    consumer = FakeConsumer(record(0, headers=[once]), record(1, headers=[Unreadable()]))
+    list(wrap_consumer(consumer, ConsumerOptions(tracer_provider=recorder.tracer_provider)))
+    assert [span.parent for span in recorder.spans] == [None, None]
+    assert next(once) == "traceparent"
+
+
 UNSAMPLED = ("traceparent", b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-00")
 
 

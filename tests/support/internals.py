@@ -4,8 +4,10 @@ Tests drive public names. What no public name shows is read here, so that a chan
 of this module, and of no test.
 """
 
+import random
 from collections.abc import Callable
 from importlib import import_module
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +18,7 @@ from otelkafka._clients.kafka_python.producer import ProducerFace
 from otelkafka._clients.patch import Patch
 from otelkafka._consuming.consumer_group import _of_unknown_consumers, process_batch_block, process_block
 from otelkafka._consuming.wait import Handover, Processed, WaitHistory
+from otelkafka._context import current, fastpath
 from otelkafka._context.current import UnparsedSpan
 from otelkafka._context.fastpath import FastPath, WithSdk, fast_path_of
 from otelkafka._context.origin import header_of, with_baggage
@@ -230,6 +233,8 @@ def use_public_api(replace: Callable[[Any, str, Any], None]) -> None:
 
 # The fast path.
 
+TRACE_ID_BITS = 128
+
 
 def fast_path(**options: Any) -> FastPath | None:
     """Return the fast path under these options, None for none."""
@@ -239,6 +244,18 @@ def fast_path(**options: Any) -> FastPath | None:
 def fast_path_of_client(**options: Any) -> Any:
     """Return the fast path of a client with these options."""
     return Contexts(Telemetry(Options(**options))).fast_path
+
+
+def draw_trace_ids_from(seed: int, replace: Callable[[Any, str, Any], None]) -> None:
+    """Have trace ids drawn in one order, whoever draws them and however many span ids are drawn in between."""
+    of_traces, of_spans = Random(seed), Random(seed)
+
+    def draw(bits: int) -> int:
+        return (of_traces if bits == TRACE_ID_BITS else of_spans).getrandbits(bits)
+
+    replace(random, "getrandbits", draw)
+    for module in (current, fastpath):
+        replace(module, "getrandbits", draw)
 
 
 def takes_w3c(options: Options) -> Callable[[], bool]:

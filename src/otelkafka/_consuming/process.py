@@ -170,17 +170,17 @@ class ProcessOperation:
             destination, headers, flat = telemetry.destinations[record.topic], record.headers, self._flat
             if is_fresh:
                 destination.last_offsets[record.partition] = record.offset
-            header = parent = name = None
+            parent = name = None
             if flat is not None and destination.traced and (type(headers) is list or type(headers) is tuple):
                 try:
                     (header,) = headers
-                    name, parent = header
-                except (TypeError, ValueError):  # none, or more, or no pair
+                    if type(header) is tuple:
+                        name, parent = header
+                except ValueError:  # none, or more, or no pair
                     pass
             if (
                 name == TRACEPARENT
                 and type(parent) is bytes
-                and type(header) is tuple
                 and flat is not None
                 and PROPAGATE[PROPAGATOR] is flat.propagator
                 and TRACE[PROVIDER] is flat.provider
