@@ -140,7 +140,7 @@ class ProcessOperation:
     def _watch(self, instruments: Instruments) -> None:
         instruments.process_age.watch(self._read_ages)
 
-    def open(  # noqa: C901, PLR0912 (the fast path reads top to bottom)
+    def open(  # noqa: C901, PLR0912, PLR0915 (the fast path reads top to bottom)
         self,
         record: Any,
         dispatcher: Loop | None = None,
