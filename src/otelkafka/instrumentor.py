@@ -21,7 +21,17 @@ from otelkafka.options import ConsumerOptions, ProducerOptions
 PREFIX = "OTELKAFKA_"
 ELSEWHERE = frozenset(
     PREFIX + name
-    for name in ("BROKER", "CACHE", "DEMO_TOOLS", "FACE", "INTEROP_TOOLS", "MAVEN_REPOSITORY", "PYTEST", "WALKS")
+    for name in (
+        "BROKER",
+        "CACHE",
+        "DEMO_TOOLS",
+        "FACE",
+        "INTEROP_TOOLS",
+        "MAVEN_REPOSITORY",
+        "PYTEST",
+        "SCENARIOS",
+        "WALKS",
+    )
 )
 """Variables of the project's own tests and tools."""
 
