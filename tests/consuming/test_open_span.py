@@ -5,6 +5,7 @@ import contextvars
 import gc
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from opentelemetry import trace
@@ -22,6 +23,7 @@ from tests.support.fakes import (
     options_of,
     producer_of,
     record,
+    traceparent,
 )
 from tests.support.internals import records_in_process
 from tests.support.memory import count_alive
@@ -284,3 +286,29 @@ def test_span_ends_when_the_consumer_and_its_iterators_are_dropped(recorder, way
     recorder.wait_for("process t")
     assert is_nothing_current()
     assert not metrics.points("otelkafka.process.age")
+
+
+@pytest.mark.parametrize("sampled", [True, False], ids=["sampled", "unsampled"])
+@pytest.mark.parametrize("measured", [True, False], ids=["measured", ""])
+def test_records_of_one_consumer_in_turns_of_threads_end_once(recorder, metrics, sampled, measured):
+    """Each thread ends the record of the other one; nothing stays current in any, or in process."""
+    records = [record(at, headers=[traceparent(at, sampled=sampled)]) for at in range(6)]
+    more = {"meter_provider": metrics.meter_provider} if measured else {}
+    consumer = consumer_of(recorder, *records, **more)
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        seen = [pool.submit(next_inside, consumer).result() for pool in (one, other) * 3]
+        consumer.close()
+        assert seen == [(f"{at + 1:032x}", at) for at in range(6)]
+        for pool in (one, other):
+            pool.submit(consumer_of(recorder).poll).result()
+            assert pool.submit(is_nothing_current).result()
+    assert is_nothing_current()
+    assert len(recorder.named("process t")) == (6 if sampled else 0)
+    assert records_in_process(consumer) == 0
+    counted = [count for _, count in metrics.points("messaging.process.duration")]
+    assert counted == ([6] if measured else [])
+
+
+def next_inside(consumer):
+    offset = next(consumer).offset
+    return f"{trace.get_current_span().get_span_context().trace_id:032x}", offset

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from kafka import TopicPartition
 from opentelemetry import context, trace
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 import otelkafka
 from benchmarks.soak.watch import Watch
@@ -24,22 +26,29 @@ from otelkafka import (
     wrap_producer,
 )
 from otelkafka.testing import MetricRecorder
-from tests.support.fakes import FakeConsumer, FakeProducer, record
+from tests.support.fakes import FakeConsumer, FakeProducer, record, traceparent
 
 SOURCES = str(Path(otelkafka.__file__).parent)
 FAKES = str(Path(testing.__file__).parent)
+_RESOURCE = Resource.get_empty()
 RESTORE = ("if is_variable or token is None:", "attach(begun.outside)")
 """Lines that a signal cannot precede: CPython looks for signals at calls and jumps, a tracer also before these."""
 
 
 class Traced:
-    """Wrapped fakes, and what watches them."""
+    """Wrapped fakes, and what watches them.
 
-    def __init__(self):
+    Args:
+        sampler: of their spans; None for all.
+        measured: whether there are metrics.
+    """
+
+    def __init__(self, sampler=None, *, measured=True):
         self.watch, self.metrics = Watch(), MetricRecorder()
-        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider = TracerProvider(sampler, _RESOURCE, shutdown_on_exit=False)
         self.provider.add_span_processor(self.watch)
-        self.providers = {"tracer_provider": self.provider, "meter_provider": self.metrics.meter_provider}
+        meters = {"meter_provider": self.metrics.meter_provider} if measured else {}
+        self.providers = {"tracer_provider": self.provider, **meters}
         self.options = ConsumerOptions(**self.providers)
 
     def producer(self, bare=None):
@@ -152,7 +161,7 @@ PARTITION = TopicPartition("t", 0)
 class Sends:
     """Sends, and is used again."""
 
-    def __init__(self, traced):
+    def __init__(self, traced, headers):
         self.bare = FakeProducer()
         self.client = traced.producer(self.bare)
 
@@ -169,8 +178,8 @@ class Sends:
 class Iterates:
     """Iterates a record, and goes on."""
 
-    def __init__(self, traced):
-        self.bare = FakeConsumer(*map(record, range(4)))
+    def __init__(self, traced, headers):
+        self.bare = FakeConsumer(*(record(at, headers=headers) for at in range(4)))
         self.client = traced.consumer_of(self.bare)
         self.records = iter(self.client)
         next(self.records)
@@ -225,14 +234,16 @@ def interrupted_at(number, act):
     return where
 
 
+@pytest.mark.parametrize("sampled", [True, False], ids=["sampled", "unsampled"])
+@pytest.mark.parametrize("measured", [True, False], ids=["measured", ""])
 @pytest.mark.parametrize("case", [Sends, Iterates, Polls])
-def test_interrupt_at_every_line_of_otelkafka(case):
+def test_interrupt_at_every_line_of_otelkafka(case, measured, sampled):
     """The client goes on as a bare one would; nothing stays current, ends twice or is logged."""
     number, places = 0, set()
     while True:
         number += 1
-        traced = Traced()
-        made = case(traced)
+        traced = Traced(None if sampled else ParentBased(ALWAYS_OFF), measured=measured)
+        made = case(traced, headers=[traceparent(0, sampled=sampled)])
         where = interrupted_at(number, made.act)
         if where is None:
             break
@@ -245,4 +256,4 @@ def test_interrupt_at_every_line_of_otelkafka(case):
         counted = traced.watch.counted()
         assert counted["ended twice"] == counted["failures of telemetry"] == 0, where
         assert not trace.get_current_span().get_span_context().is_valid, where
-    assert len(places) > 50
+    assert len(places) > 30

@@ -15,7 +15,15 @@ import otelkafka
 from otelkafka import ConsumerOptions, ProducerOptions
 from otelkafka.testing import FakeFuture
 from tests.support.face import bare_of, wrap_consumer, wrap_producer
-from tests.support.fakes import FakeConsumer, FakeProducer, Listener, consumer_of, is_nothing_current, record
+from tests.support.fakes import (
+    FakeConsumer,
+    FakeProducer,
+    Listener,
+    consumer_of,
+    is_nothing_current,
+    record,
+    traceparent,
+)
 from tests.support.memory import count_alive
 from tests.support.waiting import wait_until
 
@@ -79,8 +87,9 @@ def in_a_cycle(*given):
 
 
 @collects
+@pytest.mark.parametrize("sampled", [True, False], ids=["sampled", "unsampled"])
 @pytest.mark.parametrize("left", ["iterator", "list", "consumer", "producer"])
-def test_nothing_takes_a_lock_while_garbage_is_collected(recorder, no_collection, left):
+def test_nothing_takes_a_lock_while_garbage_is_collected(recorder, no_collection, left, sampled):
     """The collector may run inside the SDK's lock: what a finalizer has to end is ended as soon as that is over."""
     meters = LockedMeters()
     both = {"tracer_provider": recorder.tracer_provider, "meter_provider": meters}
@@ -91,14 +100,15 @@ def test_nothing_takes_a_lock_while_garbage_is_collected(recorder, no_collection
         in_a_cycle(producer)
         del producer
     else:
-        consumer = wrap_consumer(FakeConsumer(record(0), record(1)), options)
+        headers = [traceparent(0, sampled=sampled)]
+        consumer = wrap_consumer(FakeConsumer(*(record(at, headers=headers) for at in (0, 1))), options)
         iterator = iter(next(iter(consumer.poll().values()))) if left == "list" else iter(consumer)
         next(iterator)
         in_a_cycle(*((consumer,) if left == "consumer" else ()), iterator)
         del consumer, iterator
     for _ in wrap_consumer(FakeConsumer(record(2), record(3)), options):
         pass
-    recorder.wait_for("send t" if left == "producer" else "process t", 1 if left == "producer" else 3)
+    recorder.wait_for(*("send t", 1) if left == "producer" else ("process t", 3 if sampled else 2))
     assert not meters.taken_twice
     assert is_nothing_current()
 

@@ -152,7 +152,8 @@ class BareSend(UnparsedSpan):
         return False
 
     def refused(self, error: BaseException) -> None:
-        """Do nothing."""
+        """Let go of the context, which holds this span."""
+        self.context = None
 
     acknowledged = failed = refused
 
