@@ -151,7 +151,7 @@ class BareSend(UnparsedSpan):
         """Do nothing: it is not followed."""
         return False
 
-    def refused(self, error: BaseException) -> None:
+    def refused(self, error: BaseException) -> None:  # noqa: ARG002 (as `Send.refused()`)
         """Let go of the context, which holds this span."""
         self.context = None
 
