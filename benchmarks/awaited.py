@@ -26,7 +26,6 @@ from benchmarks.faces import ATTRIBUTES, CONSTANT, FACES, VALUE, HeaderGetter
 from benchmarks.modes import MODES, OF_AIOKAFKA, configure
 
 BATCH = 500
-COUNTS = {"send": 10_000, "async for": 30_000, "getmany": 30_000}
 PLACE = TopicPartition("t", 0)
 Work = Callable[[int], Awaitable[Any]]
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any, cast
 
-from benchmarks import awaited as of_aiokafka
 from benchmarks import end_to_end
 from benchmarks.faces import ACTIONS, TRACED_BY_CONTRIB
 from benchmarks.memory import TOPIC
@@ -140,7 +139,7 @@ def awaited_throughput(rounds: int, share: int) -> dict[str, Any]:
             where = (
                 f"--servers={broker.bootstrap_servers}",
                 f"--topic={end_to_end.SENT if action == 'send' else consumed}",
-                f"--count={of_aiokafka.COUNTS[action] // share}",
+                f"--count={OF_AIOKAFKA[action] // share}",
             )
             with ExitStack() as stack:
                 faces = {
