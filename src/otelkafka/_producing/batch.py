@@ -18,10 +18,6 @@ from otelkafka.headers import Headers, are_sendable
 _MOST_LINKS: Final = 128
 
 
-class BatchSend(Send):
-    """The send of a batch."""
-
-
 class Batch:
     """The records of a batch until it is sent.
 
@@ -33,7 +29,7 @@ class Batch:
     __slots__ = ("linked", "send")
 
     def __init__(self) -> None:
-        self.send: BatchSend | None = None
+        self.send: Send | None = None
         self.linked: set[int] = set()
 
 
@@ -82,10 +78,10 @@ class Batches(Sends):
             context = trace.set_span_in_context(span, context)
         return self._contexts.put(rest, context)
 
-    def _start(self, context: Context, start: int) -> BatchSend:
+    def _start(self, context: Context, start: int) -> Send:
         nowhere = self.telemetry.destinations.of(set())
         span = self._operation.start(context, nowhere, start_time=start) or INVALID_SPAN
-        send = BatchSend()
+        send = Send()
         send.sends, send.destination, send.span, send.start = self, nowhere, span, start
         send.context = send.outside = context
         send.headers = send.partition = None
@@ -101,7 +97,7 @@ class Batches(Sends):
             batch.linked.add(other.trace_id)
             span.add_link(other, {semconv.LINK_TYPE: semconv.LINK_AMBIENT})
 
-    def begin_batch(self, batch: Batch, topic: Any, partition: int | None, count: int) -> BatchSend | None:
+    def begin_batch(self, batch: Batch, topic: Any, partition: int | None, count: int) -> Send | None:
         """Begin the send of a batch; None where nothing is recorded of it.
 
         Args:
@@ -114,7 +110,7 @@ class Batches(Sends):
             return None
         return self.telemetry.guard.call("send", None, self._begin_batch, batch, topic, partition, count)
 
-    def _begin_batch(self, batch: Batch, topic: str, partition: int | None, count: int) -> BatchSend:
+    def _begin_batch(self, batch: Batch, topic: str, partition: int | None, count: int) -> Send:
         ambient, start = get_current(), self.telemetry.now()
         self.telemetry.refresh(start)
         destination = self.telemetry.destinations[topic]
@@ -126,11 +122,10 @@ class Batches(Sends):
         send.destination, send.partition, send.start, send.count = destination, partition, start, count
         send.context = ambient if send.span is INVALID_SPAN else trace.set_span_in_context(send.span, ambient)
         if self._transactions is not None:
-            for _ in range(count):
-                self._transactions.note_send()
+            self._transactions.note_sends(count)
         return send
 
-    def _name(self, send: BatchSend, destination: Destination, partition: int | None, count: int) -> None:
+    def _name(self, send: Send, destination: Destination, partition: int | None, count: int) -> None:
         """Give the span what is known of a send from its start."""
         telemetry, topic = self.telemetry, destination.topic
         known = {**destination.attributes, semconv.MESSAGING_BATCH_MESSAGE_COUNT: count}
@@ -140,10 +135,3 @@ class Batches(Sends):
             known.update(attributes.of_old_names(self._client, topic, partition))
         send.span.update_name(telemetry.span_name("send", destination.name))
         telemetry.set_attributes(send.span, lambda: known)
-
-    def refuse(self, send: Send, error: BaseException) -> None:
-        """End a send whose batch the client has not taken."""
-        if self._transactions is not None and isinstance(send, BatchSend):
-            for _ in range(send.count - 1):
-                self._transactions.forget_send()
-        super().refuse(send, error)

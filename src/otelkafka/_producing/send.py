@@ -302,7 +302,7 @@ class Sends:
         send.context, send.outside, send.headers, send.partition = context, outside, headers, partition
         send.is_followed = self._is_always_followed or self.telemetry.instruments is not None or span.is_recording()
         if self._transactions is not None:
-            self._transactions.note_send()
+            self._transactions.note_sends()
         return send
 
     def _begin_unrecorded(
@@ -455,7 +455,7 @@ class Sends:
     def refuse(self, send: Send, error: BaseException) -> None:
         """End a send whose record the client has not taken: it was never attempted, and no abort can void it."""
         if self._transactions is not None:
-            self._transactions.forget_send()
+            self._transactions.forget_sends(send.count)
         self.end(send, None, error, waited=False, is_refused=True)
 
     def end(

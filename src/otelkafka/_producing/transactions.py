@@ -77,15 +77,15 @@ class Transactions:
         # By thread, each of which changes its own: without a lock, that a child of a fork could find taken.
         self._sends: dict[int, int] = {}
 
-    def note_send(self) -> None:
-        """Count a send, which an abort would void."""
+    def note_sends(self, count: int = 1) -> None:
+        """Count the records of a send, which an abort would void."""
         thread = get_ident()
-        self._sends[thread] = self._sends.get(thread, 0) + 1
+        self._sends[thread] = self._sends.get(thread, 0) + count
 
-    def forget_send(self) -> None:
-        """Count a send of this thread no more: the client has not taken its record."""
+    def forget_sends(self, count: int = 1) -> None:
+        """Count the records of a send of this thread no more: the client has not taken them."""
         thread = get_ident()
-        self._sends[thread] = max(0, self._sends.get(thread, 0) - 1)
+        self._sends[thread] = max(0, self._sends.get(thread, 0) - count)
 
     def begin(self, kind: Kind, offsets: Any = None) -> TransactionCall | None:
         """Start a call of a transaction; None where telemetry is suppressed.
