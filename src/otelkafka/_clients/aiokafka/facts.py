@@ -10,44 +10,32 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from otelkafka._clients.client_facts import (
-    MINIMUM_VERSION_WITH_HEADERS,
-    bootstrap_of,
-    fact,
-    hosts_of,
-    reference_to,
-    text_or_none,
-)
+from otelkafka._clients.client_facts import MINIMUM_VERSION_WITH_HEADERS, ClientFacts, fact
 from otelkafka._clients.errors import aiokafka_name
-from otelkafka._protocols import Server
 
 _TAKES_ANY_PAIRS: Final = "_crecords" not in DefaultRecordBatchBuilder.__module__
 """Whether headers may be of any types that can be iterated: aiokafka runs without its compiled extension."""
 _MISSING: Final = object()
 
 
-class AIOKafkaFacts:
-    """An `AIOKafkaProducer` or `AIOKafkaConsumer` as the engine sees it.
-
-    The client itself is held weakly: a cycle would delay its end.
+class AIOKafkaFacts(ClientFacts):
+    """An `AIOKafkaProducer` or `AIOKafkaConsumer` as the engine sees it; no release up to 0.14 keeps the cluster's id.
 
     Args:
         client: the producer or the consumer.
-
-    Attributes:
-        get: returns the client; None where it has been dropped.
     """
 
+    partition_of = TopicPartition
+
     def __init__(self, client: Any) -> None:
-        self.get = reference_to(client)
-        network = _network(client)
-        self._network = network
-        self._cluster = getattr(network, "cluster", None)
-        self.client_id: str | None = text_or_none(getattr(network, "_client_id", None))
-        self.group: str | None = text_or_none(getattr(client, "_group_id", None))
-        servers = getattr(network, "_bootstrap_servers", None)
-        self._bootstrap: Server | None = bootstrap_of(servers)
-        self.bootstrap_servers: list[str] = hosts_of(servers) or []
+        self._network = network = _network(client)
+        super().__init__(
+            client,
+            getattr(network, "cluster", None),
+            getattr(network, "_client_id", None),
+            getattr(client, "_group_id", None),
+            getattr(network, "_bootstrap_servers", None),
+        )
         self._transactions = getattr(client, "_txn_manager", _MISSING)
 
     @property
@@ -62,42 +50,15 @@ class AIOKafkaFacts:
         return type(headers) is list and all(map(_is_header, headers))
 
     @property
-    def cluster_id(self) -> str | None:
-        """The id of the cluster, which no release of aiokafka keeps up to 0.14."""
-        return text_or_none(getattr(self._cluster, "cluster_id", None))
-
-    @property
     def is_transactional(self) -> bool:
         """Whether a producer has transactions; also where it is a fake without a configuration."""
         if self._transactions is _MISSING:
             return True
         return getattr(self._transactions, "transactional_id", None) is not None
 
-    def server(self, topic: str | None, partition: int | None) -> Server | None:
-        """Return the leader of the partition if it is known, else the first bootstrap server."""
-        if topic is None or partition is None or self._cluster is None:
-            return self._bootstrap
-        return _leader(self._cluster, topic, partition) or self._bootstrap
-
-    def highwater(self, topic: str, partition: int) -> int | None:
-        """Return the offset of the next record that will be written to the partition, as the client knows it."""
-        try:
-            mark = self.get().highwater(TopicPartition(topic, partition))
-        except Exception:  # noqa: BLE001 (once a record: in one call)
-            return None
-        return mark if isinstance(mark, int) else None
-
-    def assignment(self) -> set[tuple[str, int]] | None:
-        """Return the partitions that the consumer is assigned now."""
-        return _assignment(self.get())
-
     def consumed(self) -> Mapping[Any, Any] | None:
         """Return the offsets, by partition, that a commit without offsets would commit now."""
         return _consumed(self.get())
-
-    def topics(self) -> set[str] | None:
-        """Return the topics that the consumer is subscribed to or assigned partitions of."""
-        return _topics(self.get())
 
     error_name = staticmethod(aiokafka_name)
 
@@ -127,25 +88,9 @@ def _network(client: Any) -> Any:
 
 
 @fact
-def _leader(cluster: Any, topic: str, partition: int) -> Server | None:
-    broker = cluster.broker_metadata(cluster.leader_for_partition(TopicPartition(topic, partition)))
-    return Server(broker.host, broker.port)
-
-
-@fact
-def _assignment(consumer: Any) -> set[tuple[str, int]]:
-    return {(each.topic, each.partition) for each in consumer.assignment()}
-
-
-@fact
 def _consumed(consumer: Any) -> Mapping[Any, Any]:
     consumed: Mapping[Any, Any] = consumer._subscription.subscription.assignment.all_consumed_offsets()
     return consumed
-
-
-@fact
-def _topics(consumer: Any) -> set[str]:
-    return set(consumer.subscription() or {each.topic for each in consumer.assignment()})
 
 
 @fact
