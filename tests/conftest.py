@@ -8,6 +8,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from otelkafka import ConsumerOptions, ProducerOptions
 from otelkafka.testing import FakeClock, MetricRecorder
 from testbroker import start_broker
+from tests.support import internals
 from tests.support.face import AIOKAFKA, wrap_consumer, wrap_producer
 from tests.support.waiting import PATIENCE, PatientRecorder
 
@@ -35,6 +36,13 @@ def _needs_real_kafka(request):
         kind = request.getfixturevalue("broker").kind
         if kind == "embedded":
             pytest.skip("the embedded broker has no working groups")
+
+
+@pytest.fixture(autouse=True)
+def _consumers_of_its_own():
+    """A record of one test may look as one of another: it was not handed over by a consumer that lives on."""
+    with internals.forgotten_consumers():
+        yield
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ of this module, and of no test.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from random import Random
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from otelkafka._clients.kafka_python import facts
 from otelkafka._clients.kafka_python.consumer import ConsumerFace
 from otelkafka._clients.kafka_python.producer import ProducerFace
 from otelkafka._clients.patch import Patch
+from otelkafka._consuming import dispatcher
 from otelkafka._consuming.consumer_group import _of_unknown_consumers, process_batch_block, process_block
 from otelkafka._consuming.wait import Handover, Processed, WaitHistory
 from otelkafka._context import current, fastpath
@@ -73,6 +75,15 @@ def cli() -> SimpleNamespace:
 
 
 # What traces a client.
+
+
+@contextmanager
+def forgotten_consumers() -> Iterator[None]:
+    """Forget the consumers that were traced inside, which may live on: they never handed over what comes after."""
+    before = set(dispatcher._dispatchers)
+    yield
+    for key in set(dispatcher._dispatchers) - before:
+        dispatcher._dispatchers.pop(key, None)
 
 
 def patched_producer(producer: Any, options: Options | None) -> Any:
