@@ -42,6 +42,72 @@ class Record(Protocol):
         """Unix time in milliseconds; None or negative where the record has none."""
 
 
+class MessageRecord:
+    """A message of confluent-kafka as a record: its fields are methods.
+
+    Args:
+        message: a message that is no error.
+    """
+
+    __slots__ = ("headers", "message", "offset", "partition", "topic")
+
+    def __init__(self, message: Any) -> None:
+        self.message = message
+        self.topic: Any = message.topic()
+        self.partition: Any = message.partition()
+        self.offset: Any = message.offset()
+        self.headers: Any = message.headers() or []
+
+    @property
+    def timestamp(self) -> int | None:
+        """Unix time in milliseconds; None where it has none."""
+        kind, timestamp = self.message.timestamp()
+        return timestamp if kind else None
+
+    @property
+    def timestamp_type(self) -> int | None:
+        """0 for the time of its creation, 1 for that of its append to the log; None where it has none."""
+        kind: int = self.message.timestamp()[0]
+        return kind - 1 if kind else None
+
+    @property
+    def key(self) -> Any:
+        """Its key, as the deserializer returned it."""
+        return self.message.key()
+
+    @property
+    def value(self) -> Any:
+        """Its value, as the deserializer returned it."""
+        return self.message.value()
+
+
+def is_message(value: Any) -> bool:
+    """Return whether a value is a message of confluent-kafka, by its methods."""
+    return callable(getattr(value, "topic", None)) and callable(getattr(value, "error", None))
+
+
+def record_of(value: Any) -> Any:
+    """Return the record that a value is: of a message what it has, None of one that is an error; else the value."""
+    try:
+        if not is_message(value):
+            return value
+        return MessageRecord(value) if value.error() is None else None
+    except Exception:  # noqa: BLE001 (a mock may have methods of any names, a proxy may raise)
+        return value
+
+
+def records_of(values: list[Any]) -> list[Any]:
+    """Return the records of a list: of messages of confluent-kafka, those that are no errors; else the list itself."""
+    if not values or not is_message(values[0]):
+        return values
+    return [record for record in map(record_of, values) if record is not None]
+
+
+def given_of(record: Any) -> Any:
+    """Return a record as its client handed it over: what the application gets."""
+    return record.message if type(record) is MessageRecord else record
+
+
 class Acknowledgement(Protocol):
     """The broker's answer to a send."""
 

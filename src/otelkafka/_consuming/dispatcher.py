@@ -1,6 +1,6 @@
 """The dispatcher: it hands over a consumer's records one by one, from iteration or polled lists, each in its span."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -138,6 +138,35 @@ class Dispatcher:
         now = self._telemetry.now()
         self._telemetry.guard.call("time_ns", None, self._note_fetch, started, now, is_poll=True)
         return self._telemetry.guard.call("poll", polled, self._hand_over_lists, polled, started, now)
+
+    def received_list(self, records: Mapping[tuple[str, int], Any], started: int) -> dict[tuple[str, int], Handover]:
+        """Note that the client has handed over records of several partitions in one list.
+
+        Args:
+            records: those of each partition, by its topic and number: at least one.
+            started: what `fetching()` returned.
+
+        Returns:
+            When and how they came, by partition.
+        """
+        now = self._telemetry.now()
+        self._telemetry.guard.call("time_ns", None, self._note_fetch, started, now, is_poll=True)
+        handovers: dict[tuple[str, int], Handover] = {}
+        self._telemetry.guard.call("poll", None, self._note_list, records, started, now, handovers)
+        return handovers
+
+    def _note_list(
+        self, records: Mapping[tuple[str, int], Any], started: int, now: int, handovers: dict[tuple[str, int], Handover]
+    ) -> None:
+        for (topic, partition), each in records.items():
+            handover = Handover(now, self._client.highwater(topic, partition))
+            handovers[topic, partition] = handover
+            first, last = each[0], each[-1]
+            self._note(topic, partition, first.offset, last.offset, handover)
+            self._count(last, len(each), handover.highwater)
+        if records and not is_suppressed():
+            topics = {topic for topic, _ in records}
+            self._telemetry.guard.call("poll", None, self._record_poll, topics, records.values(), started)
 
     def failed(self, error: BaseException, started: int, *, is_poll: bool = False) -> None:
         """Note that the client has raised.
@@ -315,7 +344,8 @@ class Dispatcher:
             self._count(records[-1], len(records), handover.highwater)
             handed_over[partition] = PolledRecords(records, self, handover)
         if not is_suppressed():
-            self._telemetry.guard.call("poll", None, self._record_poll, polled, started)
+            topics = {partition.topic for partition in polled}
+            self._telemetry.guard.call("poll", None, self._record_poll, topics, polled.values(), started)
         return handed_over if self._options.process == "auto" else polled
 
     def _count(self, last: Any, count: int, highwater: int | None) -> None:
@@ -335,12 +365,12 @@ class Dispatcher:
         place.consumed = found = series.total(place.instruments.consumed)
         return found
 
-    def _record_poll(self, polled: Mapping[Any, list[Any]], started: int) -> None:
+    def _record_poll(self, topics: set[str], polled: Iterable[Iterable[Any]], started: int) -> None:
         span = self._start_poll_span(polled, started) if self._options.poll_spans else INVALID_SPAN
-        self._finish({partition.topic for partition in polled}, span, started)
+        self._finish(topics, span, started)
 
-    def _start_poll_span(self, polled: Mapping[Any, list[Any]], started: int) -> Span:
-        records = [record for each in polled.values() for record in each]
+    def _start_poll_span(self, polled: Iterable[Iterable[Any]], started: int) -> Span:
+        records = [record for each in polled for record in each]
         traced = [record for record in records if self._telemetry.destinations[record.topic].traced]
         if not traced:
             return INVALID_SPAN

@@ -29,7 +29,7 @@ from otelkafka._context.fastpath import FastPath, SampledRoot
 from otelkafka._context.origin import keep_earliest, origin_in, since, with_baggage
 from otelkafka._context.propagation import Contexts, merge
 from otelkafka._context.traceparent import BAGGAGE_KEY, FLAGS, SPAN_KEY, TRACEPARENT
-from otelkafka._protocols import Client
+from otelkafka._protocols import Client, given_of
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.api import PROPAGATE, PROPAGATOR, PROVIDER, TRACE
 from otelkafka._telemetry.clock import MILLISECOND, NANOSECONDS, seconds
@@ -395,7 +395,7 @@ class ProcessOperation:
                     beginning = about
                     self._spans.note_beginning(about)
                 if self.options.on_process is not None:
-                    telemetry.call_hook("on_process", self.options.on_process, span, record)
+                    telemetry.call_hook("on_process", self.options.on_process, span, given_of(record))
             except BaseException as error:  # an interrupt in the user's code, which passes: nobody else has the span
                 telemetry.end_span(span, error)
                 raise
