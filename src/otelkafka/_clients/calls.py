@@ -17,15 +17,15 @@ patched: Final[set[Call]] = set()
 
 _FETCH: Final = "fetch"
 _OPERATIONS: Final = {
-    **dict.fromkeys(("__iter__", "__next__", "poll", "__aiter__", "__anext__", "getone", "getmany"), _FETCH),
+    **dict.fromkeys(("__iter__", "__next__", "poll", "consume", "__aiter__", "__anext__", "getone", "getmany"), _FETCH),
     "commit_async": "commit",
 }
 """What several traced methods do; any other is an operation of its own."""
-_CALLS_NOTHING: Final = frozenset(("send", "getone", "getmany"))
+_CALLS_NOTHING: Final = frozenset(("send", "produce", "getone", "getmany"))
 """The methods that call no traced one, as the client library has them, and that are called for each record."""
 
 _TRACES = "_otelkafka_traces"
-_CONTRIB = ("opentelemetry.instrumentation.kafka.", "opentelemetry.instrumentation.aiokafka.")
+_CONTRIB = tuple(f"opentelemetry.instrumentation.{name}." for name in ("kafka", "aiokafka", "confluent_kafka"))
 
 
 def traces(name: str) -> Callable[[Method], Method]:
