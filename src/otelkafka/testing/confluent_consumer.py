@@ -200,16 +200,16 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
             committed = {each: offset for each, offset in self._stored.items() if each in self._subscription.positions}
         if not committed:
             raise KafkaException(KafkaError(KafkaError._NO_OFFSET))
-        self._commit(committed)
+        self._commit(committed, is_reported=asynchronous)
         if asynchronous:
             return None
         return [ConfluentTopicPartition(*each, offset) for each, offset in committed.items()]
 
-    def _commit(self, committed: dict[TopicPartition, int]) -> None:
+    def _commit(self, committed: dict[TopicPartition, int], *, is_reported: bool = True) -> None:
         found = {each: offset_and_metadata(offset) for each, offset in committed.items()}
         self.cluster.commit(self.config["group.id"], found)
         callback = self.config.get("on_commit")
-        if callback is not None:
+        if callback is not None and is_reported:
             callback(None, [ConfluentTopicPartition(*each, offset) for each, offset in committed.items()])
 
     def committed(self, partitions: list[Any], timeout: float = _ANY) -> list[Any]:  # noqa: ARG002

@@ -242,11 +242,19 @@ class ConfluentConsumerFace(ConsumerFaceBase[ConsumerFacts]):
             begun.failed(error)
             raise
 
+    def stop(self) -> None:
+        """Trace no more; the callbacks of the subscription live on, and call the user's."""
+        super().stop()
+        self._waiting = None
+        self._commits.end_all()
+
     def committed(self, error: Any, partitions: Any) -> None:
         """Note that librdkafka reports a commit: the first that waits, else an automatic one."""
         failure = KafkaException(error) if error is not None else _first_failure(partitions)
+        if self._waiting is None:
+            return
         try:
-            begun = None if self._waiting is None else self._waiting.popleft()
+            begun: Commit | None = self._waiting.popleft()
         except IndexError:
             begun = None
         if begun is None:

@@ -27,6 +27,25 @@ configurations: Final[dict[int, Mapping[str, Any]]] = {}
 """The configurations of living clients, by their ids, where they were seen when the clients were made."""
 
 
+_USED: Final = frozenset(
+    (
+        "bootstrap.servers",
+        "client.id",
+        "delivery.report.only.error",
+        "enable.auto.offset.store",
+        "group.id",
+        "metadata.broker.list",
+        "transactional.id",
+        *_CALLBACKS,
+    )
+)
+
+
+def facts_of_configuration(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what is used of a configuration, which may hold passwords."""
+    return {name: config[name] for name in config if name in _USED}
+
+
 def configuration_of(client: Any, given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Return what a client was configured with, None where that is not known.
 

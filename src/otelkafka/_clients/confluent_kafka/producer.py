@@ -5,11 +5,11 @@ import sys
 from contextlib import suppress
 from functools import lru_cache, update_wrapper
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
 
-from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traced_methods, traces
+from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, patched, traced_methods, traces
 from otelkafka._clients.confluent_kafka.facts import (
     ProducerFacts,
     configuration_of,
@@ -208,7 +208,9 @@ class ConfluentProducerFace(ProducerFaceBase):
     def __init__(self, producer: Any, options: ProducerOptions, produce_hook: ProduceHook | None = None) -> None:
         self._facts = ProducerFacts(producer, configuration_of(producer, options.config))
         super().__init__(producer, self._facts, options, produce_hook)
-        self._names = names_of(type(producer), "produce", _NAMES)
+        client_class: Any = type(producer)
+        self._signature = self._telemetry.guard.call("send", Signature(), _signature_of, client_class)
+        self._names = self._signature.names
         self._batches = Batches(self._contexts, options, self._transactions, producer)
 
     @traces("produce")
@@ -355,7 +357,7 @@ class ConfluentProducerFace(ProducerFaceBase):
 
     def _call(self, produce: Call, args: Args, kwargs: KwArgs, headers: Any, delivery: Delivery | None) -> Any:
         """Call `produce` with headers and callback in the place of the caller's, where there are any."""
-        if headers is not None:
+        if headers is not None and self._signature.takes_headers:
             args, kwargs = self._replaced("headers", headers, args, kwargs)
         if delivery is not None:
             name = "callback" if "callback" in kwargs else "on_delivery"
@@ -386,7 +388,7 @@ class ConfluentProducerFace(ProducerFaceBase):
 
     def _hides_deliveries(self, user: Any) -> bool:
         facts = self._facts
-        if facts.only_errors:
+        if facts.only_errors or not self._signature.takes_callback:
             return True
         if user is not None or not facts.hides_deliveries:
             return False
@@ -421,23 +423,34 @@ _OTHER_CALLS = traced_methods(ConfluentProducerFace).keys() - set(dir(TracedConf
 """What the wrapper traces only where this release of the producer has it."""
 
 
-@lru_cache(maxsize=256)
-def names_of(client_class: Any, method: str, default: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of a method's positional arguments: a subclass may have another order than the C type.
+class Signature(NamedTuple):
+    """What a class's `produce()` takes: a subclass may have another order than the C type, and less.
 
-    Args:
-        client_class: the class of a client.
-        method: the name of the method.
-        default: the names that the method of the C type has, which does not show them.
+    Attributes:
+        names: of its positional arguments.
+        takes_headers: whether it takes headers.
+        takes_callback: whether it takes a callback by the name `on_delivery`.
     """
-    found = getattr(client_class, method, None)
+
+    names: tuple[str, ...] = _NAMES
+    takes_headers: bool = True
+    takes_callback: bool = True
+
+
+@lru_cache(maxsize=256)
+def _signature_of(client_class: Any) -> Signature:
+    found = client_class.produce
+    while found in patched:
+        found = found.__wrapped__
     if not isinstance(found, FunctionType):
-        return default
-    parameters = list(inspect.signature(found).parameters.values())[1:]
-    names = tuple(each.name for each in parameters if each.kind in _POSITIONAL)
-    if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in parameters):
-        names += default[len(names) :]
-    return names
+        return Signature()
+    parameters = inspect.signature(found).parameters
+    kinds = {each.kind for each in parameters.values()}
+    names = tuple(each.name for each in parameters.values() if each.kind in _POSITIONAL)[1:]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        names += _NAMES[len(names) :]
+    takes_all = inspect.Parameter.VAR_KEYWORD in kinds
+    return Signature(names, takes_all or "headers" in parameters, takes_all or "on_delivery" in parameters)
 
 
 def warn_once(message: str) -> None:
