@@ -1,6 +1,8 @@
 """The consumer of confluent-kafka, wrapped or patched: each call of it, between the engine's begin and end."""
 
 from collections import deque
+from importlib import import_module
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Final
 from weakref import finalize, ref
 
@@ -22,22 +24,25 @@ from otelkafka._protocols import MessageRecord
 from otelkafka._telemetry import lifetime
 from otelkafka.options import ConsumerOptions, Options, for_consumer
 
-_NOTHING: Final = StopIteration()
+NOTHING: Final = StopIteration()
 """What the engine knows the end of records by: here that of those that are there now."""
-_SUBSCRIBE: Final = ("topics", "on_assign", "on_revoke", "on_lost")
-_COMMIT: Final = ("message", "offsets", "asynchronous")
+SUBSCRIBE_ARGUMENTS: Final = ("topics", "on_assign", "on_revoke", "on_lost")
+COMMIT_ARGUMENTS: Final = ("message", "offsets", "asynchronous")
 _MOST_WAITING: Final = 10_000
 
 
-def wrap_consumer(consumer: Any, options: Options | None = None) -> "TracedConfluentConsumer":
+def wrap_consumer(consumer: Any, options: Options | None = None) -> Any:
     """Trace processing: `otelkafka.wrap_consumer()`, for a consumer of confluent-kafka, or anything like it."""
     checked = for_consumer(options)
     before = None
-    if isinstance(consumer, TracedConfluentConsumer):
+    if isinstance(getattr(consumer, "_self_face", None), ConsumerFaceBase):
         before = consumer._self_face
         before.dispatcher.end_open()
         consumer = consumer.__wrapped__
     check_client("wrap_consumer", consumer, "Consumer", "subscribe")
+    if iscoroutinefunction(consumer.poll):
+        aio = import_module("otelkafka._clients.confluent_kafka.aio")
+        return aio.wrap_consumer(consumer, checked, before)
     face = ConfluentConsumerFace(consumer, checked, before)
     return _wrappers.of(type(consumer))(consumer, checked, face)
 
@@ -136,7 +141,7 @@ class ConfluentConsumerFace(ConsumerFaceBase[ConsumerFacts]):
             self._failed(error, started)
             raise
         if message is None:
-            dispatcher.failed(_NOTHING, started)
+            dispatcher.failed(NOTHING, started)
         elif type(message) is list:  # of a ShareConsumer
             return self._hand_over(message, started)
         else:
@@ -163,13 +168,12 @@ class ConfluentConsumerFace(ConsumerFaceBase[ConsumerFacts]):
 
     def _failed(self, error: BaseException, started: int) -> None:
         """Note that the client has raised, or returned an error; the end of a partition is none."""
-        is_end = isinstance(error, KafkaException) and _is_end_of_partition(error)
-        self.dispatcher.failed(_NOTHING if is_end else error, started)
+        self.dispatcher.failed(NOTHING if is_end_of_partition(error) else error, started)
 
     @traces("subscribe")
     def subscribe(self, subscribe: Call, args: Args, kwargs: KwArgs) -> Any:
         """Subscribe, and record rebalances."""
-        given = {**dict(zip(_SUBSCRIBE, args, strict=False)), **kwargs}
+        given = {**dict(zip(SUBSCRIBE_ARGUMENTS, args, strict=False)), **kwargs}
         used_as = self._used_as
 
         def consumer_of(consumer: Any) -> Any:
@@ -177,7 +181,7 @@ class ConfluentConsumerFace(ConsumerFaceBase[ConsumerFacts]):
             return consumer if used is None else used
 
         listening = callbacks(self._rebalances, given, consumer_of)
-        if len(args) > len(_SUBSCRIBE) or "topics" not in given:
+        if len(args) > len(SUBSCRIBE_ARGUMENTS) or "topics" not in given:
             return subscribe(*args, **kwargs)
         result = subscribe(listening.pop("topics"), **listening)
         topics = given["topics"]
@@ -197,7 +201,7 @@ class ConfluentConsumerFace(ConsumerFaceBase[ConsumerFacts]):
     def assign(self, assign: Call, args: Args, kwargs: KwArgs) -> Any:
         """Assign partitions, and note which and when."""
         result = assign(*args, **kwargs)
-        partitions = _places(args, kwargs)
+        partitions = places_of(args, kwargs)
         if partitions is not None:
             self.history.update(partitions, self._telemetry.now())
             self.history.has_listener = True
@@ -214,14 +218,14 @@ class ConfluentConsumerFace(ConsumerFaceBase[ConsumerFacts]):
     def incremental_assign(self, assign: Call, args: Args, kwargs: KwArgs) -> Any:
         """Assign more partitions, and note which and when."""
         result = assign(*args, **kwargs)
-        self.history.assign(_places(args, kwargs) or set(), self._telemetry.now())
+        self.history.assign(places_of(args, kwargs) or set(), self._telemetry.now())
         return result
 
     @traces("incremental_unassign")
     def incremental_unassign(self, unassign: Call, args: Args, kwargs: KwArgs) -> Any:
         """Give partitions up: their lag is not known any more."""
         result = unassign(*args, **kwargs)
-        self.history.revoke(_places(args, kwargs) or set())
+        self.history.revoke(places_of(args, kwargs) or set())
         return result
 
     @traces("commit")
@@ -230,8 +234,8 @@ class ConfluentConsumerFace(ConsumerFaceBase[ConsumerFacts]):
 
         The span of an asynchronous commit ends when librdkafka reports it, where that is seen, else with the call.
         """
-        given = {**dict(zip(_COMMIT, args, strict=False)), **kwargs}
-        begun = self._commits.begin(_offsets_of(given))
+        given = {**dict(zip(COMMIT_ARGUMENTS, args, strict=False)), **kwargs}
+        begun = self._commits.begin(committed_offsets_of(given))
         if begun is None or self._waiting is None or not given.get("asynchronous", given.get("async", True)):
             return call_inside(begun, commit, args, kwargs)
         self._waiting.append(begun)
@@ -285,12 +289,13 @@ def _get_none() -> None:
     return None
 
 
-def _is_end_of_partition(error: KafkaException) -> bool:
-    reason = error.args[0] if error.args else None
+def is_end_of_partition(error: BaseException) -> bool:
+    """Return whether an error is the end of a partition, which is none."""
+    reason = error.args[0] if isinstance(error, KafkaException) and error.args else None
     return isinstance(reason, KafkaError) and reason.code() == KafkaError._PARTITION_EOF
 
 
-def _places(args: Args, kwargs: KwArgs) -> set[tuple[str, int]] | None:
+def places_of(args: Args, kwargs: KwArgs) -> set[tuple[str, int]] | None:
     """Return the partitions that an assignment is given; None where confluent-kafka takes something else for them."""
     given = args[0] if args else kwargs.get("partitions")
     try:
@@ -299,7 +304,7 @@ def _places(args: Args, kwargs: KwArgs) -> set[tuple[str, int]] | None:
         return None
 
 
-def _offsets_of(given: KwArgs) -> Any:
+def committed_offsets_of(given: KwArgs) -> Any:
     """Return the offsets that a commit is given, by partition; None for none."""
     message = given.get("message")
     if message is None:

@@ -101,7 +101,7 @@ class ProducerFacts(Facts):
         hides_deliveries: whether there may be one that cannot be found, or only failures are reported.
     """
 
-    takes_headers = True
+    takes_headers: bool = True
 
     def __init__(self, producer: Any, config: Mapping[str, Any] | None) -> None:
         super().__init__(config)
@@ -152,7 +152,7 @@ class ConsumerFacts(Facts):
         self.get = reference_to(consumer)
         self.subscription: tuple[str, ...] = ()
         self._stores_by_hand = _is_false(self.config.get("enable.auto.offset.store"))
-        keeps = isinstance(getattr(consumer, "get_watermark_offsets", None), BuiltinMethodType)
+        keeps = isinstance(getattr(_called(consumer), "get_watermark_offsets", None), BuiltinMethodType)
         self._highwater_age = _HIGHWATER_AGE if keeps else 0
         self._marks: dict[tuple[str, int], tuple[int | None, int]] = {}
 
@@ -172,7 +172,7 @@ class ConsumerFacts(Facts):
         if found is not None and now - found[1] < self._highwater_age:
             return found[0]
         try:
-            mark: Any = self.get().get_watermark_offsets(TopicPartition(topic, partition), cached=True)[1]
+            mark: Any = _called(self.get()).get_watermark_offsets(TopicPartition(topic, partition), cached=True)[1]
         except Exception:  # noqa: BLE001 (an async client, a closed one)
             mark = None
         found_mark = mark if isinstance(mark, int) and mark >= 0 else None
@@ -184,16 +184,16 @@ class ConsumerFacts(Facts):
 
     def assignment(self) -> set[tuple[str, int]] | None:
         """Return the partitions that the consumer is assigned now."""
-        return _assignment(self.get())
+        return _assignment(_called(self.get()))
 
     def consumed(self) -> Mapping[Any, Any] | None:
         """Return the offsets, by partition, that a commit without offsets would commit now."""
-        return None if self._stores_by_hand else _consumed(self.get())
+        return None if self._stores_by_hand else _consumed(_called(self.get()))
 
     def topics(self) -> set[str] | None:
         """Return the topics that the consumer is subscribed to or assigned partitions of."""
         named = {topic for topic in self.subscription if not topic.startswith("^")}
-        return named if named and len(named) == len(set(self.subscription)) else _topics(self.get())
+        return named if named and len(named) == len(set(self.subscription)) else _topics(_called(self.get()))
 
 
 def plain_headers(headers: Any) -> Any:
@@ -258,6 +258,11 @@ def _consumed(consumer: Any) -> Mapping[Any, Any] | None:
 @fact
 def _topics(consumer: Any) -> set[str]:
     return {each.topic for each in consumer.assignment()}
+
+
+def _called(consumer: Any) -> Any:
+    """Return the consumer whose methods are not awaited: an async one has such a one inside."""
+    return getattr(consumer, "_consumer", consumer)
 
 
 def _get_none() -> None:

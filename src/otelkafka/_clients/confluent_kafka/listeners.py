@@ -37,15 +37,8 @@ def callbacks(rebalances: Rebalances, given: dict[str, Any], consumer_of: Callab
         given: the arguments by name.
         consumer_of: returns what the application uses as the consumer that librdkafka calls a callback with.
     """
-    users = {name: given.get(name) for name in _KINDS}
-    if any(callback is not None and not callable(callback) for callback in users.values()):
-        return given  # for confluent-kafka to refuse
-    if users["on_lost"] is None:
-        users["on_lost"] = users["on_revoke"]  # as confluent-kafka does
 
-    def recorded(name: str) -> Callable[[Any, Any], None]:
-        kind, callback = _KINDS[name], users[name]
-
+    def recorded(kind: str, callback: Any) -> Callable[[Any, Any], None]:
         def call(consumer: Any, partitions: Any) -> None:
             with rebalances.rebalance(kind, partitions):
                 if callback is not None:
@@ -53,4 +46,32 @@ def callbacks(rebalances: Rebalances, given: dict[str, Any], consumer_of: Callab
 
         return call
 
-    return {**given, **{name: recorded(name) for name in _KINDS}}
+    return _replaced(given, recorded)
+
+
+def awaited_callbacks(rebalances: Rebalances, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the same for a `subscribe()` whose callbacks are awaited.
+
+    Args:
+        rebalances: of the consumer.
+        given: the arguments by name.
+    """
+
+    def recorded(kind: str, callback: Any) -> Callable[[Any, Any], Any]:
+        async def call(consumer: Any, partitions: Any) -> None:
+            with rebalances.rebalance(kind, partitions):
+                if callback is not None:
+                    await callback(consumer, partitions)
+
+        return call
+
+    return _replaced(given, recorded)
+
+
+def _replaced(given: dict[str, Any], recorded: Callable[[str, Any], Any]) -> dict[str, Any]:
+    users = {name: given.get(name) for name in _KINDS}
+    if any(callback is not None and not callable(callback) for callback in users.values()):
+        return given  # for confluent-kafka to refuse
+    if users["on_lost"] is None:
+        users["on_lost"] = users["on_revoke"]  # as confluent-kafka does
+    return {**given, **{name: recorded(kind, users[name]) for name, kind in _KINDS.items()}}

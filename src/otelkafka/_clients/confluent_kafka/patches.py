@@ -13,9 +13,11 @@ from typing import Any, Final
 from weakref import finalize, ref
 
 import confluent_kafka
+import wrapt
 from confluent_kafka import cimpl
 
 from otelkafka._clients.calls import is_contrib, without_contrib
+from otelkafka._clients.confluent_kafka.aio import AIOConsumerFace, AIOProducerFace
 from otelkafka._clients.confluent_kafka.consumer import ConfluentConsumerFace
 from otelkafka._clients.confluent_kafka.facts import configurations, facts_of_configuration
 from otelkafka._clients.confluent_kafka.producer import ConfluentProducerFace
@@ -30,7 +32,11 @@ _NAMED_IN: Final = (confluent_kafka.__name__, cimpl.__name__)
 _NOT_REPLACED: Final = (f"{_PACKAGE}.", "otelkafka.", "opentelemetry.")
 _PROXIES: Final = ("ProxiedProducer", "ProxiedConsumer")
 """Contrib's, which call a client that may be traced itself."""
+_NAMES: Final = ("conf", "producer_conf", "consumer_conf")
+"""Of the configuration among the arguments of constructors."""
 _ON_COMMIT: Final = "on_commit"
+_AIO: Final = ("confluent_kafka.aio", "confluent_kafka.experimental.aio")
+"""Where releases have their async clients, if they have any."""
 _MISSING: Final[Any] = object()
 
 bare: Final[ContextVar[bool]] = ContextVar("otelkafka_bare", default=False)
@@ -42,7 +48,7 @@ def patches(
     consuming: ConsumerOptions,
     produce_hook: ProduceHook | None,
     consume_hook: object = None,  # noqa: ARG001 (`on_process` calls it)
-) -> tuple["ClientPatch", ...]:
+) -> tuple["ClientPatch | AIOPatch", ...]:
     """Return the patches of producers and of consumers.
 
     Args:
@@ -66,6 +72,7 @@ def patches(
             lambda producer: ConfluentProducerFace(producer, producing, produce_hook),
         ),
         ClientPatch(cimpl.Consumer, ConfluentConsumerFace, make_consumer),
+        *(AIOPatch(module, producing, consuming, produce_hook) for module in _AIO),
     )
 
 
@@ -118,6 +125,48 @@ class ClientPatch:
         for wrapper in self._put_aside:
             wrapper.remove()
         self._patches, self._configured, self._put_aside = {}, [], []
+
+
+class AIOPatch:
+    """The traced methods of the async clients, from the moment that the application imports them.
+
+    Args:
+        module: that has them.
+        producing: the options of every producer.
+        consuming: those of every consumer.
+        produce_hook: called with the span and the arguments of `produce()` before it is called.
+    """
+
+    def __init__(
+        self, module: str, producing: ProducerOptions, consuming: ConsumerOptions, produce_hook: ProduceHook | None
+    ) -> None:
+        self._module = module
+        self._make: dict[str, tuple[type, Callable[[Any], Any]]] = {
+            "AIOProducer": (AIOProducerFace, lambda client: AIOProducerFace(client, producing, produce_hook)),
+            "AIOConsumer": (AIOConsumerFace, lambda client: AIOConsumerFace(client, consuming)),
+        }
+        self._patches: list[Any] = []
+        self._is_removed = False
+
+    def apply(self) -> None:
+        """Patch the classes that are there, or will be."""
+        wrapt.register_post_import_hook(self._apply, self._module)
+
+    def _apply(self, module: Any) -> None:
+        if self._is_removed:
+            return
+        for name, (face, make_face) in self._make.items():
+            client_class = getattr(module, name, None)
+            if client_class is not None:
+                patch = Patch(client_class, face, make_face, _ENTRY_POINTS)
+                patch.apply()
+                self._patches += [patch, _Configured(client_class, lambda _: None, is_async=True)]
+
+    def remove(self) -> None:
+        """Leave the classes as they were."""
+        self._is_removed = True
+        for patch in self._patches:
+            patch.remove()
 
 
 class _PutAside:
@@ -213,9 +262,10 @@ class _Configured:
     Args:
         client_class: the class.
         adopt: called with each client that has been made.
+        is_async: whether it makes a client inside of it, which is not traced.
     """
 
-    def __init__(self, client_class: type, adopt: Callable[[Any], None]) -> None:
+    def __init__(self, client_class: type, adopt: Callable[[Any], None], *, is_async: bool = False) -> None:
         self._class = client_class
         self._before: Any = vars(client_class).get("__init__", _MISSING)
         own: Any = client_class.__init__  # type: ignore[misc]
@@ -223,10 +273,14 @@ class _Configured:
         @wraps(own)
         def init(client: Any, *args: Any, **kwargs: Any) -> None:
             given, reports = _configuration(args, kwargs), None
-            if given is not None and args and args[0] is given and callable(given.get(_ON_COMMIT)):
+            if given and args and args[0] is given and not is_async and callable(given.get(_ON_COMMIT)):
                 reports = CommitReports(given[_ON_COMMIT])
                 args = ({**given, _ON_COMMIT: reports}, *args[1:])
-            own(client, *args, **kwargs)
+            token = bare.set(is_async)
+            try:
+                own(client, *args, **kwargs)
+            finally:
+                bare.reset(token)
             if given is not None:
                 _remember(client, configurations, facts_of_configuration({**given, **kwargs}))
             if reports is not None:
@@ -284,7 +338,7 @@ def _configuration(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, A
     """Return the configuration among the arguments of a constructor; None where it takes others."""
     if args:
         return args[0] if isinstance(args[0], dict) else None
-    given = kwargs.get("conf", kwargs)
+    given = next((kwargs[name] for name in _NAMES if name in kwargs), kwargs)
     return given if isinstance(given, dict) and given else None
 
 

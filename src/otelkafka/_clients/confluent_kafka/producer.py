@@ -4,6 +4,7 @@ import inspect
 import sys
 from contextlib import suppress
 from functools import lru_cache, update_wrapper
+from importlib import import_module
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -40,12 +41,14 @@ _LAST_REFERENCES: Final = 2
 _warned: Final[set[str]] = set()
 
 
-def wrap_producer(producer: Any, options: Options | None = None) -> "TracedConfluentProducer":
+def wrap_producer(producer: Any, options: Options | None = None) -> Any:
     """Trace sends: `otelkafka.wrap_producer()`, for a producer of confluent-kafka, or anything with its `produce()`."""
     checked = for_producer(options)
-    if isinstance(producer, TracedConfluentProducer):
+    if isinstance(getattr(producer, "_self_face", None), ProducerFaceBase):
         producer = producer.__wrapped__
     check_client("wrap_producer", producer, "Producer", "produce")
+    if inspect.iscoroutinefunction(producer.produce):
+        return import_module("otelkafka._clients.confluent_kafka.aio").wrap_producer(producer, checked)
     return _wrappers.of(type(producer))(producer, checked, ConfluentProducerFace(producer, checked))
 
 
