@@ -295,6 +295,11 @@ def forget_global_reporter(replace: Callable[[Any, str, Any], None]) -> None:
     replace(reporter, "_global", reporter._GlobalProvider())
 
 
+def statistics_names() -> set[str]:
+    """Return the names of all metrics that `statistics_reporter()` may make."""
+    return {figure.name for figures in reporter._FIGURES.values() for _, figure in figures}
+
+
 def registry_of(reporter_class: Any) -> Any:
     """Return what holds the figures of a class made by `metrics_reporter()`."""
     return reporter_class.registry
