@@ -16,7 +16,7 @@ from otelkafka._consuming.dispatcher import PolledRecords, dispatcher_of
 from otelkafka._consuming.open_span import OpenSpan, held, idle_span, open_spans
 from otelkafka._consuming.process import ProcessOperation, ProcessOperations
 from otelkafka._context.current import restored
-from otelkafka._protocols import Record, record_of, records_of
+from otelkafka._protocols import MessageBatch, Record, record_of, records_of
 from otelkafka._telemetry import lifetime
 from otelkafka._telemetry.guard import Guard
 from otelkafka.options import ConsumerOptions, Options, for_consumer
@@ -239,7 +239,7 @@ def process_batch_block(operation: Opens, records: Any) -> ProcessBlock:
     """Return what `process_batch()` returns, with the operation of a consumer that is known."""
     # A generator is refused: to check its records would leave none for the body.
     batch = _flat(records) if isinstance(records, Collection) else None
-    if batch is None or not all(map(_is_record, batch)):
+    if batch is None or not (type(batch) is MessageBatch or all(map(_is_record, batch))):
         msg = f"process_batch({type(records).__name__}): give a list of records, or what poll() returned"
         raise TypeError(msg)
     return ProcessBlock(lambda: _open_batch(operation, batch, records), lambda: _open_span_of_batch(records))
@@ -385,12 +385,14 @@ def _is_batch(value: object) -> bool:
     if not isinstance(value, list | tuple) or not value:
         return False
     records = records_of(list(value[:]))
-    return bool(records) and all(map(_is_record, records))
+    return bool(records) and (type(records) is MessageBatch or all(map(_is_record, records)))
 
 
-def _flat(records: Collection[Any]) -> list[Any]:
+def _flat(records: Collection[Any]) -> Sequence[Any]:
     if isinstance(records, Mapping):
         return [record for each in records.values() for record in _flat(each)]
     if isinstance(records, PolledRecords):
         records.take_dispatch()
+        if records.batch is not None:
+            return records.batch
     return records_of(list(records))

@@ -12,6 +12,7 @@ from otelkafka._consuming.process import Place, ProcessOperation, ProcessOperati
 from otelkafka._consuming.wait import SLOW, Handover, WaitHistory
 from otelkafka._context.current import Attached, get_current, is_suppressed, reset, restored
 from otelkafka._context.propagation import Contexts
+from otelkafka._protocols import MessageBatch
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import MILLISECOND
@@ -439,6 +440,11 @@ class PolledRecords(list[Any]):
     def __init__(self, records: list[Any], dispatcher: Dispatcher, handover: Handover) -> None:
         super().__init__(records)
         self._dispatch: tuple[Dispatcher, Handover] | None = (dispatcher, handover)
+
+    @property
+    def batch(self) -> MessageBatch | None:
+        """Its records, where it is one of messages."""
+        return None
 
     def take_dispatch(self) -> tuple[Dispatcher, Handover] | None:
         """Take the one dispatching iteration away; None where it was had already."""

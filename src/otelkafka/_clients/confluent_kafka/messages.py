@@ -1,13 +1,15 @@
 """Lists of messages as `consume()` returns them, whose iteration runs inside the process span of each."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from confluent_kafka import KafkaException
 
 from otelkafka._consuming.dispatcher import Dispatcher, DispatchingIterator, PolledRecords
 from otelkafka._consuming.wait import Handover
-from otelkafka._protocols import MessageRecord
+from otelkafka._protocols import MessageBatch, MessageRecord
+
+_NO_HANDOVER: Final = Handover(0, None)
 
 
 def hand_over(
@@ -29,49 +31,70 @@ def hand_over(
     """
     if type(messages) is not list:
         return messages
-    records: dict[tuple[str, int], list[Any]] = {}
-    for message in messages:
-        error = message.error()
-        if error is not None:
-            failed(KafkaException(error), started)
-            continue
-        records.setdefault((message.topic(), message.partition()), []).append(message)
-    handovers = dispatcher.received_list({place: Messages(each) for place, each in records.items()}, started)
+    batch = MessageBatch(messages)
+    for each in batch.errors:
+        failed(KafkaException(each.error()), started)
+    records = {place: MessagesAt(batch, *place) for place in batch.places}
+    handovers = dispatcher.received_list(records, started)
     if not dispatches or not records:
         return messages
-    return PolledMessages(messages, dispatcher, handovers)
+    return PolledMessages(messages, dispatcher, batch, handovers)
 
 
-class Messages:
-    """Messages of one partition, as the engine counts and describes them.
+class MessagesAt:
+    """The messages of one partition in a batch, as the engine counts and describes them.
 
     Args:
-        messages: at least one.
+        batch: the batch.
+        topic: of the partition.
+        partition: its number.
     """
 
-    __slots__ = ("_messages",)
+    __slots__ = ("_batch", "_key", "_place")
 
-    def __init__(self, messages: list[Any]) -> None:
-        self._messages = messages
+    def __init__(self, batch: MessageBatch, topic: str, partition: int) -> None:
+        self._batch = batch
+        self._key = topic, partition
+        self._place = batch.places[topic, partition]
 
     def __len__(self) -> int:
-        return len(self._messages)
+        return self._place.size
 
     def __getitem__(self, at: int) -> MessageRecord:
-        return MessageRecord(self._messages[at])
+        """Return the first or the last one."""
+        return MessageRecord(self._batch.messages[self._place.last if at else self._place.first])
 
     def __iter__(self) -> Iterator[MessageRecord]:
-        return map(MessageRecord, self._messages)
+        return (record for record in self._batch if (record.topic, record.partition) == self._key)
 
 
 class PolledMessages(PolledRecords):
-    """A list of messages whose first iteration runs the body of its loop inside each one's process span."""
+    """A list of messages whose first iteration runs the body of its loop inside each one's process span.
 
-    __slots__ = ("_handovers",)
+    Args:
+        messages: as the client returned them.
+        dispatcher: of the consumer.
+        batch: the same as records.
+        handovers: when and how they came, by partition.
+    """
 
-    def __init__(self, messages: list[Any], dispatcher: Dispatcher, handovers: dict[tuple[str, int], Handover]) -> None:
-        super().__init__(messages, dispatcher, Handover(0, None))
+    __slots__ = ("_batch", "_handovers")
+
+    def __init__(
+        self,
+        messages: list[Any],
+        dispatcher: Dispatcher,
+        batch: MessageBatch,
+        handovers: dict[tuple[str, int], Handover],
+    ) -> None:
+        super().__init__(messages, dispatcher, _NO_HANDOVER)
+        self._batch = batch
         self._handovers = handovers
+
+    @property
+    def batch(self) -> MessageBatch | None:
+        """Its records; None where the list was changed since, or has errors."""
+        return self._batch if list.__eq__(self, self._batch.messages) else None
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate as a list does, and dispatch the first time."""
@@ -103,5 +126,5 @@ class MessageIterator(DispatchingIterator, Iterator[Any]):
         if message.error() is None:
             record = MessageRecord(message)
             handover = self._handovers.get((record.topic, record.partition))
-            self._open = dispatcher.open_listed(record, handover or Handover(0, None), None)
+            self._open = dispatcher.open_listed(record, handover or _NO_HANDOVER, None)
         return message
