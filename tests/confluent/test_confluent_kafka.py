@@ -1,6 +1,7 @@
 """The clients of confluent-kafka on a broker: sends, messages, lists, groups, commits, transactions, outages."""
 
 import uuid
+from contextlib import closing
 
 import aiokafka
 import confluent_kafka
@@ -200,15 +201,14 @@ def test_commits_are_reported_in_unchanged_code(broker, recorder, metrics, topic
         servers = {"bootstrap.servers": broker.bootstrap_servers, "log_level": 0}
         send(confluent_kafka.Producer(servers), topic, b"1", b"2")
         reports = []
-        with confluent_kafka.Consumer(
-            {
-                **servers,
-                "group.id": topic,
-                "auto.offset.reset": "earliest",
-                "auto.commit.interval.ms": 600_000,
-                "on_commit": lambda error, partitions: reports.append((error, [each.offset for each in partitions])),
-            }
-        ) as consumer:
+        config = {
+            **servers,
+            "group.id": topic,
+            "auto.offset.reset": "earliest",
+            "auto.commit.interval.ms": 600_000,
+            "on_commit": lambda error, partitions: reports.append((error, [each.offset for each in partitions])),
+        }
+        with closing(confluent_kafka.Consumer(config)) as consumer:
             consumer.subscribe([topic])
             consumer.commit(message_of(consumer))
             assert recorder.named(f"commit {topic}") == []
