@@ -82,18 +82,22 @@ class MessageRecord:
 
 
 def is_message(value: Any) -> bool:
-    """Return whether a value is a message of confluent-kafka, by its methods."""
-    return callable(getattr(value, "topic", None)) and callable(getattr(value, "error", None))
+    """Return whether a value is a message of confluent-kafka, by its methods: a mock has any, which return mocks."""
+    try:
+        return (
+            callable(getattr(value, "topic", None))
+            and callable(getattr(value, "error", None))
+            and isinstance(value.topic(), str | None)
+        )
+    except Exception:  # noqa: BLE001 (an argument of a handler may be anything, a proxy of what is not there for example)
+        return False
 
 
 def record_of(value: Any) -> Any:
     """Return the record that a value is: of a message what it has, None of one that is an error; else the value."""
-    try:
-        if not is_message(value):
-            return value
-        return MessageRecord(value) if value.error() is None else None
-    except Exception:  # noqa: BLE001 (a mock may have methods of any names, a proxy may raise)
+    if not is_message(value):
         return value
+    return MessageRecord(value) if value.error() is None else None
 
 
 class Place(NamedTuple):
