@@ -18,7 +18,7 @@ from otelkafka._clients.errors import confluent_kafka_name
 from otelkafka._protocols import Server
 
 _CALLBACKS: Final = ("on_delivery", "dr_cb")
-_HIGHWATER_AGE: Final = 1_000_000
+_HIGHWATER_AGE: Final = 10_000_000
 """How long, in nanoseconds, a high-water mark is used: librdkafka takes microseconds to return one."""
 _DEFAULT_CLIENT_ID: Final = "rdkafka"
 _MOST_MARKS: Final = 10_000
