@@ -105,7 +105,13 @@ def sending(face: str, servers: str, topic: str) -> Run:
 
 def receiving(face: str, action: str, servers: str, topic: str) -> Run:  # noqa: C901 (one case each)
     """Return what receives records."""
-    config = {"bootstrap.servers": servers, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest"}
+    config = {
+        "bootstrap.servers": servers,
+        "group.id": uuid.uuid4().hex,
+        "auto.offset.reset": "earliest",
+        "queued.min.messages": 1_000_000,
+        "fetch.queue.backoff.ms": 1,  # by default it pauses for a second when it has fetched much
+    }
     consumer = make(face, "Consumer", config)
     from confluent_kafka import TopicPartition  # noqa: PLC0415
 
