@@ -1,6 +1,7 @@
 """What a type checker knows of the public names; checked by mypy and pyright, never run."""
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from confluent_kafka import Consumer, Producer
 from kafka import KafkaConsumer, KafkaProducer
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
@@ -40,6 +41,17 @@ async def await_clients(awaited_producer: AIOKafkaProducer, awaited_consumer: AI
         with receiving.process(each) as around:
             assert_type(around, Span)
     await await_clients(sending, receiving)
+
+
+def process_messages(confluent_producer: Producer, confluent_consumer: Consumer) -> None:
+    """Wrap the clients of confluent-kafka; mypy knows no types of theirs."""
+    sending, receiving = wrap_producer(confluent_producer), wrap_consumer(confluent_consumer)
+    sending.produce("t", b"v")
+    sending.flush()
+    for message in receiving.consume(500):
+        with receiving.process(message) as around, process(message):
+            assert_type(around, Span)
+    process_messages(sending, receiving)
 
 
 def send(with_producer: KafkaProducer, received_from: KafkaConsumer) -> None:

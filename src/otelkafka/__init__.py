@@ -1,4 +1,4 @@
-"""OpenTelemetry tracing and metrics for kafka-python and aiokafka: traces that show where the time went."""
+"""OpenTelemetry tracing and metrics for Kafka's Python clients: traces that show where the time went."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from otelkafka.options import ConsumerOptions, Options, ProducerOptions
 if TYPE_CHECKING:
     from otelkafka._clients.aiokafka.consumer import TracedAIOKafkaConsumer
     from otelkafka._clients.aiokafka.producer import TracedAIOKafkaProducer
+    from otelkafka._clients.confluent_kafka.consumer import TracedConfluentConsumer
+    from otelkafka._clients.confluent_kafka.producer import TracedConfluentProducer
     from otelkafka._clients.kafka_python.consumer import TracedConsumer
     from otelkafka._clients.kafka_python.producer import TracedProducer
     from otelkafka._clients.signatures import wrap_consumer, wrap_producer
@@ -29,6 +31,8 @@ __all__ = [
     "ProducerOptions",
     "TracedAIOKafkaConsumer",
     "TracedAIOKafkaProducer",
+    "TracedConfluentConsumer",
+    "TracedConfluentProducer",
     "TracedConsumer",
     "TracedProducer",
     "__version__",

@@ -4,7 +4,7 @@ The engine (`_producing`, `_consuming`) calls no client and imports no client li
 engine is asked before and after it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from otelkafka.headers import are_like_sendable
@@ -40,6 +40,166 @@ class Record(Protocol):
     @property
     def timestamp(self) -> int | None:
         """Unix time in milliseconds; None or negative where the record has none."""
+
+
+class MessageRecord:
+    """A message of confluent-kafka as a record: its fields are methods.
+
+    Args:
+        message: a message that is no error.
+    """
+
+    __slots__ = ("headers", "message", "offset", "partition", "topic")
+
+    def __init__(self, message: Any) -> None:
+        self.message = message
+        self.topic: Any = message.topic()
+        self.partition: Any = message.partition()
+        self.offset: Any = message.offset()
+        self.headers: Any = message.headers() or []
+
+    @property
+    def timestamp(self) -> int | None:
+        """Unix time in milliseconds; None where it has none."""
+        kind, timestamp = self.message.timestamp()
+        return timestamp if kind else None
+
+    @property
+    def timestamp_type(self) -> int | None:
+        """0 for the time of its creation, 1 for that of its append to the log; None where it has none."""
+        kind: int = self.message.timestamp()[0]
+        return kind - 1 if kind else None
+
+    @property
+    def key(self) -> Any:
+        """Its key, as the deserializer returned it."""
+        return self.message.key()
+
+    @property
+    def value(self) -> Any:
+        """Its value, as the deserializer returned it."""
+        return self.message.value()
+
+
+def is_message(value: Any) -> bool:
+    """Return whether a value is a message of confluent-kafka, by its methods: a mock has any, which return mocks."""
+    try:
+        return (
+            callable(getattr(value, "topic", None))
+            and callable(getattr(value, "error", None))
+            and isinstance(value.topic(), str | None)
+        )
+    except Exception:  # noqa: BLE001 (an argument of a handler may be anything, a proxy of what is not there for example)
+        return False
+
+
+def record_of(value: Any) -> Any:
+    """Return the record that a value is: of a message what it has, None of one that is an error; else the value."""
+    if not is_message(value):
+        return value
+    return MessageRecord(value) if value.error() is None else None
+
+
+class Place(NamedTuple):
+    """Where the messages of one partition lie in a list.
+
+    Args:
+        first: the index of the first one.
+        last: the index of the last one.
+        size: how many there are.
+    """
+
+    first: int
+    last: int
+    size: int
+
+
+class MessageBatch(Sequence[Any]):
+    """The messages of a list as records, which are made when they are asked for: a batch may be asked for none.
+
+    Args:
+        messages: of confluent-kafka, errors among them.
+
+    Attributes:
+        messages: those that are no errors.
+        errors: the others.
+        places: where the messages lie, by topic and number of the partition.
+    """
+
+    __slots__ = ("errors", "messages", "places")
+
+    def __init__(self, messages: list[Any]) -> None:
+        self.messages = messages
+        self.errors: list[Any] = []
+        places = _places_by_runs(messages)
+        if places is None:
+            self.errors = [each for each in messages if each.error() is not None]
+            if self.errors:
+                self.messages = [each for each in messages if each.error() is None]
+            places = _places_one_by_one(self.messages)
+        self.places: dict[tuple[Any, Any], Place] = places
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return list(map(MessageRecord, self.messages[at]))
+        return MessageRecord(self.messages[at])
+
+    def __iter__(self) -> Iterator[MessageRecord]:
+        return map(MessageRecord, self.messages)
+
+
+_MOST_STEPS = 32
+"""After how many comparisons messages are counted one by one."""
+
+
+def _places_by_runs(messages: list[Any]) -> dict[tuple[Any, Any], Place] | None:
+    """Return where the messages of each partition lie, by halves whose offsets follow one another from end to end.
+
+    A list has few such runs as a rule: to ask each of its messages would cost as much as to fetch it. None where it has
+    many, or an error.
+    """
+    places: dict[tuple[Any, Any], Place] = {}
+    waiting = [(0, len(messages) - 1)] if messages else []
+    for _ in range(_MOST_STEPS):
+        if not waiting:
+            return places
+        low, high = waiting.pop()
+        first, last = messages[low], messages[high]
+        if first.error() is not None or last.error() is not None:
+            return None
+        place = first.topic(), first.partition()
+        if last.offset() - first.offset() == high - low and place == (last.topic(), last.partition()):
+            known = places.get(place)
+            count = high - low + 1
+            places[place] = Place(low, high, count) if known is None else Place(known.first, high, known.size + count)
+        else:
+            middle = (low + high) // 2
+            waiting += (middle + 1, high), (low, middle)
+    return None if waiting else places
+
+
+def _places_one_by_one(messages: list[Any]) -> dict[tuple[Any, Any], Place]:
+    places: dict[tuple[Any, Any], Place] = {}
+    for at, message in enumerate(messages):
+        place = message.topic(), message.partition()
+        known = places.get(place)
+        places[place] = Place(at, at, 1) if known is None else Place(known.first, at, known.size + 1)
+    return places
+
+
+def records_of(values: list[Any]) -> Sequence[Any]:
+    """Return the records of a list: of messages of confluent-kafka, those that are no errors; else the list itself."""
+    if not values or not is_message(values[0]) or len(set(map(type, values))) != 1:
+        return values
+    return MessageBatch(values)
+
+
+def given_of(record: Any) -> Any:
+    """Return a record as its client handed it over: what the application gets."""
+    return record.message if type(record) is MessageRecord else record
 
 
 class Acknowledgement(Protocol):

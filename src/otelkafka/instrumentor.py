@@ -13,8 +13,10 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import Span
 
+from otelkafka._clients.faces import wrap_consumer, wrap_producer
 from otelkafka._context.current import attach, get_current, reset
 from otelkafka._context.propagation import merge, shared_contexts
+from otelkafka._protocols import record_of
 from otelkafka._telemetry.guard import warn
 from otelkafka.options import ConsumerOptions, ProducerOptions
 
@@ -50,12 +52,14 @@ class _Instrumentor(BaseInstrumentor):  # type: ignore[misc]
         face: the package of its face.
         distribution: what can be instrumented.
         hooks: the names of the hook of a producer and of that of a consumer, as contrib's instrumentation has them.
+        ignored: arguments that contrib's instrumentation takes, and makes no use of.
     """
 
     library: str
     face: str
     distribution: str
     hooks: tuple[str, str]
+    ignored: tuple[str, ...] = ()
     _patching: "_Patching | None" = None
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -63,7 +67,7 @@ class _Instrumentor(BaseInstrumentor):  # type: ignore[misc]
         return (self.distribution,)
 
     def _instrument(self, **kwargs: Any) -> None:
-        for name in _NOT_OURS:
+        for name in (*_NOT_OURS, *self.ignored):
             kwargs.pop(name, None)
         produce_hook, consume_hook = (_hook(name, kwargs.pop(name, None)) for name in self.hooks)
         producing, consuming = _options(ProducerOptions, kwargs), _options(ConsumerOptions, kwargs)
@@ -130,6 +134,48 @@ class AIOKafkaInstrumentor(_Instrumentor):
         return AwaitedConsumeHook(consume_hook)
 
 
+class ConfluentKafkaInstrumentor(_Instrumentor):
+    """Traces every `Producer` and `Consumer` of confluent-kafka that the process makes from now on.
+
+    The classes are C types that cannot be patched. A subclass takes the place of each name, in `confluent_kafka` and in
+    each module that has imported it, and `isinstance` holds with the old class and with the new. Python subclasses,
+    `SerializingProducer` and `DeserializingConsumer` for example, are patched; of these, clients that exist already
+    are traced, too.
+
+    As `KafkaInstrumentor`, for confluent-kafka. The hooks get the arguments of `produce()` and the client's `Message`.
+    `instrument_producer()` and `instrument_consumer()` wrap one client, as those of
+    opentelemetry-instrumentation-confluent-kafka do.
+    """
+
+    library = "confluent_kafka"
+    face = "confluent_kafka"
+    distribution = "confluent-kafka >= 2.6, < 3"
+    hooks = ("produce_hook", "consume_hook")
+    ignored = ("instrument_producer", "instrument_consumer")
+
+    @staticmethod
+    def instrument_producer(producer: Any, tracer_provider: Any = None) -> Any:
+        """Trace one producer: `otelkafka.wrap_producer()`."""
+        return wrap_producer(producer, ProducerOptions(tracer_provider=tracer_provider))
+
+    @staticmethod
+    def instrument_consumer(consumer: Any, tracer_provider: Any = None) -> Any:
+        """Trace one consumer: `otelkafka.wrap_consumer()`."""
+        return wrap_consumer(consumer, ConsumerOptions(tracer_provider=tracer_provider))
+
+    @staticmethod
+    def uninstrument_producer(producer: Any) -> Any:
+        """Return the producer without its wrapper."""
+        return getattr(producer, "__wrapped__", producer)
+
+    @staticmethod
+    def uninstrument_consumer(consumer: Any) -> Any:
+        """Return the consumer without its wrapper; the span that is open ends."""
+        if hasattr(consumer, "__wrapped__"):
+            consumer._self_face.stop()
+        return getattr(consumer, "__wrapped__", consumer)
+
+
 class _Patching:
     """The patches of a client library's classes, from the moment that these are there.
 
@@ -185,7 +231,7 @@ def _calling(consume_hook: Callable[..., Any], options: ConsumerOptions) -> Call
             if options.on_process is not None:
                 options.on_process(span, record)
         finally:
-            carried = merge(contexts.read(record.headers, again=True), under=get_current())
+            carried = merge(contexts.read(record_of(record).headers, again=True), under=get_current())
             token = attach(trace.set_span_in_context(span, carried))
             try:
                 consume_hook(span, record, (), {})

@@ -1,7 +1,7 @@
 """The options: immutable objects, which are checked when they are made."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from string import Formatter
 from types import ModuleType
@@ -18,9 +18,9 @@ KeyFormat: TypeAlias = bool | Callable[[Any], str | None]
 Check: TypeAlias = Callable[[object], None]
 
 
-def _checked(default: Any, check: Check, kind: type | None = None) -> Any:
+def _checked(default: Any, check: Check, kind: type | None = None, *, is_shown: bool = True) -> Any:
     """Return a field; `kind` is the type of its value as a text, where that is not the type of its default."""
-    return field(default=default, metadata={"check": check, "kind": kind or type(default)})
+    return field(default=default, repr=is_shown, metadata={"check": check, "kind": kind or type(default)})
 
 
 def _is_boolean(value: object) -> None:
@@ -151,6 +151,12 @@ def _are_header_names(value: object) -> None:
         raise TypeError(msg)
 
 
+def _is_configuration(value: object) -> None:
+    if value is not None and not (isinstance(value, Mapping) and all(isinstance(name, str) for name in value)):
+        msg = "give the configuration that the client was made with, a dict, or None"
+        raise TypeError(msg)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Options for producers and consumers.
@@ -177,6 +183,8 @@ class Options:
             processing under `process()`, `process_batch()` or a wrapped handler. The sampler must follow its parent.
         sample_limit: the maximum number of spans per second that each client records although they are not sampled,
             for each reason.
+        config: the configuration of a client that does not show its own: confluent-kafka's. It names client id, group
+            and servers; without it they are left out. What else is in it is not read. Zero code needs no `config`.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -197,6 +205,7 @@ class Options:
     pipeline_time: bool = _checked(False, _is_boolean)
     sample_errors: bool = _checked(False, _is_boolean)
     sample_limit: int = _checked(10, _is_count)
+    config: Mapping[str, Any] | None = _checked(None, _is_configuration, is_shown=False)
 
     def __post_init__(self) -> None:
         """Check each field by the check that stands beside it."""

@@ -1,8 +1,12 @@
-"""kafka-python's own metrics as OpenTelemetry metrics, by its option `metric_reporters=[...]`."""
+"""The client libraries' own metrics as OpenTelemetry metrics.
 
+Of kafka-python by its option `metric_reporters=[...]`, of librdkafka by the option `stats_cb` of confluent-kafka.
+"""
+
+import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from threading import RLock
 from types import ModuleType
@@ -14,7 +18,7 @@ from kafka.metrics.stats.total import Total
 from opentelemetry import metrics as api
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
 
-from otelkafka._telemetry import scope, semconv
+from otelkafka._telemetry import clock, scope, semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.guard import Guard
 from otelkafka._telemetry.metrics import PerProvider, Reading, bounded, merged
@@ -39,12 +43,12 @@ _guard = Guard(lambda *_: None)
 
 
 class Figure(NamedTuple):
-    """What one of kafka-python's figures is called and counted in.
+    """What one of a client library's figures is called and counted in.
 
     Args:
         name: of its instrument.
         unit: of its instrument.
-        factor: from kafka-python's unit to that one.
+        factor: from the library's unit to that one.
         description: of its instrument.
         attributes: of its value.
         summed: whether clients of equal attributes add up; else the largest stands for them.
@@ -73,15 +77,23 @@ def metrics_reporter(meter_provider: MeterProvider | None = None) -> type[Abstra
     Raises:
         TypeError: `meter_provider` is not a meter provider.
     """
-    if isinstance(meter_provider, type | ModuleType):
-        kind = "class" if isinstance(meter_provider, type) else "module"
-        msg = f"metrics_reporter({meter_provider.__name__}): give an instance, not the {kind}"
-        raise TypeError(msg)
-    if meter_provider is not None and not callable(getattr(meter_provider, "get_meter", None)):
-        given = type(meter_provider).__name__
-        msg = f"metrics_reporter({given}): give an object with get_meter(), or None for the global one"
-        raise TypeError(msg)
-    return _reporter_of(_registry_of(meter_provider))
+    return _reporter_of(_registry_of("metrics_reporter", meter_provider))
+
+
+def statistics_reporter(meter_provider: MeterProvider | None = None) -> Callable[[str], None]:
+    """Return a function for confluent-kafka's option `stats_cb`, which reports librdkafka's figures to OpenTelemetry.
+
+    The option `statistics.interval.ms` says how often librdkafka measures. For example, `msg_cnt` of a producer becomes
+    the gauge `librdkafka.producer.queue.messages`. Figures of a broker, a topic or a partition have other names, so
+    that a sum over one name counts nothing twice. Times are in seconds. Several clients may share the function.
+
+    Args:
+        meter_provider: makes the instruments. None for the global one, also if it is set later.
+
+    Raises:
+        TypeError: `meter_provider` is not a meter provider.
+    """
+    return Statistics(_registry_of("statistics_reporter", meter_provider))
 
 
 class Registry:
@@ -96,7 +108,7 @@ class Registry:
         self._names: set[str] = set()
         self._lock = RLock()
         self._kept: dict[str, dict[frozenset[Any], Reading]] = {}
-        self.reporters: WeakSet[KafkaMetricsReporter] = WeakSet()
+        self.reporters: WeakSet[KafkaMetricsReporter | Statistics] = WeakSet()
 
     def restart(self) -> None:
         """Begin without the clients of a parent process."""
@@ -217,6 +229,245 @@ def _value(metric: Any, factor: float) -> float | None:
     return value * factor if isinstance(value, int | float) and math.isfinite(value) else None
 
 
+class _Statistic(NamedTuple):
+    """One of librdkafka's figures.
+
+    Args:
+        path: where it lies in the statistics of its level.
+        name: of its instrument, after the level.
+        unit: of its instrument.
+        description: of its instrument.
+        factor: from librdkafka's unit to that one.
+        summed: whether clients of equal attributes add up.
+        monotonic: whether it only grows.
+    """
+
+    path: str
+    name: str
+    unit: str
+    description: str
+    factor: float = 1
+    summed: bool = True
+    monotonic: bool = False
+
+
+_MICROSECOND, _MILLISECOND = 1e-6, 1e-3
+
+
+def _window(path: str, name: str, unit: str, description: str, factor: float = 1) -> tuple[_Statistic, ...]:
+    """Return average and 99th percentile of what librdkafka keeps a window of."""
+    return (
+        _Statistic(f"{path}.avg", f"{name}_avg", unit, f"{description}, average", factor, summed=False),
+        _Statistic(f"{path}.p99", f"{name}_p99", unit, f"{description}, 99th percentile", factor, summed=False),
+    )
+
+
+def _counter(path: str, name: str, unit: str, description: str) -> _Statistic:
+    return _Statistic(path, name, unit, description, monotonic=True)
+
+
+_OF_CLIENT = (
+    _Statistic("replyq", "callbacks", "{operation}", "Operations that wait for the application's poll()"),
+    _counter("tx", "requests", "{request}", "Requests sent"),
+    _counter("tx_bytes", "sent", "By", "Bytes sent"),
+    _counter("rx", "responses", "{response}", "Responses received"),
+    _counter("rx_bytes", "received", "By", "Bytes received"),
+)
+_OF_BROKER = (
+    *_window("rtt", "request_latency", "s", "Time from a request to its response", _MICROSECOND),
+    *_window("outbuf_latency", "output_latency", "s", "Time of a request in the output queue", _MICROSECOND),
+    *_window("throttle", "throttle_time", "s", "Time that the broker throttles for", _MILLISECOND),
+    _Statistic("outbuf_cnt", "output_queue", "{request}", "Requests that wait to be sent"),
+    _Statistic("waitresp_cnt", "requests_in_flight", "{request}", "Requests that wait for a response"),
+    _counter("txerrs", "send_errors", "{error}", "Requests that could not be sent"),
+    _counter("txretries", "retries", "{request}", "Requests sent again"),
+    _counter("req_timeouts", "timeouts", "{request}", "Requests that timed out"),
+    _counter("connects", "connects", "{connection}", "Attempts to connect"),
+    _counter("disconnects", "disconnects", "{connection}", "Connections that ended"),
+)
+_STATISTICS: Mapping[str, Mapping[str, tuple[_Statistic, ...]]] = {
+    "producer": {
+        "": (
+            *_OF_CLIENT,
+            _Statistic("msg_cnt", "queue.messages", "{message}", "Messages that wait in the producer"),
+            _Statistic("msg_size", "queue.size", "By", "Size of the messages that wait in the producer"),
+            _Statistic("msg_max", "queue.messages_limit", "{message}", "Most messages that may wait in the producer"),
+            _Statistic("msg_size_max", "queue.size_limit", "By", "Largest size of what may wait in the producer"),
+            _counter("txmsgs", "sent_messages", "{message}", "Messages sent"),
+            _counter("txmsg_bytes", "sent_messages_size", "By", "Size of the messages sent"),
+        ),
+        "broker": (
+            *_OF_BROKER,
+            *_window("int_latency", "queue_latency", "s", "Time of a message in the producer's queue", _MICROSECOND),
+        ),
+        "topic": (
+            *_window("batchsize", "batch_size", "By", "Size of a batch"),
+            *_window("batchcnt", "batch_messages", "{message}", "Messages in a batch"),
+        ),
+        "partition": (
+            _Statistic("msgq_cnt", "queue", "{message}", "Messages that wait to be batched"),
+            _Statistic("xmit_msgq_cnt", "send_queue", "{message}", "Messages that wait to be sent"),
+            _Statistic("msgs_inflight", "messages_in_flight", "{message}", "Messages that wait for an acknowledgement"),
+        ),
+    },
+    "consumer": {
+        "": (
+            *_OF_CLIENT,
+            _counter("rxmsgs", "received_messages", "{message}", "Messages received"),
+            _counter("rxmsg_bytes", "received_messages_size", "By", "Size of the messages received"),
+        ),
+        "broker": _OF_BROKER,
+        "partition": (
+            _Statistic("fetchq_cnt", "fetch_queue.messages", "{message}", "Messages fetched before they are asked for"),
+            _Statistic("fetchq_size", "fetch_queue.size", "By", "Size of the messages fetched before"),
+            _Statistic("consumer_lag", "lag", "{message}", "Messages after the last one handed over"),
+            _Statistic("consumer_lag_stored", "lag_stored", "{message}", "Messages after the stored offset"),
+        ),
+        "group": (
+            _Statistic("assignment_size", "assigned_partitions", "{partition}", "Partitions assigned"),
+            _Statistic("rebalance_age", "rebalance_age", "s", "Time since a rebalance", _MILLISECOND, summed=False),
+            _counter("rebalance_cnt", "rebalances", "{rebalance}", "Rebalances"),
+        ),
+    },
+}
+"""By the type of client and the level of what is measured, as librdkafka's STATISTICS.md describes it."""
+
+_FIGURES = {
+    (kind, level): [
+        (
+            each.path,
+            Figure(
+                ".".join(["librdkafka", kind, *([level] if level else ()), each.name]),
+                each.unit,
+                each.factor,
+                each.description,
+                {},
+                each.summed,
+                each.monotonic,
+            ),
+        )
+        for each in statistics
+    ]
+    for kind, levels in _STATISTICS.items()
+    for level, statistics in levels.items()
+}
+_HANDLE = re.compile(r'"name":\s*"((?:[^"\\]|\\.)*)"')
+_STALE, _GONE = 3, 30
+"""After how many intervals without a report the gauges of a client vanish, and after how many it is forgotten."""
+_FIRST_INTERVAL, _SHORTEST_INTERVAL = 60.0, 1.0
+
+
+class _Report:
+    """The last report of one client.
+
+    Args:
+        text: of the report, which is parsed when it is asked for.
+        time: when it came, by the monotonic clock in seconds.
+        interval: since the one before.
+    """
+
+    def __init__(self, text: str, time: float, interval: float) -> None:
+        self.time = time
+        self.interval = interval
+        self._text = text
+        self._readings: dict[str, list[tuple[Figure, Reading]]] | None = None
+
+    @property
+    def readings(self) -> dict[str, list[tuple[Figure, Reading]]]:
+        """The figures and their values, by the names of the instruments."""
+        if self._readings is None:
+            found: dict[str, list[tuple[Figure, Reading]]] = {}
+            _guard.call("stats_cb", None, self._parse, found)
+            self._readings, self._text = found, ""
+        return self._readings
+
+    def _parse(self, found: dict[str, list[tuple[Figure, Reading]]]) -> None:
+        for figure, reading in _readings(json.loads(self._text)):
+            found.setdefault(figure.name, []).append((figure, reading))
+
+
+class Statistics:
+    """Reports the statistics of clients of confluent-kafka, which call it with them.
+
+    Args:
+        registry: of the instruments.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._reports: dict[str, _Report] = {}
+        self._kinds: set[str] = set()
+        registry.reporters.add(self)
+
+    def __call__(self, statistics: str) -> None:
+        """Keep the statistics of a client until they are collected."""
+        _guard.call("stats_cb", None, self._keep, statistics)
+
+    def _keep(self, statistics: str) -> None:
+        found = _HANDLE.search(statistics)
+        if found is None:
+            return
+        handle, now = found[1], clock.monotonic()
+        before = self._reports.get(handle)
+        interval = _FIRST_INTERVAL if before is None else max(now - before.time, _SHORTEST_INTERVAL)
+        self._reports[handle] = _Report(statistics, now, interval)
+        kind = "producer" if "#producer-" in handle else "consumer"
+        if kind not in self._kinds:
+            for (of, _), figures in _FIGURES.items():
+                for _, figure in figures if of == kind else ():
+                    self._registry.ensure(figure)
+            self._kinds.add(kind)
+
+    def read(self, name: str) -> Iterable[Reading]:
+        """Return the values under one instrument's name; gauges of a client that reports no more are left out."""
+        now = clock.monotonic()
+        for handle, report in list(self._reports.items()):
+            age = now - report.time
+            if age > _GONE * report.interval:
+                self._forget(handle)
+                continue
+            for figure, reading in report.readings.get(name, ()):
+                if figure.monotonic or age <= _STALE * report.interval:
+                    yield reading
+
+    def _forget(self, handle: str) -> None:
+        report = self._reports.pop(handle, None)
+        for readings in report.readings.values() if report else ():
+            for figure, (attributes, value) in readings:
+                if figure.monotonic:
+                    self._registry.keep(figure._replace(attributes=attributes), value)
+
+
+def _readings(statistics: Any) -> Iterator[tuple[Figure, Reading]]:
+    """Yield the figures of a client's statistics and their values."""
+    kind = statistics["type"]
+    client: Attributes = {semconv.MESSAGING_CLIENT_ID: statistics["client_id"]}
+    yield from _level(kind, "", statistics, client)
+    for broker in statistics.get("brokers", {}).values():
+        if broker.get("nodeid", -1) >= 0 and broker.get("source") != "logical":
+            yield from _level(kind, "broker", broker, {**client, semconv.NODE_ID: str(broker["nodeid"])})
+    for topic in statistics.get("topics", {}).values():
+        of_topic = {**client, semconv.MESSAGING_DESTINATION_NAME: topic["topic"]}
+        yield from _level(kind, "topic", topic, of_topic)
+        for partition in topic.get("partitions", {}).values():
+            number = partition["partition"]
+            if number >= 0:
+                place = {**of_topic, semconv.MESSAGING_DESTINATION_PARTITION_ID: str(number)}
+                yield from _level(kind, "partition", partition, place)
+    if "cgrp" in statistics:
+        yield from _level(kind, "group", statistics["cgrp"], client)
+
+
+def _level(kind: str, level: str, found: Any, attributes: Attributes) -> Iterator[tuple[Figure, Reading]]:
+    for path, figure in _FIGURES.get((kind, level), ()):
+        name, _, part = path.partition(".")
+        value = found.get(name)
+        if part:
+            value = value.get(part) if isinstance(value, dict) and value.get("cnt") else None
+        if isinstance(value, int | float) and value >= 0:
+            yield figure, (attributes, value * figure.factor)
+
+
 _SCOPE = "otelkafka.reporter"
 
 
@@ -242,15 +493,22 @@ _registries = PerProvider(_make_registry)
 _global = _GlobalProvider()
 
 
-def _registry_of(provider: MeterProvider | None) -> Registry:
-    """Return the one registry of a provider."""
+def _registry_of(call: str, provider: MeterProvider | None) -> Registry:
+    """Return the one registry of a provider; `call` is what it was given to."""
+    if isinstance(provider, type | ModuleType):
+        kind = "class" if isinstance(provider, type) else "module"
+        msg = f"{call}({provider.__name__}): give an instance, not the {kind}"
+        raise TypeError(msg)
+    if provider is not None and not callable(getattr(provider, "get_meter", None)):
+        msg = f"{call}({type(provider).__name__}): give an object with get_meter(), or None for the global one"
+        raise TypeError(msg)
     present = api.get_meter_provider()
     listener = present if provider is None else provider
     if listener is present and present not in _registries:
         listener = _global
     registry = _registries.of(listener)
     if registry is None:
-        msg = f"metrics_reporter({type(listener).__name__}): its get_meter() raised when it was called first"
+        msg = f"{call}({type(listener).__name__}): its get_meter() raised when it was called first"
         raise RuntimeError(msg)
     return registry
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import aiokafka
+import confluent_kafka
 import kafka
 import pytest
 from opentelemetry import trace
@@ -77,6 +78,26 @@ def consumers(broker, questions, monkeypatch):
         def is_at_the_end(self):
             return all(self.position(each) >= end for each, end in self.end_offsets(self.assignment()).items())
 
+    class Producer(confluent_kafka.Producer):
+        def __init__(self, config):
+            super().__init__({**config, "bootstrap.servers": broker.bootstrap_servers})
+
+    class Consumer(confluent_kafka.Consumer):
+        handed_over = 0
+
+        def __init__(self, config):
+            group = {"bootstrap.servers": broker.bootstrap_servers, "group.id": uuid.uuid4().hex}
+            super().__init__({**config, **group})
+
+        def poll(self, _):
+            if self.handed_over == QUESTIONS:
+                return None
+            self.handed_over += 1
+            return super().poll(PATIENCE)
+
+        def consume(self, count, timeout):
+            return super().consume(1, PATIENCE)
+
     monkeypatch.setattr(kafka, "KafkaProducer", KafkaProducer)
     monkeypatch.setattr(kafka, "KafkaConsumer", KafkaConsumer)
     servers = {"bootstrap_servers": broker.bootstrap_servers}
@@ -105,6 +126,8 @@ def consumers(broker, questions, monkeypatch):
 
     monkeypatch.setattr(aiokafka, "AIOKafkaProducer", AIOKafkaProducer)
     monkeypatch.setattr(aiokafka, "AIOKafkaConsumer", AIOKafkaConsumer)
+    monkeypatch.setattr(confluent_kafka, "Producer", Producer)
+    monkeypatch.setattr(confluent_kafka, "Consumer", Consumer)
     yield consumers
     for client in producers + consumers:
         client.close()

@@ -23,7 +23,7 @@ ONLY_BELOW_CLIENTS = {"reporter", "_cli"}
 IMPORTED_BY = {
     "kafka": ("_clients/kafka_python", "reporter", "_cli", "testing"),
     "aiokafka": ("_clients/aiokafka", "testing/aiokafka", "testing/structs"),
-    "confluent_kafka": (),
+    "confluent_kafka": ("_clients/confluent_kafka", "testing/confluent"),
 }
 CLIENT_LIBRARIES = set(IMPORTED_BY)
 PRIVATE_CLOCK = ("otelkafka._telemetry", "clock")

@@ -16,14 +16,15 @@ AIOKAFKA = os.environ.get("OTELKAFKA_FACE") == "aiokafka"
 
 def _is_bridged(client, method):
     """Whether a client is one of the suite's fakes, to be bridged to the face of aiokafka."""
-    is_awaited = hasattr(client, "send_and_wait") or hasattr(client, "getone")
-    return AIOKAFKA and hasattr(client, method) and not isinstance(client, type) and not is_awaited
+    is_other = any(hasattr(client, name) for name in ("send_and_wait", "getone", "consume"))
+    return AIOKAFKA and hasattr(client, method) and not isinstance(client, type) and not is_other
 
 
 def wrap_producer(producer, options=None):
     if hasattr(producer, "traced") or _is_bridged(producer, "send"):
         return _bridge().wrap_producer(producer, options)
-    if not INSTRUMENTED or not hasattr(producer, "send") or isinstance(producer, type):
+    is_producer = hasattr(producer, "send") or hasattr(producer, "produce")
+    if not INSTRUMENTED or not is_producer or isinstance(producer, type):
         return otelkafka.wrap_producer(producer, options)
     return internals.patched_producer(producer, options)
 

@@ -88,22 +88,32 @@ def forgotten_consumers() -> Iterator[None]:
 
 def patched_producer(producer: Any, options: Options | None) -> Any:
     """Trace a producer as `KafkaInstrumentor` does, by patching a class of its own."""
-    checked, face = for_producer(options), _face_for(producer, ProducerFace, "producer.AIOKafkaProducerFace")
+    checked, face = for_producer(options), _face_for(producer, ProducerFace)
     return _patched(producer, face, lambda bare: face(bare, checked))
 
 
 def patched_consumer(consumer: Any, options: Options | None) -> Any:
     """Trace a consumer as `KafkaInstrumentor` does, by patching a class of its own."""
-    checked, face = for_consumer(options), _face_for(consumer, ConsumerFace, "consumer.AIOKafkaConsumerFace")
+    checked, face = for_consumer(options), _face_for(consumer, ConsumerFace)
     return _patched(consumer, face, lambda bare: face(bare, checked))
 
 
-def _face_for(client: Any, sync: Any, awaited: str) -> Any:
-    """Return the class of the face for a client, of aiokafka or of kafka-python."""
-    if not (hasattr(client, "send_and_wait") or hasattr(client, "getone")):
-        return sync
-    module, name = awaited.split(".")
-    return getattr(import_module(f"otelkafka._clients.aiokafka.{module}"), name)
+_FACES = {
+    "send_and_wait": "aiokafka.producer.AIOKafkaProducerFace",
+    "getone": "aiokafka.consumer.AIOKafkaConsumerFace",
+    "produce": "confluent_kafka.producer.ConfluentProducerFace",
+    "consume": "confluent_kafka.consumer.ConfluentConsumerFace",
+}
+"""The classes of faces, by a method that the clients alone have which they trace."""
+
+
+def _face_for(client: Any, otherwise: Any) -> Any:
+    """Return the class of the face for a client; that of kafka-python for most fakes."""
+    for method, path in _FACES.items():
+        if hasattr(client, method):
+            module, _, name = path.rpartition(".")
+            return getattr(import_module(f"otelkafka._clients.{module}"), name)
+    return otherwise
 
 
 def take_errors_of_kafka_python(too_large: type[Exception]) -> None:
@@ -318,6 +328,11 @@ def forget_what_was_logged() -> None:
 def forget_global_reporter(replace: Callable[[Any, str, Any], None]) -> None:
     """Have no reporter yet for the global meter provider."""
     replace(reporter, "_global", reporter._GlobalProvider())
+
+
+def statistics_names() -> set[str]:
+    """Return the names of all metrics that `statistics_reporter()` may make."""
+    return {figure.name for figures in reporter._FIGURES.values() for _, figure in figures}
 
 
 def registry_of(reporter_class: Any) -> Any:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from contextvars import ContextVar
-from types import FunctionType, MethodType
+from types import FunctionType, MethodDescriptorType, MethodType
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 Call: TypeAlias = Callable[..., Any]
@@ -17,7 +17,7 @@ patched: Final[set[Call]] = set()
 
 _FETCH: Final = "fetch"
 _OPERATIONS: Final = {
-    **dict.fromkeys(("__iter__", "__next__", "poll", "__aiter__", "__anext__", "getone", "getmany"), _FETCH),
+    **dict.fromkeys(("__iter__", "__next__", "poll", "consume", "__aiter__", "__anext__", "getone", "getmany"), _FETCH),
     "commit_async": "commit",
 }
 """What several traced methods do; any other is an operation of its own."""
@@ -25,7 +25,7 @@ _CALLS_NOTHING: Final = frozenset(("send", "getone", "getmany"))
 """The methods that call no traced one, as the client library has them, and that are called for each record."""
 
 _TRACES = "_otelkafka_traces"
-_CONTRIB = ("opentelemetry.instrumentation.kafka.", "opentelemetry.instrumentation.aiokafka.")
+_CONTRIB = tuple(f"opentelemetry.instrumentation.{name}." for name in ("kafka", "aiokafka", "confluent_kafka"))
 
 
 def traces(name: str) -> Callable[[Method], Method]:
@@ -110,9 +110,13 @@ def _noted(client: object, operation: str | None, method: Call) -> Call:
 
 
 def bound(client: object, name: str, function: Call) -> Call:
-    """Return a method as it was before a patch, bound to its client; what fetches inside of it takes part in it."""
+    """Return a method as it was before a patch, bound to its client; what fetches inside of it takes part in it.
+
+    A method of a C type calls no traced one.
+    """
     method = MethodType(function, client)
-    return method if name in _CALLS_NOTHING else _noted(client, None, method)
+    is_plain = name in _CALLS_NOTHING or type(function) is MethodDescriptorType
+    return method if is_plain else _noted(client, None, method)
 
 
 def is_patched(client_class: type, names: Iterable[str]) -> bool:
@@ -147,7 +151,7 @@ def bare(client: Any, name: str) -> Any:
 def is_contrib(function: object) -> bool:
     """Return whether a function is the wrapper of contrib's instrumentation of a client around another one."""
     wrapper = getattr(function, "_self_wrapper", None)
-    return str(getattr(wrapper, "__module__", "")).startswith(_CONTRIB)
+    return f"{getattr(wrapper, '__module__', '')}.".startswith(_CONTRIB)
 
 
 def without_contrib(function: Any) -> Any:

@@ -15,6 +15,18 @@ def aiokafka_name(error: BaseException) -> str | None:
     return _name(error, "aiokafka.errors")
 
 
+def confluent_kafka_name(error: BaseException) -> str | None:
+    """Return librdkafka's name of an error of confluent-kafka, `_MSG_TIMED_OUT` for example."""
+    raised = getattr(sys.modules.get("confluent_kafka"), "KafkaException", None)
+    if raised is None or not isinstance(error, raised):
+        return None
+    try:
+        name = error.args[0].name()
+    except Exception:  # noqa: BLE001 (an application may raise one with whatever it likes)
+        return None
+    return name if isinstance(name, str) else None
+
+
 def _name(error: BaseException, errors: str) -> str | None:
     response = getattr(sys.modules.get(errors), "BrokerResponseError", None)
     if response is None or not isinstance(error, response):
@@ -23,4 +35,4 @@ def _name(error: BaseException, errors: str) -> str | None:
     return name if isinstance(name, str) else None
 
 
-NoClient.error_names += (kafka_python_name, aiokafka_name)
+NoClient.error_names += (kafka_python_name, aiokafka_name, confluent_kafka_name)

@@ -9,14 +9,16 @@ from otelkafka.options import Options
 
 _KAFKA_PYTHON: Final = "kafka_python"
 _AIOKAFKA: Final = "aiokafka"
-_PACKAGES: Final = {_KAFKA_PYTHON: "kafka", _AIOKAFKA: "aiokafka"}
+_CONFLUENT_KAFKA: Final = "confluent_kafka"
+_PACKAGES: Final = {_KAFKA_PYTHON: "kafka", _AIOKAFKA: "aiokafka", _CONFLUENT_KAFKA: "confluent_kafka"}
 """The packages of client libraries, by the faces that import them."""
-_FACES: Final = {package: face for face, package in _PACKAGES.items()}
-_WITHOUT_FACE: Final = {"confluent_kafka": "confluent-kafka", "cimpl": "confluent-kafka"}
-"""The libraries whose clients have methods of the same names that do other things, by the modules of their classes."""
+_FACES: Final = {**{package: face for face, package in _PACKAGES.items()}, "cimpl": _CONFLUENT_KAFKA}
+"""The faces, by the packages of the classes that they trace: C types of confluent-kafka are of `cimpl`."""
 _CLASSES: Final = {
     "TracedAIOKafkaConsumer": (_AIOKAFKA, "consumer"),
     "TracedAIOKafkaProducer": (_AIOKAFKA, "producer"),
+    "TracedConfluentConsumer": (_CONFLUENT_KAFKA, "consumer"),
+    "TracedConfluentProducer": (_CONFLUENT_KAFKA, "producer"),
     "TracedConsumer": (_KAFKA_PYTHON, "consumer"),
     "TracedProducer": (_KAFKA_PYTHON, "producer"),
 }
@@ -26,15 +28,15 @@ def wrap_producer(producer: Any, options: Options | None = None) -> Any:
     """Trace what a producer sends.
 
     Args:
-        producer: a `KafkaProducer`, an `AIOKafkaProducer`, or anything with its `send()`; one that is wrapped already
-            is not wrapped twice.
+        producer: a `KafkaProducer`, an `AIOKafkaProducer`, a `Producer` of confluent-kafka, or anything with the
+            `send()` of the first; one that is wrapped already is not wrapped twice.
         options: `ProducerOptions`, or `Options`; None for the defaults.
 
     Returns:
         A proxy that is used as the producer itself, and passes `isinstance` as one.
 
     Raises:
-        TypeError: `producer` is no producer, or one of another library; or `options` are not those of one.
+        TypeError: `producer` is no producer, or `options` are not those of one.
     """
     return _module_for("wrap_producer", producer, "send").wrap_producer(producer, options)
 
@@ -46,15 +48,15 @@ def wrap_consumer(consumer: Any, options: Options | None = None) -> Any:
     `process()` or `process_batch()` keeps it: there, use `otelkafka.process(record, options)`.
 
     Args:
-        consumer: a `KafkaConsumer`, an `AIOKafkaConsumer`, or anything with its `poll()` or its `getone()`; one that
-            is wrapped already is not wrapped twice.
+        consumer: a `KafkaConsumer`, an `AIOKafkaConsumer`, a `Consumer` of confluent-kafka, or anything with the
+            `poll()` of the first or the `getone()` of the second; one that is wrapped already is not wrapped twice.
         options: `ConsumerOptions`, or `Options`; None for the defaults.
 
     Returns:
         A proxy that is used as the consumer itself, and passes `isinstance` as one.
 
     Raises:
-        TypeError: `consumer` is no consumer, or one of another library; or `options` are not those of one.
+        TypeError: `consumer` is no consumer, or `options` are not those of one.
     """
     return _module_for("wrap_consumer", consumer, "getone").wrap_consumer(consumer, options)
 
@@ -78,31 +80,18 @@ def _module_for(call: str, client: Any, awaited: str) -> Any:
         client: the client.
         awaited: the method by which one of no known library is known to be awaited.
     """
-    face = _face_of_library(call, client)
+    face = _face_of_library(client)
     if face is None:
         is_awaited = inspect.iscoroutinefunction(getattr(client, awaited, None))
         face = _AIOKAFKA if is_awaited and find_spec(_PACKAGES[_AIOKAFKA]) else _KAFKA_PYTHON
     return _import(face, call.removeprefix("wrap_"))
 
 
-def _face_of_library(call: str, client: Any) -> str | None:
-    """Return the face for the library that a client's class is of; None for none.
-
-    Raises:
-        TypeError: the library has no face: a consumer of confluent-kafka has a `poll()`, too, and hands over one
-            message by it.
-    """
+def _face_of_library(client: Any) -> str | None:
+    """Return the face for the library that a client's class is of; None for none."""
     client_class = client if isinstance(client, type) else client.__class__  # of what it wraps, for a proxy
-    for each in client_class.__mro__:
-        package = str(each.__module__).partition(".")[0]
-        if package in _WITHOUT_FACE:
-            wanted = f"Kafka{call.removeprefix('wrap_').capitalize()}"
-            msg = f"{call}({client_class.__name__}): {_WITHOUT_FACE[package]} has no face yet: give a {wanted} of "
-            msg += "kafka-python, or of aiokafka"
-            raise TypeError(msg)
-        if package in _FACES:
-            return _FACES[package]
-    return None
+    packages = (str(each.__module__).partition(".")[0] for each in client_class.__mro__)
+    return next((_FACES[package] for package in packages if package in _FACES), None)
 
 
 def _import(face: str, module: str) -> Any:

@@ -20,7 +20,7 @@ from otelkafka._clients.calls import (
 )
 from otelkafka._telemetry.guard import warn
 
-_CLOSING = frozenset(("close", "stop"))
+_CLOSING = frozenset(("close", "stop", "__exit__"))
 """The traced methods for which alone no face is made: there is nothing to end, and a dying client calls one, too."""
 _MISSING = object()
 
@@ -155,12 +155,17 @@ class Patch:
     def _warn(self) -> None:
         if not self._warned:
             self._warned = True
-            library, contrib, ours = self._entry_points
-            warn(
-                "otelkafka and opentelemetry-instrumentation-%s both instrument %s: otelkafka traces. To "
-                "choose, set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS to %s, or to %s.",
-                library,
-                self._class.__name__,
-                contrib,
-                ours,
-            )
+            warn_of_both(self._class, self._entry_points)
+
+
+def warn_of_both(client_class: type, entry_points: EntryPoints) -> None:
+    """Warn that contrib's instrumentation and ours both instrument a class."""
+    library, contrib, ours = entry_points
+    warn(
+        "otelkafka and opentelemetry-instrumentation-%s both instrument %s: otelkafka traces. To "
+        "choose, set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS to %s, or to %s.",
+        library,
+        client_class.__name__,
+        contrib,
+        ours,
+    )

@@ -13,10 +13,10 @@ import wrapt
 from opentelemetry.trace import Span
 
 from otelkafka._consuming.dispatcher import PolledRecords, dispatcher_of
-from otelkafka._consuming.open_span import OpenSpan, held, open_spans
+from otelkafka._consuming.open_span import OpenSpan, held, idle_span, open_spans
 from otelkafka._consuming.process import ProcessOperation, ProcessOperations
 from otelkafka._context.current import restored
-from otelkafka._protocols import Record
+from otelkafka._protocols import MessageBatch, Record, record_of, records_of
 from otelkafka._telemetry import lifetime
 from otelkafka._telemetry.guard import Guard
 from otelkafka.options import ConsumerOptions, Options, for_consumer
@@ -226,18 +226,20 @@ _of_unknown_consumers: Final = ProcessOperations()
 
 def process_block(operation: Opens, record: Record) -> ProcessBlock:
     """Return what `process()` returns, with the operation of a consumer that is known."""
-    if not _is_record(record):
+    found = record_of(record)
+    if found is None and record is not None:  # a message that is an error: nothing is processed
+        return ProcessBlock(lambda: idle_span(record), lambda: None)
+    if not _is_record(found):
         msg = f"process({type(record).__name__}): give one record as the consumer handed it over"
         raise TypeError(msg)
-
-    return ProcessBlock(lambda: operation.open(record), lambda: _open_span_of_record(record))
+    return ProcessBlock(lambda: operation.open(found), lambda: _open_span_of_record(found))
 
 
 def process_batch_block(operation: Opens, records: Any) -> ProcessBlock:
     """Return what `process_batch()` returns, with the operation of a consumer that is known."""
     # A generator is refused: to check its records would leave none for the body.
     batch = _flat(records) if isinstance(records, Collection) else None
-    if batch is None or not all(map(_is_record, batch)):
+    if batch is None or not (type(batch) is MessageBatch or all(map(_is_record, batch))):
         msg = f"process_batch({type(records).__name__}): give a list of records, or what poll() returned"
         raise TypeError(msg)
     return ProcessBlock(lambda: _open_batch(operation, batch, records), lambda: _open_span_of_batch(records))
@@ -353,7 +355,7 @@ def _is_async(handler: Callable[..., Any]) -> bool:
 
 def _block_for_arguments(operation: Opens, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ProcessBlock | None:
     for argument in (*args, *kwargs.values()):
-        if _is_record(argument):
+        if _is_record(record_of(argument)):
             return process_block(operation, argument)
         if _is_batch(argument):
             return process_batch_block(operation, argument)
@@ -364,7 +366,7 @@ _TIMES: Final = (int, float, type(None))
 
 
 def _is_record(value: Any) -> bool:
-    """Return whether a value is a record: a message of confluent-kafka has methods of these names, a mock anything."""
+    """Return whether a value is a record: a mock may have anything by these names."""
     try:
         return (
             isinstance(getattr(value, "topic", None), str)
@@ -380,12 +382,17 @@ def _is_record(value: Any) -> bool:
 def _is_batch(value: object) -> bool:
     if isinstance(value, Mapping):
         return bool(value) and all(map(_is_batch, value.values()))
-    return isinstance(value, list | tuple) and bool(value) and all(map(_is_record, value[:]))
+    if not isinstance(value, list | tuple) or not value:
+        return False
+    records = records_of(list(value[:]))
+    return bool(records) and (type(records) is MessageBatch or all(map(_is_record, records)))
 
 
-def _flat(records: Collection[Any]) -> list[Any]:
+def _flat(records: Collection[Any]) -> Sequence[Any]:
     if isinstance(records, Mapping):
         return [record for each in records.values() for record in _flat(each)]
     if isinstance(records, PolledRecords):
         records.take_dispatch()
-    return list(records)
+        if records.batch is not None:
+            return records.batch
+    return records_of(list(records))

@@ -1,6 +1,6 @@
 """The dispatcher: it hands over a consumer's records one by one, from iteration or polled lists, each in its span."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -12,6 +12,7 @@ from otelkafka._consuming.process import Place, ProcessOperation, ProcessOperati
 from otelkafka._consuming.wait import SLOW, Handover, WaitHistory
 from otelkafka._context.current import Attached, get_current, is_suppressed, reset, restored
 from otelkafka._context.propagation import Contexts
+from otelkafka._protocols import MessageBatch
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.attributes import Attributes
 from otelkafka._telemetry.clock import MILLISECOND
@@ -138,6 +139,35 @@ class Dispatcher:
         now = self._telemetry.now()
         self._telemetry.guard.call("time_ns", None, self._note_fetch, started, now, is_poll=True)
         return self._telemetry.guard.call("poll", polled, self._hand_over_lists, polled, started, now)
+
+    def received_list(self, records: Mapping[tuple[str, int], Any], started: int) -> dict[tuple[str, int], Handover]:
+        """Note that the client has handed over records of several partitions in one list.
+
+        Args:
+            records: those of each partition, by its topic and number: at least one.
+            started: what `fetching()` returned.
+
+        Returns:
+            When and how they came, by partition.
+        """
+        now = self._telemetry.now()
+        self._telemetry.guard.call("time_ns", None, self._note_fetch, started, now, is_poll=True)
+        handovers: dict[tuple[str, int], Handover] = {}
+        self._telemetry.guard.call("poll", None, self._note_list, records, started, now, handovers)
+        return handovers
+
+    def _note_list(
+        self, records: Mapping[tuple[str, int], Any], started: int, now: int, handovers: dict[tuple[str, int], Handover]
+    ) -> None:
+        for (topic, partition), each in records.items():
+            handover = Handover(now, self._client.highwater(topic, partition))
+            handovers[topic, partition] = handover
+            first, last = each[0], each[-1]
+            self._note(topic, partition, first.offset, last.offset, handover)
+            self._count(last, len(each), handover.highwater)
+        if records and not is_suppressed():
+            topics = {topic for topic, _ in records}
+            self._telemetry.guard.call("poll", None, self._record_poll, topics, records.values(), started)
 
     def failed(self, error: BaseException, started: int, *, is_poll: bool = False) -> None:
         """Note that the client has raised.
@@ -324,7 +354,8 @@ class Dispatcher:
             self._count(records[-1], len(records), handover.highwater)
             handed_over[partition] = PolledRecords(records, self, handover)
         if not is_suppressed():
-            self._telemetry.guard.call("poll", None, self._record_poll, polled, started)
+            topics = {partition.topic for partition in polled}
+            self._telemetry.guard.call("poll", None, self._record_poll, topics, polled.values(), started)
         return handed_over if self._options.process == "auto" else polled
 
     def _count(self, last: Any, count: int, highwater: int | None) -> None:
@@ -344,12 +375,12 @@ class Dispatcher:
         place.consumed = found = series.total(place.instruments.consumed)
         return found
 
-    def _record_poll(self, polled: Mapping[Any, list[Any]], started: int) -> None:
+    def _record_poll(self, topics: set[str], polled: Iterable[Iterable[Any]], started: int) -> None:
         span = self._start_poll_span(polled, started) if self._options.poll_spans else INVALID_SPAN
-        self._finish({partition.topic for partition in polled}, span, started)
+        self._finish(topics, span, started)
 
-    def _start_poll_span(self, polled: Mapping[Any, list[Any]], started: int) -> Span:
-        records = [record for each in polled.values() for record in each]
+    def _start_poll_span(self, polled: Iterable[Iterable[Any]], started: int) -> Span:
+        records = [record for each in polled for record in each]
         traced = [record for record in records if self._telemetry.destinations[record.topic].traced]
         if not traced:
             return INVALID_SPAN
@@ -418,6 +449,11 @@ class PolledRecords(list[Any]):
     def __init__(self, records: list[Any], dispatcher: Dispatcher, handover: Handover) -> None:
         super().__init__(records)
         self._dispatch: tuple[Dispatcher, Handover] | None = (dispatcher, handover)
+
+    @property
+    def batch(self) -> MessageBatch | None:
+        """Its records, where it is one of messages."""
+        return None
 
     def take_dispatch(self) -> tuple[Dispatcher, Handover] | None:
         """Take the one dispatching iteration away; None where it was had already."""

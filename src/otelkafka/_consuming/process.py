@@ -29,7 +29,7 @@ from otelkafka._context.fastpath import FastPath, SampledRoot
 from otelkafka._context.origin import keep_earliest, origin_in, since, with_baggage
 from otelkafka._context.propagation import Contexts, merge
 from otelkafka._context.traceparent import BAGGAGE_KEY, FLAGS, SPAN_KEY, TRACEPARENT
-from otelkafka._protocols import Client
+from otelkafka._protocols import Client, MessageBatch, given_of
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.api import PROPAGATE, PROPAGATOR, PROVIDER, TRACE
 from otelkafka._telemetry.clock import MILLISECOND, NANOSECONDS, seconds
@@ -396,7 +396,7 @@ class ProcessOperation:
                     beginning = about
                     self._spans.note_beginning(about)
                 if self.options.on_process is not None:
-                    telemetry.call_hook("on_process", self.options.on_process, span, record)
+                    telemetry.call_hook("on_process", self.options.on_process, span, given_of(record))
             except BaseException as error:  # an interrupt in the user's code, which passes: nobody else has the span
                 telemetry.end_span(span, error)
                 raise
@@ -430,11 +430,15 @@ class ProcessOperation:
     def _open_batch(self, records: Sequence[Any], given: object) -> OpenSpan:
         ambient, start, telemetry = get_current(), clock.now(), self.telemetry
         telemetry.refresh(start)
-        traced = [record for record in records if telemetry.destinations[record.topic].traced]
+        partitions = _partitions_of(records)
+        traced: Sequence[Any] = records
+        if not all(telemetry.destinations[topic].traced for topic, _ in partitions):
+            traced = [record for record in records if telemetry.destinations[record.topic].traced]
         shown = traced or records
-        destination = telemetry.destinations.of({record.topic for record in shown})
-        partitions = {(record.topic, record.partition) for record in shown}
-        partition = shown[0].partition if len(partitions) == 1 else None
+        if shown is not records:
+            partitions = _partitions_of(shown)
+        destination = telemetry.destinations.of({topic for topic, _ in partitions})
+        partition = next(iter(partitions))[1] if len(partitions) == 1 else None
         origins: Origins = ()
         context = ambient
         if self.options.pipeline_time:
@@ -662,6 +666,13 @@ class ProcessOperation:
         for opened in list(self.in_process):
             place = attributes.of_place(opened.destination.metric_attributes, opened.partition, self.telemetry.client)
             yield place, seconds(max(0, now - opened.start))
+
+
+def _partitions_of(records: Sequence[Any]) -> set[tuple[str, int]]:
+    """Return topic and number of each partition of a batch."""
+    if type(records) is MessageBatch:
+        return set(records.places)
+    return {(record.topic, record.partition) for record in records}
 
 
 class ProcessOperations:

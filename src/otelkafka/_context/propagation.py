@@ -13,7 +13,7 @@ from otelkafka._context import traceparent
 from otelkafka._context.fastpath import FastPath, fast_path_of
 from otelkafka._context.origin import begin, is_possible, origin_in
 from otelkafka._context.sdk import records_roots
-from otelkafka._protocols import Record
+from otelkafka._protocols import Record, record_of
 from otelkafka._telemetry import lifetime, semconv
 from otelkafka._telemetry.api import PROVIDER, TRACE
 from otelkafka._telemetry.telemetry import LOGGED_OF_UNKNOWN, Telemetry
@@ -67,7 +67,8 @@ def extract(record_or_headers: Record | Iterable[Any] | None, options: Options |
     Raises:
         TypeError: it has no headers and is no list or tuple of them, or `options` are none.
     """
-    headers = getattr(record_or_headers, "headers", record_or_headers)
+    found = record_of(record_or_headers)
+    headers = getattr(found, "headers", found)
     _check_headers(headers)
     return _contexts_of(options).read(headers)
 

@@ -14,7 +14,7 @@ from otelkafka._context.propagation import Contexts, merge
 from otelkafka._context.sdk import SUPPRESSED, SUPPRESSED_ELSE
 from otelkafka._context.traceparent import BAGGAGE_KEY, SPAN_KEY, TRACEPARENT, header
 from otelkafka._producing.transactions import Transactions
-from otelkafka._protocols import Acknowledgement
+from otelkafka._protocols import Acknowledgement, given_of
 from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.api import METER_PROVIDER, METRICS
 from otelkafka._telemetry.attributes import Attributes
@@ -490,7 +490,7 @@ class Sends:
                 except Exception as failure:  # noqa: BLE001 (whatever it is, the application must not get it)
                     telemetry.guard.contain("set_attributes", failure)
             if metadata is not None and hook is not None:
-                telemetry.call_hook("on_ack", hook, span, metadata)
+                telemetry.call_hook("on_ack", hook, span, given_of(metadata))
         finally:
             try:
                 if error is None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from otelkafka.testing.aiokafka_consumer import FakeAIOKafkaConsumer
     from otelkafka.testing.aiokafka_producer import FakeAIOKafkaProducer
     from otelkafka.testing.cluster import FakeCluster, fake_record
+    from otelkafka.testing.confluent_consumer import FakeConfluentConsumer
+    from otelkafka.testing.confluent_message import FakeMessage
+    from otelkafka.testing.confluent_producer import FakeConfluentProducer
     from otelkafka.testing.consumer import FakeConsumer
     from otelkafka.testing.future import FakeFuture
     from otelkafka.testing.producer import FakeProducer
@@ -27,8 +30,11 @@ __all__ = [
     "FakeAIOKafkaProducer",
     "FakeClock",
     "FakeCluster",
+    "FakeConfluentConsumer",
+    "FakeConfluentProducer",
     "FakeConsumer",
     "FakeFuture",
+    "FakeMessage",
     "FakeProducer",
     "MetricRecorder",
     "SpanRecorder",
@@ -40,8 +46,11 @@ _OF_CLIENTS = {
     "FakeAIOKafkaConsumer": "aiokafka_consumer",
     "FakeAIOKafkaProducer": "aiokafka_producer",
     "FakeCluster": "cluster",
+    "FakeConfluentConsumer": "confluent_consumer",
+    "FakeConfluentProducer": "confluent_producer",
     "FakeConsumer": "consumer",
     "FakeFuture": "future",
+    "FakeMessage": "confluent_message",
     "FakeProducer": "producer",
     "fake_record": "cluster",
 }

@@ -1,0 +1,375 @@
+"""The async clients of confluent-kafka, wrapped or patched: each call of them, between the engine's begin and end."""
+
+from typing import Any, Final
+
+from confluent_kafka import KafkaException
+
+from otelkafka._clients.calls import Args, Call, KwArgs, await_inside, bare, overriding, traces
+from otelkafka._clients.confluent_kafka.consumer import (
+    COMMIT_ARGUMENTS,
+    NOTHING,
+    SUBSCRIBE_ARGUMENTS,
+    ConfluentConsumerFace,
+    committed_offsets_of,
+    is_end_of_partition,
+    places_of,
+)
+from otelkafka._clients.confluent_kafka.facts import (
+    ConsumerFacts,
+    ProducerFacts,
+    configuration_of,
+    offsets_by_partition,
+)
+from otelkafka._clients.confluent_kafka.listeners import Listeners, awaited_callbacks
+from otelkafka._clients.confluent_kafka.messages import hand_over
+from otelkafka._clients.consumer_face import ConsumerFaceBase, ProcessingClient, own_methods
+from otelkafka._clients.producer_face import ProduceHook, ProducerFaceBase
+from otelkafka._clients.proxy import TracedClient, Wrappers
+from otelkafka._context.current import attach, reset
+from otelkafka._producing import transactions
+from otelkafka._producing.send import Send
+from otelkafka._producing.transactions import Kind
+from otelkafka._protocols import MessageRecord
+from otelkafka.options import ConsumerOptions, ProducerOptions
+
+_NAMES: Final = ("topic", "value", "key", "partition", "timestamp")
+_KNOWN: Final = frozenset(_NAMES)
+
+
+def wrap_producer(producer: Any, options: ProducerOptions) -> "TracedAIOProducer":
+    """Trace sends of an `AIOProducer`."""
+    return _producers.of(type(producer))(producer, options, wrap_producer, AIOProducerFace(producer, options))
+
+
+def wrap_consumer(consumer: Any, options: ConsumerOptions, before: Any = None) -> "TracedAIOConsumer":
+    """Trace processing of an `AIOConsumer`."""
+    face = AIOConsumerFace(consumer, options, before)
+    return _consumers.of(type(consumer))(consumer, options, wrap_consumer, face)
+
+
+class _AwaitedClient(TracedClient):
+    """A proxy of a client that is used in an `async with`, and closed by `await close()`."""
+
+    async def close(self, *args: Any, **kwargs: Any) -> Any:
+        """Close the client, then end the spans that are still open, also where closing raises."""
+        return await self._self_face.close(bare(self.__wrapped__, "close"), args, kwargs)
+
+    async def __aenter__(self) -> Any:
+        """Enter the client's own `async with`, and return the traced one."""
+        await self.__wrapped__.__aenter__()
+        return self
+
+    async def __aexit__(self, *raised: object) -> Any:
+        """Close the client as its own `async with` would; then end the spans that are still open."""
+        try:
+            return await overriding(self.__wrapped__, "close", self.__wrapped__.__aexit__)(*raised)
+        finally:
+            self._self_face.end()
+
+
+class TracedAIOProducer(_AwaitedClient):
+    """An `AIOProducer` of confluent-kafka that traces its sends."""
+
+    async def produce(self, *args: Any, **kwargs: Any) -> Any:
+        """Send a record inside a span, and return its future, which ends the span."""
+        return await self._self_face.produce(bare(self.__wrapped__, "produce"), args, kwargs)
+
+    async def init_transactions(self, *args: Any, **kwargs: Any) -> Any:
+        """Initialize transactions; a span only where it fails."""
+        return await self._self_face.init_transactions(bare(self.__wrapped__, "init_transactions"), args, kwargs)
+
+    async def begin_transaction(self, *args: Any, **kwargs: Any) -> Any:
+        """Begin a transaction; a span only where it fails."""
+        return await self._self_face.begin_transaction(bare(self.__wrapped__, "begin_transaction"), args, kwargs)
+
+    async def send_offsets_to_transaction(self, *args: Any, **kwargs: Any) -> Any:
+        """Send offsets to a transaction, inside a span where there is one around it."""
+        call = bare(self.__wrapped__, "send_offsets_to_transaction")
+        return await self._self_face.send_offsets_to_transaction(call, args, kwargs)
+
+    async def commit_transaction(self, *args: Any, **kwargs: Any) -> Any:
+        """Commit a transaction inside a span."""
+        return await self._self_face.commit_transaction(bare(self.__wrapped__, "commit_transaction"), args, kwargs)
+
+    async def abort_transaction(self, *args: Any, **kwargs: Any) -> Any:
+        """Abort a transaction inside a span."""
+        return await self._self_face.abort_transaction(bare(self.__wrapped__, "abort_transaction"), args, kwargs)
+
+
+class AIOProducerFace(ProducerFaceBase):
+    """The traced calls of one `AIOProducer`, which takes no headers: its records carry no context.
+
+    Args:
+        producer: whose configuration is read, where it is known.
+        options: its options.
+        produce_hook: called with the span and the arguments of `produce()` before it is called.
+    """
+
+    def __init__(self, producer: Any, options: ProducerOptions, produce_hook: ProduceHook | None = None) -> None:
+        facts = ProducerFacts(producer, configuration_of(producer, options.config))
+        facts.takes_headers = False
+        super().__init__(producer, facts, options, produce_hook)
+        self._followed: dict[Any, Send] = {}
+
+    @traces("produce")
+    async def produce(self, produce: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Await `produce` inside a span, which ends when the future that it returns is done."""
+        given = {**dict(zip(_NAMES, args, strict=False)), **{name: kwargs[name] for name in kwargs if name in _KNOWN}}
+        partition = given.get("partition")
+        begun = self._sends.begin(
+            given.get("topic", ""),
+            given.get("value"),
+            given.get("key"),
+            None,
+            partition if isinstance(partition, int) and partition >= 0 else None,
+            given.get("timestamp") or None,
+        )
+        if begun is None:
+            return await produce(*args, **kwargs)
+        token = attach(begun.context)
+        try:
+            if self._produce_hook is not None and begun.destination.traced:
+                self._telemetry.guard.call("produce_hook", None, self._produce_hook, begun.span, args, kwargs)
+            future = await produce(*args, **kwargs)
+        except BaseException as error:
+            begun.refused(error)
+            raise
+        finally:
+            try:  # noqa: SIM105 (once a record: it costs less)
+                reset(token)
+            except ValueError:  # a coroutine that was dropped ends in whatever context
+                pass
+        if begun.is_followed:
+            self._telemetry.guard.call("send", None, self._follow, begun, future)
+        else:
+            begun.context = None  # it holds the span, which holds it
+        return future
+
+    @traces("close")
+    async def close(self, close: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Close the producer, then end the spans that are still open, also where closing raises."""
+        try:
+            return await close(*args, **kwargs)
+        finally:
+            self.end()
+
+    @traces("init_transactions")
+    async def init_transactions(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Initialize transactions; a span only where it fails."""
+        return await self._transact(transactions.INIT, call, args, kwargs)
+
+    @traces("begin_transaction")
+    async def begin_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Begin a transaction; a span only where it fails."""
+        return await self._transact(transactions.BEGIN, call, args, kwargs)
+
+    @traces("send_offsets_to_transaction")
+    async def send_offsets_to_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Send offsets to a transaction, inside a span where there is one around it."""
+        return await self._transact(transactions.SEND_OFFSETS, call, args, kwargs)
+
+    @traces("commit_transaction")
+    async def commit_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Commit a transaction inside a span."""
+        return await self._transact(transactions.COMMIT, call, args, kwargs)
+
+    @traces("abort_transaction")
+    async def abort_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Abort a transaction inside a span."""
+        return await self._transact(transactions.ABORT, call, args, kwargs)
+
+    def end(self) -> None:
+        """End every span that is open; those with their outcome whose futures are done, though no callback has run."""
+        for future in [each for each in self._followed if each.done()]:
+            self._telemetry.guard.call("close", None, self._settle, future)
+        super().end()
+
+    def _follow(self, begun: Any, future: Any) -> None:
+        if begun.returned():
+            self._followed[future] = begun
+            future.add_done_callback(self._settle)
+
+    def _settle(self, future: Any) -> None:
+        begun = self._followed.pop(future, None)
+        if begun is not None:
+            self._telemetry.guard.call("send", None, _end, begun, future)
+
+    async def _transact(self, kind: Kind, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        offsets = None
+        if kind is transactions.SEND_OFFSETS:
+            offsets = offsets_by_partition(args[0] if args else kwargs.get("positions"))
+        return await await_inside(self._transactions.begin(kind, offsets), call, args, kwargs)
+
+
+def _end(begun: Send, future: Any) -> None:
+    if future.cancelled():
+        begun.failed(None)
+        return
+    error = getattr(future, "_exception", None)  # asyncio still reports one that nobody asks for
+    if isinstance(error, BaseException):
+        begun.failed(error)
+    else:
+        begun.acknowledged(MessageRecord(future.result()))
+
+
+class TracedAIOConsumer(ProcessingClient, _AwaitedClient):
+    """An `AIOConsumer` of confluent-kafka that traces the processing of its messages."""
+
+    async def poll(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a message, whose process span is current until the next call, or `close()`."""
+        return await self._self_face.poll(bare(self.__wrapped__, "poll"), args, kwargs)
+
+    async def consume(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a list of messages, whose iteration runs inside the process spans."""
+        return await self._self_face.consume(bare(self.__wrapped__, "consume"), args, kwargs)
+
+    async def subscribe(self, *args: Any, **kwargs: Any) -> Any:
+        """Subscribe, and record rebalances."""
+        return await self._self_face.subscribe(bare(self.__wrapped__, "subscribe"), args, kwargs)
+
+    async def unsubscribe(self, *args: Any, **kwargs: Any) -> Any:
+        """Unsubscribe; the lag of its partitions is no longer reported."""
+        return await self._self_face.unsubscribe(bare(self.__wrapped__, "unsubscribe"), args, kwargs)
+
+    async def assign(self, *args: Any, **kwargs: Any) -> Any:
+        """Assign partitions."""
+        return await self._self_face.assign(bare(self.__wrapped__, "assign"), args, kwargs)
+
+    async def unassign(self, *args: Any, **kwargs: Any) -> Any:
+        """Give the assignment up; its lag is no longer reported."""
+        return await self._self_face.unassign(bare(self.__wrapped__, "unassign"), args, kwargs)
+
+    async def incremental_assign(self, *args: Any, **kwargs: Any) -> Any:
+        """Assign more partitions."""
+        return await self._self_face.incremental_assign(bare(self.__wrapped__, "incremental_assign"), args, kwargs)
+
+    async def incremental_unassign(self, *args: Any, **kwargs: Any) -> Any:
+        """Give partitions up; their lag is no longer reported."""
+        return await self._self_face.incremental_unassign(bare(self.__wrapped__, "incremental_unassign"), args, kwargs)
+
+    async def commit(self, *args: Any, **kwargs: Any) -> Any:
+        """Commit; inside a span, the commit has a span."""
+        return await self._self_face.commit(bare(self.__wrapped__, "commit"), args, kwargs)
+
+
+class AIOConsumerFace(ConsumerFaceBase[ConsumerFacts]):
+    """The traced calls of one `AIOConsumer`.
+
+    Args:
+        consumer: whose configuration is read, where it is known.
+        options: its options.
+        before: what traced it until now, whose history goes on.
+    """
+
+    def __init__(
+        self, consumer: Any, options: ConsumerOptions, before: "AIOConsumerFace | ConfluentConsumerFace | None" = None
+    ) -> None:
+        facts = ConsumerFacts(consumer, configuration_of(consumer, options.config))
+        super().__init__(consumer, facts, options, Listeners(), before)
+        if before is not None:
+            self.history.has_listener = before.history.has_listener
+        self._dispatches_lists = options.process == "auto"
+
+    @traces("poll")
+    async def poll(self, poll: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Return a message, whose process span is current until the next call, or `close()`."""
+        dispatcher = self.dispatcher
+        started = dispatcher.fetching()
+        try:
+            message = await poll(*args, **kwargs)
+        except BaseException as error:
+            self._failed(error, started)
+            raise
+        if message is None:
+            dispatcher.failed(NOTHING, started)
+            return None
+        failure = message.error()
+        if failure is None:
+            dispatcher.received(MessageRecord(message), started)
+        else:
+            self._failed(KafkaException(failure), started)
+        return message
+
+    @traces("consume")
+    async def consume(self, consume: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Return messages; iterating their list runs inside each message's process span."""
+        started = self.dispatcher.fetching()
+        try:
+            messages = await consume(*args, **kwargs)
+        except BaseException as error:
+            self._failed(error, started)
+            raise
+        return hand_over(self.dispatcher, messages, started, self._failed, dispatches=self._dispatches_lists)
+
+    def _failed(self, error: BaseException, started: int) -> None:
+        self.dispatcher.failed(NOTHING if is_end_of_partition(error) else error, started)
+
+    @traces("subscribe")
+    async def subscribe(self, subscribe: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Subscribe, and record rebalances; the callbacks are awaited."""
+        given = {**dict(zip(SUBSCRIBE_ARGUMENTS, args, strict=False)), **kwargs}
+        listening = awaited_callbacks(self._rebalances, given)
+        if len(args) > len(SUBSCRIBE_ARGUMENTS) or "topics" not in given:
+            return await subscribe(*args, **kwargs)
+        result = await subscribe(listening.pop("topics"), **listening)
+        topics = given["topics"]
+        self._client.subscription = tuple(topics) if isinstance(topics, list | tuple) else ()
+        self.history.has_listener = True
+        return result
+
+    @traces("unsubscribe")
+    async def unsubscribe(self, unsubscribe: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Unsubscribe, and forget which partitions were assigned."""
+        result = await unsubscribe(*args, **kwargs)
+        self._client.subscription = ()
+        self.history.update(set(), self._telemetry.now())
+        return result
+
+    @traces("assign")
+    async def assign(self, assign: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Assign partitions, and note which and when."""
+        result = await assign(*args, **kwargs)
+        partitions = places_of(args, kwargs)
+        if partitions is not None:
+            self.history.update(partitions, self._telemetry.now())
+            self.history.has_listener = True
+        return result
+
+    @traces("unassign")
+    async def unassign(self, unassign: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Give the assignment up."""
+        result = await unassign(*args, **kwargs)
+        self.history.update(set(), self._telemetry.now())
+        return result
+
+    @traces("incremental_assign")
+    async def incremental_assign(self, assign: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Assign more partitions, and note which and when."""
+        result = await assign(*args, **kwargs)
+        self.history.assign(places_of(args, kwargs) or set(), self._telemetry.now())
+        return result
+
+    @traces("incremental_unassign")
+    async def incremental_unassign(self, unassign: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Give partitions up."""
+        result = await unassign(*args, **kwargs)
+        self.history.revoke(places_of(args, kwargs) or set())
+        return result
+
+    @traces("commit")
+    async def commit(self, commit: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Commit, inside a span where there is one around it."""
+        given = {**dict(zip(COMMIT_ARGUMENTS, args, strict=False)), **kwargs}
+        return await await_inside(self._commits.begin(committed_offsets_of(given)), commit, args, kwargs)
+
+    @traces("close")
+    async def close(self, close: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Close the consumer, then end the spans that are still open, also where closing raises."""
+        try:
+            return await close(*args, **kwargs)
+        finally:
+            self.end()
+
+
+_producers = Wrappers(TracedAIOProducer, AIOProducerFace)
+_consumers = Wrappers(TracedAIOConsumer, AIOConsumerFace, own_methods)

@@ -1,0 +1,184 @@
+"""The async clients of confluent-kafka, where the release has them: over the broker that librdkafka has inside."""
+
+import asyncio
+import importlib
+import uuid
+
+import confluent_kafka
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from opentelemetry import trace
+
+import otelkafka
+from otelkafka import ConsumerOptions, ProducerOptions
+from otelkafka.instrumentor import ConfluentKafkaInstrumentor
+from tests.support.awaiting import awaited
+from tests.support.fakes import ambient_of, current, is_nothing_current
+
+aio = next(
+    (
+        importlib.import_module(name)
+        for name in ("confluent_kafka.aio", "confluent_kafka.experimental.aio")
+        if importlib.util.find_spec(name.rpartition(".")[0]) and importlib.util.find_spec(name)
+    ),
+    None,
+)
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(aio is None, reason="this release of confluent-kafka has no async clients"),
+]
+MOCK = {"bootstrap.servers": "mock:9092", "test.mock.num.brokers": 1, "log_level": 0}
+
+
+@pytest.fixture
+def topic(broker):
+    name = f"aio-{uuid.uuid4().hex}"
+    broker.create_topic(name)
+    return name
+
+
+@pytest.fixture
+def configs(broker):
+    servers = {"bootstrap.servers": broker.bootstrap_servers, "log_level": 0}
+    return servers, {**servers, "group.id": f"g-{uuid.uuid4().hex}", "auto.offset.reset": "earliest"}
+
+
+async def messages_of(consumer, count):
+    found = []
+    while len(found) < count:
+        message = await consumer.poll(1)
+        if message is not None:
+            assert message.error() is None
+            found.append((message, trace.get_current_span().name))
+    return found
+
+
+async def use(producer, consumer, topic):
+    """Send two records, receive them, and commit."""
+    futures = [await producer.produce(topic, value=b"v", key=b"k") for _ in range(2)]
+    assert is_nothing_current()
+    await producer.flush()
+    assert [(await future).offset() for future in futures] == [0, 1]
+    assigned = []
+
+    async def on_assign(given, partitions):
+        assigned.append((len(partitions), trace.get_current_span().name))
+
+    await consumer.subscribe([topic], on_assign=on_assign)
+    received = await messages_of(consumer, 1)
+    await consumer.commit(asynchronous=False)
+    received += await messages_of(consumer, 1)
+    assert [name for _, name in received] == [f"process {topic}"] * 2
+    await consumer.close()
+    await producer.close()
+    assert is_nothing_current()
+    assert assigned == [(1, f"assign {topic}")]
+
+
+def check(recorder, topic):
+    names = [span.name for span in recorder.spans if span.name != f"revoke {topic}"]
+    assert {name: names.count(name) for name in names} == {
+        f"send {topic}": 2,
+        f"process {topic}": 2,
+        f"commit {topic}": 1,
+        f"assign {topic}": 1,
+    }
+    for span in recorder.named(f"send {topic}"):
+        assert span.attributes["messaging.destination.partition.id"] == "0"
+        assert "server.address" in span.attributes
+    first = recorder.named(f"process {topic}")[0]
+    assert first.attributes["messaging.consumer.group.name"].startswith("g-")
+    assert recorder.named(f"commit {topic}")[0].parent.span_id == first.context.span_id
+
+
+@pytest.mark.real_kafka
+@awaited
+async def test_wrapped_async_clients(recorder, configs, topic):
+    """As the others, but that their records carry no context: confluent-kafka takes no headers there."""
+    of_producer, of_consumer = configs
+    producer = otelkafka.wrap_producer(
+        aio.AIOProducer(dict(of_producer)),
+        ProducerOptions(tracer_provider=recorder.tracer_provider, config=of_producer),
+    )
+    consumer = otelkafka.wrap_consumer(
+        aio.AIOConsumer(dict(of_consumer)),
+        ConsumerOptions(tracer_provider=recorder.tracer_provider, config=of_consumer),
+    )
+    assert isinstance(producer, aio.AIOProducer)
+    assert isinstance(consumer, aio.AIOConsumer)
+    await use(producer, consumer, topic)
+    check(recorder, topic)
+
+
+@pytest.mark.real_kafka
+@awaited
+async def test_async_clients_in_unchanged_code(recorder, configs, topic):
+    """The client inside of them makes no spans of its own."""
+    of_producer, of_consumer = configs
+    ConfluentKafkaInstrumentor().instrument(tracer_provider=recorder.tracer_provider, skip_dep_check=True)
+    try:
+        await use(aio.AIOProducer(dict(of_producer)), aio.AIOConsumer(dict(of_consumer)), topic)
+    finally:
+        ConfluentKafkaInstrumentor().uninstrument()
+    check(recorder, topic)
+    assert "__init__" not in vars(aio.AIOConsumer) or not hasattr(aio.AIOConsumer.__init__, "__wrapped__")
+
+
+@pytest.mark.real_kafka
+@awaited
+async def test_lists_and_assignments_of_async_consumers(recorder, metrics, configs, topic):
+    """Lists dispatch, assignments are noted, whole and incremental."""
+    of_producer, of_consumer = configs
+    sync = confluent_kafka.Producer(of_producer)
+    for _ in range(3):
+        sync.produce(topic, b"v")
+    sync.flush()
+    options = ConsumerOptions(tracer_provider=recorder.tracer_provider, meter_provider=metrics.meter_provider)
+    async with otelkafka.wrap_consumer(aio.AIOConsumer(dict(of_consumer)), options) as consumer:
+        await consumer.assign([TopicPartition(topic, 0, 0)])
+        seen = 0
+        while seen < 3:
+            for _ in await consumer.consume(3, 1):
+                assert current().is_valid
+                seen += 1
+        assert len(metrics.points("otelkafka.consumer.lag")) == 1
+        await consumer.unassign()
+        assert metrics.points("otelkafka.consumer.lag") == []
+        await consumer.incremental_assign([TopicPartition(topic, 0, 3)])
+        await consumer.incremental_unassign([TopicPartition(topic, 0)])
+        await consumer.unsubscribe()
+    assert len(recorder.named(f"process {topic}")) == 3
+    again = otelkafka.wrap_consumer(otelkafka.wrap_consumer(aio.AIOConsumer(dict(of_consumer)), options), options)
+    await again.close()
+
+
+@awaited
+async def test_async_sends_that_fail_have_their_error(recorder):
+    """Refused, undelivered, and never delivered; transactions too."""
+    options = ProducerOptions(tracer_provider=recorder.tracer_provider)
+    producer = otelkafka.wrap_producer(aio.AIOProducer({**MOCK, "transactional.id": "tx"}), options)
+    with pytest.raises(NotImplementedError):
+        await producer.produce("t", b"v", headers=[("a", b"b")])
+    with ambient_of(recorder), pytest.raises(KafkaException):
+        await producer.begin_transaction()
+    assert recorder.named("send t")[0].attributes["error.type"] == "NotImplementedError"
+    assert recorder.named("begin transaction")[0].attributes["error.type"] == "_STATE"
+    await producer.init_transactions(10)
+    await producer.begin_transaction()
+    future = await producer.produce("t", b"v")
+    await producer.commit_transaction()
+    assert (await future).offset() == 0
+    await producer.begin_transaction()
+    await producer.abort_transaction()
+    assert len(recorder.named("commit transaction")) == len(recorder.named("abort transaction")) == 1
+    await producer.close()
+    unsent = otelkafka.wrap_producer(
+        aio.AIOProducer({"bootstrap.servers": "localhost:1", "message.timeout.ms": 100, "log_level": 0}), options
+    )
+    future = await unsent.produce("t", b"v")
+    await unsent.flush(5)
+    with pytest.raises(KafkaException) as caught:
+        await asyncio.wait_for(future, 30)
+    assert caught.value.args[0].code() == KafkaError._MSG_TIMED_OUT
+    assert recorder.named("send t")[-1].attributes["error.type"] == "_MSG_TIMED_OUT"
+    await unsent.close()
