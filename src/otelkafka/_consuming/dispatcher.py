@@ -7,8 +7,9 @@ from weakref import WeakValueDictionary
 
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
+from otelkafka._consuming.measures import Place
 from otelkafka._consuming.open_span import OpenSpan, idle_span, innermost, open_spans, start_beside
-from otelkafka._consuming.process import Place, ProcessOperation, ProcessOperations
+from otelkafka._consuming.process import ProcessOperation, ProcessOperations
 from otelkafka._consuming.wait import SLOW, Handover, WaitHistory
 from otelkafka._context.current import Attached, get_current, is_suppressed, reset, restored
 from otelkafka._context.propagation import Contexts
@@ -332,7 +333,7 @@ class Dispatcher:
             destination = telemetry.destinations[record.topic]
             place = destination.places.get(partition)
             if place is None or place.instruments is not telemetry.instruments or place.series.is_stale:
-                place = self.process.place_of(destination, partition)
+                place = self.process.measures.place_of(destination, partition)
             (place.consumed or self._consumed_at(place, destination, partition)).count()
             highwater = self._client.highwater(record.topic, partition)
             if highwater is not None:
@@ -364,7 +365,7 @@ class Dispatcher:
         if telemetry.instruments is None or is_suppressed():
             return
         destination = telemetry.destinations[last.topic]
-        place = self.process.place_of(destination, partition)
+        place = self.process.measures.place_of(destination, partition)
         (place.consumed or self._consumed_at(place, destination, partition)).add(count)
         if highwater is not None:
             self.history.lags[last.topic, partition] = max(0, highwater - last.offset - 1)

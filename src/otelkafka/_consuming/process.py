@@ -9,6 +9,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, Span, SpanContext, SpanKind, Tracer
 
+from otelkafka._consuming.measures import Measures
 from otelkafka._consuming.open_span import (
     BareSpan,
     BareSpanWithRandomId,
@@ -23,7 +24,7 @@ from otelkafka._consuming.open_span import (
     innermost,
 )
 from otelkafka._consuming.process_span import ProcessSpans, Started
-from otelkafka._consuming.wait import SLOW, Handover, Processed, WaitHistory, queue_of
+from otelkafka._consuming.wait import SLOW, Handover, Processed, WaitHistory
 from otelkafka._context.current import UNPARSED, Attached, attach, get_current, is_suppressed
 from otelkafka._context.fastpath import FastPath, SampledRoot
 from otelkafka._context.origin import keep_earliest, origin_in, since, with_baggage
@@ -34,10 +35,9 @@ from otelkafka._telemetry import attributes, clock, lifetime, semconv
 from otelkafka._telemetry.api import PROPAGATE, PROPAGATOR, PROVIDER, TRACE
 from otelkafka._telemetry.clock import MILLISECOND, NANOSECONDS, seconds
 from otelkafka._telemetry.destination import Destination
-from otelkafka._telemetry.metrics import Instruments, Reading, Total
-from otelkafka._telemetry.operation import Known, Operation, Series
+from otelkafka._telemetry.metrics import Instruments, Reading
+from otelkafka._telemetry.operation import Operation
 from otelkafka._telemetry.sampling import is_unsampled
-from otelkafka._telemetry.tallies import Tally
 from otelkafka._telemetry.telemetry import LOGGED_OF_UNKNOWN, Telemetry
 from otelkafka.options import ConsumerOptions
 
@@ -70,36 +70,6 @@ class _Flat:
         self.kind = kind
 
 
-class Place:
-    """What the records of one partition share: to find it for each would cost more than to use it.
-
-    Args:
-        series: of the metrics of their processing.
-        known: of their spans.
-        instruments: those that they are measured by.
-
-    Attributes:
-        queue: the tally of how long they waited.
-        duration: the tally of how long their processing took.
-        consumed: the total of those that were handed over, once there is one.
-    """
-
-    __slots__ = ("consumed", "duration", "instruments", "known", "queue", "series")
-
-    def __init__(self, series: Series, known: Known, instruments: Instruments | None) -> None:
-        self.series = series
-        self.known = known
-        self.instruments: Any = instruments
-        self.queue: Tally | None = None
-        self.duration: Tally | None = None
-        self.consumed: Total | None = None
-        if instruments is not None:
-            self.queue, self.duration = (
-                series.tally(instruments.queue_duration),
-                series.tally(instruments.process_duration),
-            )
-
-
 class ProcessOperation:
     """The process operation of one consumer.
 
@@ -110,6 +80,7 @@ class ProcessOperation:
 
     Attributes:
         in_process: what is open now, where anybody asks for it.
+        measures: of what is processed.
     """
 
     def __init__(self, contexts: Contexts, options: ConsumerOptions, history: WaitHistory | None) -> None:
@@ -120,6 +91,7 @@ class ProcessOperation:
         self.in_process: dict[OpenSpan, None] = {}
         self._operation = Operation(self.telemetry, "process", semconv.TYPE_PROCESS, SpanKind.CONSUMER)
         self._spans = ProcessSpans(contexts, options, self._operation, history)
+        self.measures = Measures(contexts, self._operation)
         self._may_record_late = self._spans.samples_waits or options.sample_errors
         self._flat: _Flat | None = None
         self._is_plain = options.relation != "link" and options.on_process is None
@@ -198,7 +170,7 @@ class ProcessOperation:
                             partition = record.partition
                             place = destination.places.get(partition)
                             if place is None or place.instruments is not telemetry.instruments or place.series.is_stale:
-                                place = self.place_of(destination, partition)
+                                place = self.measures.place_of(destination, partition)
                             unrecorded.place = place
                             timestamp = record.timestamp
                             if place.queue is not None and timestamp is not None and timestamp >= 0:
@@ -254,7 +226,7 @@ class ProcessOperation:
         instruments = telemetry.instruments
         place = destination.places.get(partition)
         if place is None or place.instruments is not instruments or place.series.is_stale:
-            place = self.place_of(destination, partition)
+            place = self.measures.place_of(destination, partition)
         given = dict(place.known.attributes)
         links: Sequence[Link] = ()
         attended = highwater = None
@@ -340,7 +312,7 @@ class ProcessOperation:
                     opened.offset, opened.origins, opened.beginning = record.offset, origins, beginning
                     if telemetry.instruments is not None:
                         starts_trace = type(span) not in UNPARSED or type(span.trace_id) is int
-                        opened.place = self._measure_begin(
+                        opened.place = self.measures.begin(
                             destination, partition, span, start, [record], int(starts_trace)
                         )
                         self.in_process[opened] = None
@@ -405,7 +377,7 @@ class ProcessOperation:
             current = trace.get_current_span(context)
         if telemetry.instruments is not None:
             without = int(not created.is_valid)
-            place = self._measure_begin(destination, record.partition, span, start, [record], without)
+            place = self.measures.begin(destination, record.partition, span, start, [record], without)
         opened = self._opened(record, dispatcher, destination, record.partition, start, span)
         opened.offset, opened.origins, opened.beginning, opened.place = record.offset, origins, beginning, place
         opened.current, opened.parent = current, None if started is None else started.parent
@@ -459,8 +431,8 @@ class ProcessOperation:
                 telemetry.guard.call("process_batch", None, self._spans.note_beginning, about)
             context = trace.set_span_in_context(span, context)
         if telemetry.instruments is not None:
-            without = telemetry.guard.call("measure", 0, self._count_without_context, records, about.created)
-            place = self._measure_begin(destination, partition, span, start, records, without)
+            without = telemetry.guard.call("measure", 0, self.measures.count_without_context, records, about.created)
+            place = self.measures.begin(destination, partition, span, start, records, without)
         opened = self._opened(given, None, destination, partition, start, span)
         opened.batch, opened.origins = Batch(len(shown), partitions), origins
         opened.beginning, opened.place = beginning, place
@@ -492,20 +464,6 @@ class ProcessOperation:
                 found.append((self.telemetry.destinations[record.topic], record.partition, origin))
         return found
 
-    def place_of(self, destination: Destination, partition: int | None) -> Place:
-        """Return what the records of a partition share; of several partitions, what a batch of them has."""
-        instruments = self.telemetry.instruments
-        found: Place | None = destination.places.get(partition)
-        if found is None or found.instruments is not instruments or found.series.is_stale:
-            operation = self._operation
-            series, known = operation.series(destination, partition), operation.known_of(destination, partition)
-            try:
-                found = destination.places[partition] = Place(series, known, instruments)
-            except Exception as error:  # noqa: BLE001 (it may work for the next record)
-                self.telemetry.guard.contain("measure", error)
-                found = Place(series, known, None)
-        return found
-
     def ended(self, opened: OpenSpan, error: BaseException | None) -> None:  # noqa: C901 (as `open()`)
         """End the span of what was open, and measure it; it is called once, where it ends.
 
@@ -523,7 +481,7 @@ class ProcessOperation:
                 self._finish(opened, error)
             elif telemetry.instruments is not None:
                 if place is None or place.duration is None or place.instruments is not telemetry.instruments:
-                    self._measure_end(opened, None)
+                    self.measures.end(opened, None)
                 elif type(opened.span) in UNPARSED:
                     place.duration.add((end - start) / NANOSECONDS)
                 else:
@@ -550,7 +508,7 @@ class ProcessOperation:
         if beginning is not None and error is not None:
             telemetry.guard.call("process", None, self._record_failure, opened, beginning, error)
         if telemetry.instruments is not None:
-            telemetry.guard.call("measure", None, self._measure_end, opened, error)
+            telemetry.guard.call("measure", None, self.measures.end, opened, error)
         if opened.origins:
             took = since(min(origin for *_, origin in opened.origins), opened.ended_at)
             telemetry.set_attributes(opened.span, lambda: {semconv.PIPELINE_DURATION: took})
@@ -601,65 +559,6 @@ class ProcessOperation:
                 now = self.telemetry.now()
                 opened.gone = [*opened.gone, (event, now)]
                 opened.span.add_event(event, timestamp=now)
-
-    def _measure_begin(
-        self,
-        destination: Destination,
-        partition: int | None,
-        span: Span,
-        start: int,
-        records: Sequence[Any],
-        without_context: int,
-    ) -> Place | None:
-        """Measure how long the record waited that did longest, and return what the metrics carry.
-
-        Args:
-            destination: of the records.
-            partition: the one partition; None for several.
-            span: of their processing.
-            start: of it, Unix time in nanoseconds.
-            records: one, or a batch.
-            without_context: how many of them carry no context.
-        """
-        try:
-            instruments = self.telemetry.instruments
-            if instruments is None:
-                return None
-            place = self.place_of(destination, partition)
-            queues = [queue for queue in (queue_of(record, start) for record in records) if queue is not None]
-            if queues and place.queue is not None:
-                place.queue.record(seconds(max(queues)), span)
-            if without_context:
-                place.series.total(instruments.without_context).add(without_context)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
-            self.telemetry.guard.contain("measure", error)
-            return None
-        return place
-
-    def _count_without_context(self, records: Sequence[Any], created: Sequence[SpanContext] | None) -> int:
-        """Return how many records of a batch carry no context.
-
-        Args:
-            records: the batch.
-            created: the creation contexts of those that are traced, where they are known.
-        """
-        destinations = self.telemetry.destinations
-        rest = [record for record in records if created is None or not destinations[record.topic].traced]
-        known = sum(not context.is_valid for context in created or ())
-        return known + sum(self.contexts.is_without_context(record) for record in rest)
-
-    def _measure_end(self, opened: OpenSpan, error: BaseException | None) -> None:
-        """Measure how long the processing took, and how long the pipeline of each record did."""
-        instruments = self.telemetry.instruments
-        if instruments is None:
-            return
-        series = self._operation.series(opened.destination, opened.partition, error)
-        duration = seconds(max(0, opened.ended_at - opened.start))
-        series.tally(instruments.process_duration).record(duration, opened.span)
-        for destination, partition, origin in opened.origins:
-            of_record = self._operation.series(destination, partition, error)
-            pipeline = of_record.tally(instruments.pipeline_duration)
-            pipeline.record(since(origin, opened.ended_at), opened.span)
 
     def _read_ages(self) -> Iterable[Reading]:
         now = clock.now()
