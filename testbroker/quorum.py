@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # A short session: after a kill the node's former self keeps its place in the cluster until the session's end.
 SESSION = "3000"
+# A node that is alone has no other to take its place: a busy machine may hold it up for longer.
+SESSION_ALONE = "15000"
 
 
 class Quorum(Protocol):
@@ -50,7 +52,7 @@ class KRaft:
             "controller.listener.names": "CONTROLLER",
             "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://{self._controllers[node - 1]}",
             "controller.quorum.voters": ",".join(voters),
-            "broker.session.timeout.ms": SESSION,
+            "broker.session.timeout.ms": SESSION if len(self._controllers) > 1 else SESSION_ALONE,
             "broker.heartbeat.interval.ms": "500",
         }
 
