@@ -79,7 +79,20 @@ def run(broker: Broker, spans: SpanRecorder, metrics: MetricRecorder) -> list[Me
     """Let three members join, share the work, and one leave; return them."""
     providers = {"tracer_provider": spans.tracer_provider, "meter_provider": metrics.meter_provider}
     options = ConsumerOptions(**providers)
-    members = [Member(broker, options, 1)]
+    members: list[Member] = []
+    try:
+        _share(broker, options, members, spans, providers)
+    finally:
+        for member in members:
+            member.leave()
+    return members
+
+
+def _share(
+    broker: Broker, options: ConsumerOptions, members: list[Member], spans: SpanRecorder, providers: dict[str, Any]
+) -> None:
+    """Add members, and let them handle what is sold until the last one has handled all."""
+    members.append(Member(broker, options, 1))
     with wrap_producer(
         KafkaProducer(transactional_id="shop", client_id="shop", **broker.client_options), ProducerOptions(**providers)
     ) as producer:
@@ -97,9 +110,6 @@ def run(broker: Broker, spans: SpanRecorder, metrics: MetricRecorder) -> list[Me
         producer.send(TOPIC, POISONED, partition=0)
         producer.commit_transaction()
         _wait_until_handled(members, 2 * ORDERS + 1)
-    for member in members[1:]:
-        member.leave()
-    return members
 
 
 def _ship(order: bytes) -> None:

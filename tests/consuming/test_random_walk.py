@@ -335,17 +335,19 @@ def test_what_was_opened_inside_of_a_span_that_ends_goes_on(check):
 @pytest.mark.parametrize("profile", PROFILES)
 def test_random_walk_goes_as_the_model_says(profile):
     for seed in range(WALKS):
-        if run_at_random(seed, profile, LENGTH)[1] is not None:
-            pytest.fail(explain(seed, profile, LENGTH), pytrace=False)
+        walk, wrong = run_at_random(seed, profile, LENGTH)
+        if wrong is not None:
+            pytest.fail(explain(seed, profile, walk, wrong), pytrace=False)
 
 
 def main(profile, first="0", count="1000", length=str(LENGTH)):
     failed = []
     for seed in range(int(first), int(first) + int(count)):
-        if run_at_random(seed, profile, int(length))[1] is not None:
+        walk, wrong = run_at_random(seed, profile, int(length))
+        if wrong is not None:
             failed.append(seed)
             if len(failed) <= SHOWN:
-                sys.stdout.write(f"{explain(seed, profile, int(length))}\n\n")
+                sys.stdout.write(f"{explain(seed, profile, walk, wrong)}\n\n")
     sys.stdout.write(f"{len(failed)} of {count} walks of {profile!r} go wrong: {failed[:20]}\n")
     return 1 if failed else 0
 
