@@ -35,7 +35,7 @@ class Target(NamedTuple):
     faces: tuple[str, ...] = (WRAPPED, INSTRUMENTED)
 
     def is_met(self, figure: float) -> bool:
-        """Tell whether a figure will do."""
+        """Return whether a figure meets the limit."""
         return figure >= self.limit if self.at_least else figure <= self.limit
 
     @property
@@ -74,6 +74,7 @@ def targets() -> Iterator[Target]:
                 True,
                 (WRAPPED,),
             )
+    yield Target("async for on Kafka, ratio: kept of aiokafka's throughput", 0.9, _kept_awaited, True, (WRAPPED,))
     yield Target("memory more than the bare client's, MiB", 5, lambda found, face: found.grown(face))
     yield Target("sends in flight at the end", 0, _left("in_flight"))
     yield Target("threads more than the bare client's", 0, _left("threads"))
@@ -97,6 +98,11 @@ def _kept(action: str) -> Figure:
         return median(kept) if kept else None
 
     return figure
+
+
+def _kept_awaited(found: Results, face: str) -> float | None:
+    rates = found.found.get("aiokafka on Kafka", {}).get("async for ratio")
+    return median(rate / whole for rate, whole in zip(rates[face], rates["bare"], strict=True)) if rates else None
 
 
 def _beats(action: str, other: str) -> Figure:
