@@ -24,6 +24,7 @@ from opentelemetry.trace import SpanKind
 import otelkafka
 from benchmarks.faces import ATTRIBUTES, CONSTANT, FACES, VALUE, HeaderGetter
 from benchmarks.modes import MODES, OF_AIOKAFKA, configure
+from benchmarks.stubs import A_DAY
 
 BATCH = 500
 PLACE = TopicPartition("t", 0)
@@ -131,7 +132,7 @@ class Consumer:
 
 def records(*, sampled: bool) -> list[Any]:
     """Return a batch of records with a context each, as OpenTelemetry's SDK writes it for a trace sampled or not."""
-    flags, now = b"03" if sampled else b"02", int(time.time() * 1000)
+    flags, now = b"03" if sampled else b"02", int(time.time() * 1000) + A_DAY  # as those of `stubs`
     carried = [(("traceparent", b"00-%032x-%016x-" % (at + 1, at + 1) + flags),) for at in range(BATCH)]
     return [
         ConsumerRecord(PLACE.topic, 0, at, now, 0, b"k", VALUE, None, 1, len(VALUE), headers)
