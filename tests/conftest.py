@@ -41,8 +41,7 @@ def _needs_real_kafka(request):
 @pytest.fixture(autouse=True)
 def _consumers_of_its_own():
     """A record of one test may look as one of another: it was not handed over by a consumer that lives on."""
-    with internals.forgotten_consumers():
-        yield
+    internals.forget_consumers()
 
 
 @pytest.fixture
