@@ -94,7 +94,8 @@ def test_two_members_share_the_partitions_and_every_record_is_processed_once(
     members = [Member(member(*arguments, **how))]
     partitions = lambda: [each.partitions for each in members]
     wait_until(lambda: partitions() == [4], "the first member to be assigned all 4 partitions", partitions)
-    assert noted_partitions(members[0].consumer) == {(topic, partition) for partition in range(4)}
+    noted = lambda: noted_partitions(members[0].consumer)
+    wait_until(lambda: noted() == {(topic, partition) for partition in range(4)}, "the 4 partitions to be noted", noted)
     fill(make_producer, topic, 8)
     wait_until(lambda: len(members[0].got) == 8, "8 records at the first member", lambda: members[0].got)
     members.append(Member(member(*arguments, **how)))
@@ -104,8 +105,8 @@ def test_two_members_share_the_partitions_and_every_record_is_processed_once(
     wait_until(lambda: sum(got()) >= 16, "16 records at both members together", got)
     for each in members:
         each.stop()
-        noted = {(partition.topic, partition.partition) for partition in each.consumer.assignment()}
-        assert noted_partitions(each.consumer) == noted
+        assigned = {(partition.topic, partition.partition) for partition in each.consumer.assignment()}
+        assert noted_partitions(each.consumer) == assigned
     places_got = [(record.partition, record.offset) for each in members for record in each.got]
     processed = recorder.named(f"process {topic}")
     places = [

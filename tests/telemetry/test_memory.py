@@ -20,6 +20,7 @@ from tests.support.face import bare_of, process_batch_of, process_of, wrap_consu
 from tests.support.fakes import FakeConsumer, FakeProducer, failed, record, traceparent
 
 ROUNDS = 200
+ATTEMPTS = 4
 MOST_BLOCKS = ROUNDS // 2
 """All rounds together may leave so many: what is bounded grows now and then until it is full."""
 
@@ -40,7 +41,7 @@ HEADERS = {
 @cache
 def records_with(headers):
     """To make them while memory is measured would leave some in the interpreter's list of free tuples."""
-    return [record(at, headers=HEADERS[headers]) for at in range(10 * ROUNDS)]
+    return [record(at, headers=HEADERS[headers]) for at in range(10 * ROUNDS * ATTEMPTS)]
 
 
 class Ready(FakeConsumer):
@@ -85,7 +86,21 @@ def options_of(sampler, metrics, *, measured, general):
 
 
 def check_leaves_nothing(act, metrics):
-    """Neither a cycle of references, nor anything that is kept; what a debugger or coverage does is not counted."""
+    """Neither a cycle of references, nor anything that is kept.
+
+    What a debugger or coverage does is not counted. Another thread may keep something just then, but not each time.
+    """
+    for _ in range(ATTEMPTS):
+        more, found = left_by(act, metrics)
+        if more < MOST_BLOCKS and found < 2 * ROUNDS:
+            return
+    pytest.fail(
+        f"{more} blocks of memory are kept of {ROUNDS} rounds, {found} objects of twice as many wait for a collection"
+    )
+
+
+def left_by(act, metrics):
+    """Return how many blocks of memory are kept of some rounds, and how many objects of twice as many are garbage."""
     gc.collect()
     gc.disable()
     traced = sys.gettrace()
@@ -101,9 +116,7 @@ def check_leaves_nothing(act, metrics):
     finally:
         sys.settrace(traced)
         gc.enable()
-    assert found < 2 * ROUNDS, f"{found / ROUNDS / 2} objects a round wait for a collection"
-    more = kept[1] - kept[0]
-    assert more < MOST_BLOCKS, f"{more} blocks of memory are kept of {ROUNDS} rounds"
+    return kept[1] - kept[0], found
 
 
 pytestmark = [

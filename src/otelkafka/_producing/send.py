@@ -158,7 +158,23 @@ class BareSend(UnparsedSpan):
     acknowledged = failed = refused
 
 
-UNPARSED.add(BareSend)
+class MeasuredSend(UnparsedSpan, Send):
+    """A send that is its own span, of which nothing is recorded, and which is measured: one object a record as well."""
+
+    is_followed = True
+
+    @property
+    def span(self) -> Span:  # type: ignore[override]  # it is never replaced
+        """Itself."""
+        return self
+
+    def refused(self, error: BaseException) -> None:
+        """End it, and let go of the context, which holds this span."""
+        super().refused(error)
+        self.context = None
+
+
+UNPARSED.update((BareSend, MeasuredSend))
 
 
 class Place:
@@ -209,7 +225,9 @@ class Sends:
         self._is_flat = not options.pipeline_time and not options.capture_headers
         self._samples_errors = options.sample_errors
         self._is_always_followed = options.on_ack is not None or options.sample_errors
-        self._is_bare = not self._is_always_followed and self._transactions is None
+        is_plain = not self._is_always_followed and self._transactions is None
+        self._kind: Any = BareSend if is_plain else UnparsedSpan
+        self._measured_kind: Any = MeasuredSend if is_plain else UnparsedSpan
         self.telemetry.on_instruments(self._watch)
 
     def _watch(self, instruments: Instruments) -> None:
@@ -259,20 +277,23 @@ class Sends:
                 and destination.traced
                 and (timestamp_ms is None or not self._options.pipeline_time)
             ):
-                is_bare = self._is_bare and telemetry.instruments is None
-                span: Any = fast_path.start_send(ambient, start, BareSend if is_bare else UnparsedSpan)
-                if type(span) is BareSend:
-                    span.destination, span.outside = destination, ambient
-                    span.context = Context({**ambient, SPAN_KEY: span})
+                kind = self._kind if telemetry.instruments is None else self._measured_kind
+                span: Any = fast_path.start_send(ambient, start, kind)
+                if type(span) is kind and kind is not UnparsedSpan:
+                    begun: Send | BareSend = span
+                    begun.destination, begun.outside = destination, ambient
+                    begun.context = Context({**ambient, SPAN_KEY: span})
                     trace_id = span.trace_id
                     if type(trace_id) is int:  # as header() does
-                        span.headers = [(TRACEPARENT, b"00-%032x-%016x-%02x" % (trace_id, span.span_id, span.flags))]
+                        begun.headers = [(TRACEPARENT, b"00-%032x-%016x-%02x" % (trace_id, span.span_id, span.flags))]
                     else:
-                        span.headers = [header(trace_id, span.span_id, span.flags)]
-                    return span
+                        begun.headers = [header(trace_id, span.span_id, span.flags)]
+                    if kind is MeasuredSend:
+                        span.sends, span.start, span.partition = self, start, partition
+                    return begun
                 if type(span) is SampledRoot:
                     tracer = span.tracer()
-                elif span is INVALID_SPAN and is_bare and not ambient:
+                elif span is INVALID_SPAN and kind is BareSend and not ambient:
                     return None
                 elif span is not None:
                     return self._begin_unrecorded(
