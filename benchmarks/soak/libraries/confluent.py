@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.cimpl import Consumer as Receiver
 from confluent_kafka.cimpl import Producer as Sender
 
@@ -228,9 +228,10 @@ class ConfluentKafka:
 
     def consumer(self, face: Face, config: Config, *topics: str, assigned: str | None = None) -> Consumer:
         """Return a consumer."""
-        client = _client_of(face, Receiver, {"group_id": assigned, **config})
+        alone = {} if assigned is None else {"group_id": assigned, "enable_auto_commit": False}
+        client = _client_of(face, Receiver, {**alone, **config})
         if assigned is not None:
-            client.assign([TopicPartition(assigned, 0)])
+            client.assign([TopicPartition(assigned, 0, OFFSET_BEGINNING)])
         if topics:
             client.subscribe(list(topics))
         return Consumer(client, config.get("max_poll_records", 500))
