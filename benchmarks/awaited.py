@@ -11,18 +11,15 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from importlib import import_module
 from statistics import median
 from typing import Any
-from unittest.mock import patch
 
 import aiokafka
 from aiokafka.structs import ConsumerRecord, TopicPartition
 from opentelemetry import context, propagate, trace
 from opentelemetry.trace import SpanKind
 
-import otelkafka
-from benchmarks.faces import ATTRIBUTES, CONSTANT, FACES, VALUE, HeaderGetter
+from benchmarks.faces import AIOKAFKA, ATTRIBUTES, CONSTANT, FACES, VALUE, HeaderGetter, client_of
 from benchmarks.modes import MODES, OF_AIOKAFKA, configure
 from benchmarks.stubs import A_DAY
 
@@ -140,33 +137,6 @@ def records(*, sampled: bool) -> list[Any]:
     ]
 
 
-def client_of(face: str, client: type, *arguments: Any, **config: Any) -> Any:
-    """Return a client with a face.
-
-    Args:
-        face: which.
-        client: the class.
-        arguments: of the client.
-        config: of the client.
-    """
-    if face in ("bare", "minimum"):
-        return client(*arguments, **config)
-    if face == "wrapped":
-        made = client(*arguments, **config)
-        is_producer = hasattr(client, "send")
-        return otelkafka.wrap_producer(made) if is_producer else otelkafka.wrap_consumer(made)
-    module = "otelkafka.instrumentor" if face == "instrumented" else "opentelemetry.instrumentation.aiokafka"
-    instrumentor: Any = import_module(module).AIOKafkaInstrumentor
-    name = "AIOKafkaProducer" if hasattr(client, "send") else "AIOKafkaConsumer"
-    other = "AIOKafkaConsumer" if hasattr(client, "send") else "AIOKafkaProducer"
-    patched = type(client.__name__, (client,), {})
-    rest = type(other, (getattr(aiokafka, other),), {})
-    fresh = type("Fresh", (instrumentor,), {"_instance": None})  # for it is one in a process
-    with patch.object(aiokafka, name, patched), patch.object(aiokafka, other, rest):
-        fresh().instrument(skip_dep_check=True)
-    return patched(*arguments, **config)
-
-
 def sending(face: str, producer: Any, topic: str) -> Work:
     """Return what sends so many records, and returns their last future."""
     tracer = trace.get_tracer("minimum")
@@ -240,8 +210,8 @@ def consuming(face: str, action: str, consumer: Any) -> Work:  # noqa: C901 (one
 def work_of(face: str, action: str, mode: str) -> Work:
     """Return what does an action with a client that does nothing."""
     if action == "send":
-        return sending(face, client_of(face, Producer), "t")
-    return consuming(face, action, client_of(face, Consumer, mode == "always"))
+        return sending(face, client_of(face, Producer, (), {}, {}, AIOKAFKA), "t")
+    return consuming(face, action, client_of(face, Consumer, (mode == "always",), {}, {}, AIOKAFKA))
 
 
 async def own_cost(action: str, mode: str, rounds: int, settle: Callable[[], Any]) -> dict[str, float]:
@@ -260,10 +230,12 @@ async def own_cost(action: str, mode: str, rounds: int, settle: Callable[[], Any
 async def on_kafka(face: str, action: str, servers: str, topic: str, count: int) -> None:
     """Print the records a second of one face, for each line that is read."""
     if action == "send":
-        client = client_of(face, aiokafka.AIOKafkaProducer, bootstrap_servers=servers, linger_ms=5)
+        config: dict[str, Any] = {"bootstrap_servers": servers, "linger_ms": 5}
+        client = client_of(face, aiokafka.AIOKafkaProducer, (), config, {}, AIOKAFKA)
         work = sending(face, client, topic)
     else:
-        client = client_of(face, aiokafka.AIOKafkaConsumer, bootstrap_servers=servers, auto_offset_reset="earliest")
+        config = {"bootstrap_servers": servers, "auto_offset_reset": "earliest"}
+        client = client_of(face, aiokafka.AIOKafkaConsumer, (), config, {}, AIOKAFKA)
         client.assign([TopicPartition(topic, 0)])
         work = consuming(face, action, client)
     await client.start()

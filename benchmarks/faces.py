@@ -3,12 +3,13 @@
 Contrib is opentelemetry-instrumentation-kafka-python, which traces `send()` and iteration only.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from itertools import islice
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import kafka
 from opentelemetry import context, propagate, trace
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import Link, SpanContext, SpanKind
@@ -51,48 +52,91 @@ class Told(NamedTuple):
 MINIMUM = Told(ATTRIBUTES)
 
 
+_patching = threading.Lock()
+
+
+class Classes(NamedTuple):
+    """The classes of a client library that zero code instruments.
+
+    Args:
+        module: where instrumentors find them, which is imported when it is needed.
+        producer: the name of the producer's.
+        consumer: the name of the consumer's.
+        instrumentor: the name of both instrumentors.
+        contrib: the module of contrib's.
+    """
+
+    module: str
+    producer: str
+    consumer: str
+    instrumentor: str
+    contrib: str
+
+    def instrumented(self, module: str, client: type, options: dict[str, Any]) -> Any:
+        """Return a class that was instrumented in the place of the library's own class.
+
+        Args:
+            module: of the instrumentor.
+            client: the class, a producer's if it sends.
+            options: of the instrumentor.
+        """
+        instrumentor: Any = getattr(import_module(module), self.instrumentor)
+        library = import_module(self.module)
+        names = (self.producer, self.consumer) if is_producer(client) else (self.consumer, self.producer)
+        patched = type(client.__name__, (client,), {})
+        fresh = type(instrumentor.__name__, (instrumentor,), {"_instance": None})  # for it is one in a process
+        with _patching:
+            rest = type(names[1], (getattr(library, names[1]),), {})
+            with patch.object(library, names[0], patched), patch.object(library, names[1], rest):
+                fresh().instrument(skip_dep_check=True, **options)
+                return getattr(library, names[0])  # confluent-kafka's are replaced by another
+
+
+KAFKA_PYTHON = Classes("kafka", "KafkaProducer", "KafkaConsumer", "KafkaInstrumentor", "kafka")
+AIOKAFKA = Classes("aiokafka", "AIOKafkaProducer", "AIOKafkaConsumer", "AIOKafkaInstrumentor", "aiokafka")
+CONFLUENT_KAFKA = Classes(
+    "confluent_kafka.cimpl", "Producer", "Consumer", "ConfluentKafkaInstrumentor", "confluent_kafka"
+)
+
+
+def is_producer(client: type) -> bool:
+    """Return whether a class is a producer's."""
+    return hasattr(client, "send") or hasattr(client, "produce")
+
+
 def faces_of(action: str) -> tuple[str, ...]:
     """Return the faces that an action has."""
     return FACES if action in TRACED_BY_CONTRIB else FACES[:-1]
 
 
 def client_of(
-    face: str, client: type, arguments: tuple[Any, ...], config: dict[str, Any], options: dict[str, Any]
+    face: str,
+    client: type,
+    arguments: tuple[Any, ...],
+    config: dict[str, Any],
+    options: dict[str, Any],
+    classes: Classes = KAFKA_PYTHON,
 ) -> Any:
     """Return a client with a face.
 
     Args:
         face: which.
-        client: the class, a producer's if it has `send()`.
+        client: the class, a producer's if it sends.
         arguments: its positional arguments.
         config: its keyword arguments.
         options: of otelkafka.
+        classes: those of its library.
     """
     if face == "wrapped":
         made = client(*arguments, **config)
-        if hasattr(client, "send"):
+        if is_producer(client):
             return otelkafka.wrap_producer(made, ProducerOptions(**options))
         return otelkafka.wrap_consumer(made, ConsumerOptions(**options))
     if face == "instrumented":
-        from otelkafka.instrumentor import KafkaInstrumentor as Ours  # noqa: PLC0415 (only this face needs it)
-
-        client = _instrumented(Ours, client, options)
+        client = classes.instrumented("otelkafka.instrumentor", client, options)
     if face == "contrib":
-        from opentelemetry.instrumentation.kafka import KafkaInstrumentor as Theirs  # noqa: PLC0415 (the same)
-
-        client = _instrumented(Theirs, client, {})
+        client = classes.instrumented(f"opentelemetry.instrumentation.{classes.contrib}", client, {})
     return client(*arguments, **config)
-
-
-def _instrumented(instrumentor: type, client: type, options: dict[str, Any]) -> type:
-    """Return a subclass that was instrumented in the place of kafka-python's own class."""
-    name, other = ("KafkaProducer", "KafkaConsumer") if hasattr(client, "send") else ("KafkaConsumer", "KafkaProducer")
-    patched = type(client.__name__, (client,), {})
-    rest = type(other, (getattr(kafka, other),), {})
-    fresh = type(instrumentor.__name__, (instrumentor,), {"_instance": None})  # for it is one in a process
-    with patch.object(kafka, name, patched), patch.object(kafka, other, rest):
-        fresh().instrument(skip_dep_check=True, **options)
-    return patched
 
 
 def sending(face: str, producer: Any, topic: str) -> Callable[[], Any]:

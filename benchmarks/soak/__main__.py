@@ -10,7 +10,8 @@ from typing import Any
 
 from benchmarks.soak import page, run
 from benchmarks.soak.figures import Figures
-from benchmarks.soak.scenarios import CALM, OUTAGE, play
+from benchmarks.soak.libraries import LIBRARIES
+from benchmarks.soak.scenarios import CALM, OUTAGE, applying, play
 from testbroker import start_broker
 
 PARTS = ("scenarios", "soak")
@@ -30,7 +31,8 @@ def main() -> None:
             f"--minutes {given.minutes:g}: each quarter needs samples between the outages, take {SHORTEST} or more"
         )
     warnings.simplefilter("ignore")
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it tells of the outages at length
+    for library in ("aiokafka", "asyncio", "kafka"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)  # they log the outages at length
     found = Figures.load(FIGURES)
     for part in () if given.page else given.only or PARTS:
         found.found[part] = scenarios() if part == "scenarios" else run.soak(60 * given.minutes)
@@ -41,19 +43,27 @@ def main() -> None:
 
 
 def scenarios() -> list[dict[str, Any]]:
-    """Return what came of each scenario."""
+    """Return what came of each scenario with each library."""
+    found = []
     with start_broker("kafka") as broker:
-        outcomes = {**play(broker, OUTAGE), **play(broker, CALM)}
-    return [
-        {"title": each.title, "differences": outcome.differences, "figures": outcome.figures}
-        for each in (*OUTAGE, *CALM)
-        for outcome in [outcomes[each.name]]
-    ]
+        for library in LIBRARIES:
+            for part in (OUTAGE, CALM):
+                outcomes = play(broker, library(), part)
+                found += [
+                    {
+                        "library": library.name,
+                        "title": each.title,
+                        "differences": outcomes[each.name].differences,
+                        "figures": outcomes[each.name].figures,
+                    }
+                    for each in applying(library, part)
+                ]
+    return found
 
 
 def about() -> dict[str, Any]:
     """Return what the figures were taken with."""
-    packages = {name: version(name) for name in ("kafka-python", "opentelemetry-sdk")}
+    packages = {name: version(name) for name in (*(library.name for library in LIBRARIES), "opentelemetry-sdk")}
     return {"python": sys.version.split()[0], "cores": os.cpu_count(), "kafka": "4.1.1", **packages}
 
 

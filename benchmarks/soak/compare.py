@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from benchmarks.soak.libraries.library import Place
 from benchmarks.soak.sides import ACKNOWLEDGED, Side, numbers_in
 
 LONGEST = 600  # of what is shown of a value
@@ -17,13 +18,24 @@ def differences(sides: Sequence[Side]) -> list[str]:
 
 def _unlike(side: Side, bare: Side) -> Iterator[str]:
     compared = {
-        "outcomes of sends": (side.outcomes, bare.outcomes),
-        "outcomes of other calls": (side.raised, bare.raised),
+        "outcomes of sends": (_outcomes(side), _outcomes(bare)),
+        "outcomes of other calls": (_calls(side), _calls(bare)),
         "records handed over": (sorted(set(side.numbers)), sorted(set(bare.numbers))),
     }
     for what, (ours, theirs) in compared.items():
         if ours != theirs:
             yield f"{what}: {_short(ours)}, bare: {_short(theirs)}"
+
+
+def _outcomes(side: Side) -> list[str]:
+    """Return what became of each send; errors by what those are called that come one or the other, as it happens."""
+    return [side.library.alike.get(outcome, outcome) for outcome in side.outcomes]
+
+
+def _calls(side: Side) -> list[tuple[str, str | None]]:
+    """Return which error each other call raised, likewise."""
+    alike = side.library.alike_calls
+    return [(name, error and alike.get(error, error)) for name, error in side.raised]
 
 
 def _untold(side: Side) -> Iterator[str]:
@@ -51,13 +63,16 @@ def _errors(side: Side, operation: str) -> Counter[str]:
     )
 
 
-def _places(side: Side, operation: str) -> Counter[tuple[int, int]]:
+def _places(side: Side, operation: str) -> Counter[Place]:
     """Return partition and offset of the spans of the operation that did not fail."""
     told = [
         span.attributes or {} for span in side.spans if span.name == f"{operation} {side.topic}" and span.status.is_ok
     ]
     return Counter(
-        (int(str(each.get("messaging.destination.partition.id", -1))), int(str(each.get("messaging.kafka.offset", -1))))
+        Place(
+            int(str(each.get("messaging.destination.partition.id", -1))),
+            int(str(each.get("messaging.kafka.offset", -1))),
+        )
         for each in told
     )
 

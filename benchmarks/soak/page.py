@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from benchmarks.page import between
 from benchmarks.soak import plot
 from benchmarks.soak.figures import CURVES, Figures
+from benchmarks.soak.libraries import LIBRARIES
 from benchmarks.soak.load import SIDES
 from benchmarks.soak.run import ROOT
+from benchmarks.soak.scenarios import CALM, OUTAGE
 
 PAGE = ROOT / "docs" / "robustness.md"
 PLOT = ROOT / "docs" / "pictures" / "soak.svg"
@@ -37,7 +39,13 @@ SOAKED = {
 
 def parts(found: Figures) -> dict[str, str]:
     """Return the generated parts of the page, by the names of their markers."""
-    return {"outages": _outages(found), "totals": _totals(found), "soak": _soak(found), "about": _about(found)}
+    return {
+        "outages": _outages(found),
+        "not applicable": _not_applicable(),
+        "totals": _totals(found),
+        "soak": _soak(found),
+        "about": _about(found),
+    }
 
 
 def write(found: Figures) -> None:
@@ -50,14 +58,24 @@ def write(found: Figures) -> None:
 
 
 def _outages(found: Figures) -> str:
-    rows = []
-    for each in found.found["scenarios"]:
-        wrapped = each["figures"]["wrapped"]
-        errors = ", ".join(f"{count} `{name}`" for name, count in wrapped["errors"].items())
-        counts = [f"{wrapped[what]:,}" for what in ("sent", "acknowledged", "handed over", "spans")]
-        rows.append([each["title"], *counts, errors, len(each["differences"])])
     head = ["fault", "sent", "acknowledged", "returned", "spans", "errors", "differences from the bare client"]
-    return _table(head, rows)
+    tables = []
+    for library in LIBRARIES:
+        rows = []
+        for each in found.found["scenarios"]:
+            if each["library"] != library.name:
+                continue
+            wrapped = each["figures"]["wrapped"]
+            errors = ", ".join(f"{count} `{name}`" for name, count in wrapped["errors"].items())
+            counts = [f"{wrapped[what]:,}" for what in ("sent", "acknowledged", "handed over", "spans")]
+            rows.append([each["title"], *counts, errors, len(each["differences"])])
+        tables.append(f"### {library.name}\n\n{_table(head, rows)}")
+    return "\n\n".join(tables)
+
+
+def _not_applicable() -> str:
+    rows = [[each.title, library, reason] for each in (*OUTAGE, *CALM) for library, reason in each.not_with.items()]
+    return _table(["fault", "not with", "reason"], rows)
 
 
 def _totals(found: Figures) -> str:
@@ -77,7 +95,7 @@ def _soak(found: Figures) -> str:
 
 def _about(found: Figures) -> str:
     about = found.found["about"]
-    packages = ", ".join(f"{name} {about[name]}" for name in ("kafka-python", "opentelemetry-sdk"))
+    packages = ", ".join(f"{name} {about[name]}" for name in (*(each.name for each in LIBRARIES), "opentelemetry-sdk"))
     return f"Run on {about['cores']} cores with Python {about['python']}, {packages} and Apache Kafka {about['kafka']}."
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.soak import compare, consuming, sending
+from benchmarks.soak.libraries.library import Library
 from benchmarks.soak.sides import FACES, Side
 from testbroker import Broker, wire
 
@@ -20,6 +21,7 @@ class Scenario:
         partitions: of the topics.
         config: of the topics.
         lossy: whether Kafka may lose what it has acknowledged.
+        not_with: why it does not apply to a library, by the library's name.
     """
 
     title: str
@@ -27,6 +29,7 @@ class Scenario:
     partitions: int = 1
     config: Mapping[str, str] = field(default_factory=dict)
     lossy: bool = False
+    not_with: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -53,12 +56,20 @@ OUTAGE = (
     Scenario("broker killed in the middle of sends", sending.killed_while_sending),
     Scenario("deliveries that expire", sending.deliveries_expire),
     Scenario("the same with `acks=0`", sending.without_acks, lossy=True),
-    Scenario("the same with an idempotent producer, closed meanwhile", sending.idempotent_deliveries_expire),
+    Scenario(
+        "the same with an idempotent producer, closed meanwhile",
+        sending.idempotent_deliveries_expire,
+        not_with={"aiokafka": "an idempotent producer sends again until the broker answers: nothing expires"},
+    ),
     Scenario("producer closed with records in flight, used after that", sending.closed_in_an_outage),
+    Scenario("`flush()` that times out", sending.flushed_in_an_outage),
+    Scenario("producer dropped with records in flight", sending.dropped_in_an_outage),
+    Scenario("waiting for an acknowledgement is given up", sending.waiting_is_given_up),
     Scenario("metadata that never comes", sending.metadata_never_comes),
     Scenario("broker killed inside of a transaction", sending.transaction_through_an_outage),
     Scenario("broker killed in the middle of an iteration", consuming.killed_while_iterating),
     Scenario("broker killed in the middle of polls", consuming.killed_while_polling),
+    Scenario("waiting for a record is given up", consuming.reading_is_given_up),
     Scenario("a group's coordinator goes and comes back", consuming.coordinator_goes),
 )
 """Those that one outage makes: the broker is killed by SIGKILL, and restarted on the same port with the same data."""
@@ -66,17 +77,43 @@ OUTAGE = (
 CALM = (
     Scenario("record too large for the topic", sending.too_large, config=_SMALL),
     Scenario("the same with an idempotent producer", sending.too_large_and_idempotent, config=_SMALL),
-    Scenario("batch that is split", sending.batch_is_split, config=_SMALL),
+    Scenario(
+        "batch that is split",
+        sending.batch_is_split,
+        config=_SMALL,
+        not_with=dict.fromkeys(("aiokafka", "confluent-kafka"), "no batch is split: it fails as a whole"),
+    ),
     Scenario("fenced transaction", sending.transaction_is_fenced),
     Scenario("rebalance while a record is processed", consuming.rebalance_while_a_record_is_processed, partitions=2),
-    Scenario("`consumer_timeout_ms`, closed consumer", consuming.iteration_times_out),
+    Scenario(
+        "`consumer_timeout_ms`",
+        consuming.iteration_times_out,
+        not_with={
+            "aiokafka": "its iteration ends only when the consumer is stopped",
+            "confluent-kafka": "its consumer cannot be iterated: `poll()` has a timeout each time",
+        },
+    ),
+    Scenario("closed consumer", consuming.closed),
 )
 """Those of a broker that is there all the while."""
 
 
-def play(broker: Broker, scenarios: Sequence[Scenario]) -> dict[str, Outcome]:
-    """Go through scenarios, all of them and all sides at the same time, and return the outcomes by name."""
-    sides = {each: [Side(face, broker, each.partitions, each.config) for face in FACES] for each in scenarios}
+def applying(library: Library | type[Library], scenarios: Sequence[Scenario]) -> list[Scenario]:
+    """Return the scenarios that apply to a library."""
+    return [each for each in scenarios if library.name not in each.not_with]
+
+
+def play(broker: Broker, library: Library, scenarios: Sequence[Scenario]) -> dict[str, Outcome]:
+    """Go through the scenarios that apply to a library, and return the outcomes by name.
+
+    All of them and all sides at the same time.
+    """
+    with library:
+        return _play(broker, library, applying(library, scenarios))
+
+
+def _play(broker: Broker, library: Library, scenarios: Sequence[Scenario]) -> dict[str, Outcome]:
+    sides = {each: [Side(face, library, broker, each.partitions, each.config) for face in FACES] for each in scenarios}
     whole = [(each.run, side) for each, own in sides.items() for side in own]
     with ThreadPoolExecutor(len(whole)) as pool:
         runs = [run for run in pool.map(lambda job: job[0](job[1]), whole) if run is not None]

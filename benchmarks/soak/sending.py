@@ -3,11 +3,13 @@
 Where it yields for the first time the broker is killed, where it yields for the second time it has come back.
 """
 
+import gc
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.soak.sides import Side
+from testbroker.wait import PATIENCE
 
 # Long enough for a delivery to a busy machine's broker, and not much longer than needed for one that expires.
 QUICK: dict[str, Any] = {"request_timeout_ms": 8000, "delivery_timeout_ms": 15_000}
@@ -64,11 +66,51 @@ def closed_in_an_outage(side: Side) -> Iterator[None]:
 
 def metadata_never_comes(side: Side) -> Iterator[None]:
     """Send first when the broker is gone, so that the topic's partitions are not known."""
-    side.open_producer(max_block_ms=500)
+    side.open_producer(**QUICK, max_block_ms=500)
     yield
     side.send(3)
     side.settle()
     yield
+
+
+def flushed_in_an_outage(side: Side) -> Iterator[None]:
+    """Flush while records wait for a broker that is gone, and go on when it is back."""
+    side.open_producer()
+    side.send(50)
+    side.settle()
+    yield
+    side.send(50)
+    side.attempt("flush", lambda: side.producer.flush(timeout=0.5))
+    yield
+    side.settle()
+    side.attempt("flush", lambda: side.producer.flush(timeout=PATIENCE))
+
+
+def dropped_in_an_outage(side: Side) -> Iterator[None]:
+    """Let go of a producer while its records wait for a broker that is gone."""
+    side.open_producer()
+    side.send(50)
+    side.settle()
+    yield
+    side.send(50)
+    is_sent = side.producer.drop()
+    gc.collect()
+    if not is_sent:
+        side.note_outcomes()
+    yield
+    side.settle()
+
+
+def waiting_is_given_up(side: Side) -> Iterator[None]:
+    """Give up waiting for records that wait for a broker that is gone."""
+    side.open_producer()
+    side.send(5)
+    side.settle()
+    yield
+    side.send(5)
+    side.give_up(seconds=0.1)
+    yield
+    side.settle()
 
 
 def transaction_through_an_outage(side: Side) -> Iterator[None]:

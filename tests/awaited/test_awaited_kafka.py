@@ -1,7 +1,9 @@
 """The clients of aiokafka themselves, on a broker: what the fakes cannot show."""
 
 import asyncio
+import gc
 import uuid
+import weakref
 
 import aiokafka
 import pytest
@@ -9,11 +11,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 from opentelemetry import trace
+from opentelemetry.trace import StatusCode
 
 from otelkafka import ConsumerOptions, ProducerOptions
 from testbroker import start_broker
 from tests.support.awaiting import awaited
-from tests.support.face import wrap_consumer, wrap_producer
+from tests.support.face import bare_of, wrap_consumer, wrap_producer
 from tests.support.fakes import ambient_of, current, is_nothing_current
 from tests.support.waiting import PATIENCE
 
@@ -102,6 +105,26 @@ async def test_lists_and_getone_of_the_client(clients, recorder, topic):
         names = [trace.get_current_span().name for records in polled.values() for _ in records]
     assert set(names) == {f"process {topic}"}
     assert len(recorder.named(f"process {topic}")) == 1 + len(names)
+
+
+@awaited
+async def test_send_of_a_dropped_producer_ends_with_its_future(clients, recorder, topic):
+    """aiokafka sends what a producer has taken in a task that goes on without it."""
+    producer, _ = clients
+    sending = producer()
+    await within(sending.start())
+    future = await sending.send(topic, b"v")
+    dropped, connections = weakref.ref(bare_of(sending)), bare_of(sending).client
+    with pytest.warns(ResourceWarning, match="Unclosed AIOKafkaProducer"):
+        del sending
+        gc.collect()
+    assert dropped() is None
+    assert not recorder.named(f"send {topic}")
+    metadata = await within(future)
+    await connections.close()
+    (span,) = recorder.named(f"send {topic}")
+    assert span.status.status_code is StatusCode.UNSET
+    assert span.attributes["messaging.kafka.offset"] == metadata.offset
 
 
 class Listener(ConsumerRebalanceListener):

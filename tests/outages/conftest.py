@@ -12,6 +12,8 @@ from testbroker.start import KIND_VARIABLE
 def pytest_configure(config):
     # kafka-python leaves the sockets of connections that a broker has refused to the garbage collector.
     config.addinivalue_line("filterwarnings", "ignore:unclosed <socket:ResourceWarning")
+    # confluent-kafka warns when a producer is closed that was fenced.
+    config.addinivalue_line("filterwarnings", "ignore:Producer abort_transaction failed:RuntimeWarning")
 
 
 @pytest.fixture(scope="session")

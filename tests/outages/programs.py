@@ -3,7 +3,9 @@
 Each is called by its name, with the broker's address and a topic, and prints what came of it as JSON.
 """
 
+import atexit
 import json
+import logging
 import os
 import signal
 import sys
@@ -25,6 +27,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from benchmarks.soak.libraries import LIBRARIES
+from benchmarks.soak.libraries.library import Face
 from benchmarks.soak.watch import Watch
 from otelkafka import wrap_consumer, wrap_producer
 from testbroker.wait import PATIENCE
@@ -38,11 +42,15 @@ class Clients:
     Args:
         servers: of Kafka.
         topic: with one partition.
+        library: the library of the clients.
+        face: how they are traced.
     """
 
-    def __init__(self, servers: str, topic: str) -> None:
+    def __init__(self, servers: str, topic: str, library: str = "kafka-python", face: str = "wrapped") -> None:
         self.topic = topic
-        self._servers = servers
+        self.servers = servers
+        self.library = library
+        self.face = face
         self.watch = Watch()
         self.provider = TracerProvider()
         self.provider.add_span_processor(self.watch)
@@ -50,12 +58,12 @@ class Clients:
 
     def producer(self) -> Any:
         """Return a producer."""
-        return wrap_producer(KafkaProducer(bootstrap_servers=self._servers))
+        return wrap_producer(KafkaProducer(bootstrap_servers=self.servers))
 
     def consumer(self) -> Any:
         """Return a consumer that begins at the first record."""
         config = {"auto_offset_reset": "earliest", "consumer_timeout_ms": int(PATIENCE * 1000)}
-        consumer = wrap_consumer(KafkaConsumer(bootstrap_servers=self._servers, **config))
+        consumer = wrap_consumer(KafkaConsumer(bootstrap_servers=self.servers, **config))
         consumer.assign([TopicPartition(self.topic, 0)])
         return consumer
 
@@ -173,8 +181,41 @@ def signalled(clients: Clients) -> dict[str, Any]:
     )
 
 
+def ends_in_an_outage(clients: Clients) -> dict[str, Any]:
+    """End with records in flight and a record in process while there is no broker; print at last what has ended."""
+    logging.lastResort = None  # what the client libraries log of the outage is another text each time
+    exporter, watch = InMemorySpanExporter(), Watch()
+
+    def report() -> None:
+        errors = Counter(str((span.attributes or {}).get("error.type")) for span in exporter.get_finished_spans())
+        print(json.dumps({**watch.counted(), "errors": errors}), flush=True)
+
+    atexit.register(report)  # before the provider's own, so that it runs after that
+    provider = TracerProvider()
+    for processor in (watch, SimpleSpanProcessor(exporter)):
+        provider.add_span_processor(processor)
+    face = Face(clients.face, {"tracer_provider": provider})
+    servers = {"bootstrap_servers": clients.servers}
+    (library,) = (each() for each in LIBRARIES if each.name == clients.library)
+    with library:
+        producer = library.producer(face, servers)
+        consumer = library.consumer(face, {**servers, "auto_offset_reset": "earliest"}, assigned=clients.topic)
+        for sent in [producer.send(clients.topic, b"v") for _ in range(RECORDS)]:
+            sent.get(PATIENCE)
+        got: list[bytes] = []
+        while not got:
+            consumer.next(lambda _, __, value: got.append(value))
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for _ in range(RECORDS):
+            producer.send(clients.topic, b"v")
+        globals()["kept"] = (library, producer, consumer)
+    return {"ended": True}
+
+
 PROGRAMS: dict[str, Callable[[Clients], dict[str, Any]]] = {
-    program.__name__: program for program in (under_gevent, forked, ends_with_work_unfinished, signalled)
+    program.__name__: program
+    for program in (under_gevent, forked, ends_with_work_unfinished, ends_in_an_outage, signalled)
 }
 
 

@@ -1,34 +1,25 @@
 """What a single node of Kafka cannot be made to do in seconds: errors of every kind, from every call, by fakes."""
 
 import pytest
-from kafka import errors
 from opentelemetry.trace import StatusCode
 
-from benchmarks.soak.sides import error_type
-from otelkafka import ConsumerOptions, ProducerOptions, wrap_consumer, wrap_producer
+from otelkafka import ConsumerOptions, ProducerOptions
 from otelkafka.testing import SpanRecorder
-from tests.support.fakes import FakeConsumer, FakeProducer, RepeatingFuture, ambient_of, failed, record
-
-REFUSED = [
-    errors.KafkaTimeoutError("the buffer is full"),
-    errors.IllegalStateError("closed"),
-    errors.NotLeaderForPartitionError(),
-    errors.KafkaConnectionError("gone"),
-]
-SETTLING = [
-    errors.NotCoordinatorError(),
-    errors.CommitFailedError(),
-    errors.RebalanceInProgressError(),
-    errors.IllegalGenerationError(),
-    errors.KafkaTimeoutError("no coordinator"),
-]
+from tests.outages.fakes import FAKES, is_same, name_of
+from tests.support.fakes import ambient_of, record
 
 
-def raising(error):
-    def call(*_, **__):
-        raise error
-
-    return call
+def with_errors(kind, *more):
+    """Run a test with each error of a kind, of each library."""
+    return pytest.mark.parametrize(
+        ("fakes", "error", *(name for name, _ in more)),
+        [
+            pytest.param(fakes, error, *each, id="-".join((name_of(fakes), fakes.library.error_type(error), *each)))
+            for fakes in FAKES
+            for error in getattr(fakes, kind)
+            for each in ([(value,) for _, values in more for value in values(fakes)] or [()])
+        ],
+    )
 
 
 @pytest.fixture
@@ -36,75 +27,71 @@ def recorder():
     return SpanRecorder()
 
 
-def check(span, error):
+@pytest.fixture
+def producing(recorder):
+    return ProducerOptions(tracer_provider=recorder.tracer_provider)
+
+
+@pytest.fixture
+def consuming(recorder):
+    return ConsumerOptions(tracer_provider=recorder.tracer_provider)
+
+
+def check(span, fakes, error):
     assert span.status.status_code is StatusCode.ERROR
-    assert span.attributes["error.type"] == error_type(error)
+    assert span.attributes["error.type"] == fakes.library.error_type(error)
 
 
-@pytest.mark.parametrize("error", REFUSED, ids=error_type)
-def test_send_that_raises(error, recorder):
+@with_errors("refused")
+def test_send_that_raises(fakes, error, recorder, producing):
     """The very error passes, and the span ends with it."""
-    bare = FakeProducer()
-    bare.send = raising(error)
+    producer = fakes.producer(producing, refusal=error)
     with pytest.raises(type(error)) as raised:
-        wrap_producer(bare, ProducerOptions(tracer_provider=recorder.tracer_provider)).send("t", b"v")
+        producer.send(b"v")
     assert raised.value is error
-    (span,) = recorder.spans
-    check(span, error)
-
-
-@pytest.mark.parametrize("error", REFUSED, ids=error_type)
-@pytest.mark.parametrize("when", ["at once", "later"])
-def test_future_that_fails(error, when, recorder):
-    """The very future is returned, and the span ends with its error, once."""
-
-    class Failing(FakeProducer):
-        def send(self, *args, **kwargs):
-            super().send(*args, **kwargs)
-            self.futures[-1] = failed(error) if when == "at once" else RepeatingFuture()
-            return self.futures[-1]
-
-    bare = Failing()
-    producer = wrap_producer(bare, ProducerOptions(tracer_provider=recorder.tracer_provider))
-    future = producer.send("t", b"v")
-    assert future is bare.futures[0]
-    future.fail(error)
     producer.close()
     (span,) = recorder.spans
-    check(span, error)
+    check(span, fakes, error)
 
 
-@pytest.mark.parametrize("error", SETTLING, ids=error_type)
-@pytest.mark.parametrize("call", ["commit", "commit_async"])
-def test_commit_that_raises_while_a_record_is_processed(error, call, recorder):
+@with_errors("refused", ("when", lambda _: ("at once", "later")))
+def test_send_that_fails(fakes, error, when, recorder, producing):
+    """The application gets the very error as it would without tracing, and the span ends with it, once."""
+    producer = fakes.producer(producing, failure=error if when == "at once" else None)
+    producer.send(b"v")
+    if when == "later":
+        producer.fail(error)
+    assert is_same(producer.failure(), error)
+    producer.close()
+    (span,) = recorder.spans
+    check(span, fakes, error)
+
+
+@with_errors("settling", ("call", lambda fakes: fakes.commits))
+def test_commit_that_raises_while_a_record_is_processed(fakes, error, call, recorder, consuming):
     """The coordinator has moved, the group has gone on: the commit's span has the error, the record's none."""
-    bare = FakeConsumer(record(0), record(1))
-    setattr(bare, call, raising(error))
-    consumer = wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider))
+    consumer = fakes.consumer(consuming, record(0), record(1))
     with ambient_of(recorder):
-        for _ in consumer:
-            with pytest.raises(type(error)) as raised:
-                getattr(consumer, call)()
-            assert raised.value is error
+        raised = consumer.commit_each(call, error)
+    assert [each is error for each in raised] == [True, True]
     commits = [span for span in recorder.spans if span.name.startswith("commit")]
     assert len(commits) == 2
     for span in commits:
-        check(span, error)
+        check(span, fakes, error)
+    consumer.close()
     assert [span.status.status_code for span in recorder.named("process t")] == [StatusCode.UNSET] * 2
 
 
-@pytest.mark.parametrize("error", SETTLING, ids=error_type)
-def test_iteration_and_poll_that_raise_go_on(error, recorder):
+@with_errors("settling")
+def test_iteration_and_poll_that_raise_go_on(fakes, error, recorder, consuming):
     """Both hand over what comes after the error."""
-    bare = FakeConsumer(record(0), record(1))
-    consumer = wrap_consumer(bare, ConsumerOptions(tracer_provider=recorder.tracer_provider))
-    records = iter(consumer)
-    assert next(records).offset == 0
-    bare.error_next(error)
+    consumer = fakes.consumer(consuming, record(0), record(1))
+    assert consumer.next() == 0
+    consumer.raise_next(error)
     with pytest.raises(type(error)) as raised:
-        next(records)
-    assert raised.value is error
-    assert next(records).offset == 1
+        consumer.next()
+    assert is_same(raised.value, error)
+    assert consumer.next() == 1
     consumer.close()
-    check(recorder.named("poll t")[0], error)
+    check(recorder.named("poll t")[0], fakes, error)
     assert len(recorder.named("process t")) == 2

@@ -5,8 +5,9 @@ from xml.etree import ElementTree as ET
 from benchmarks.soak import page, plot
 from benchmarks.soak.__main__ import FIGURES
 from benchmarks.soak.figures import CURVES, Figures
+from benchmarks.soak.libraries import LIBRARIES
 from benchmarks.soak.load import SIDES
-from benchmarks.soak.scenarios import CALM, OUTAGE
+from benchmarks.soak.scenarios import CALM, OUTAGE, applying
 
 MEBIBYTES, MINUTES = 3, 20
 
@@ -24,7 +25,9 @@ def test_page_and_picture_are_those_of_the_figures():
 def test_nothing_was_lost_doubled_or_left_open():
     """In no scenario there is, and in the soak."""
     found = Figures.load(FIGURES)
-    assert [each["title"] for each in found.found["scenarios"]] == [each.title for each in (*OUTAGE, *CALM)]
+    assert [(each["library"], each["title"]) for each in found.found["scenarios"]] == [
+        (library.name, each.title) for library in LIBRARIES for each in applying(library, (*OUTAGE, *CALM))
+    ]
     assert not any(each["differences"] for each in found.found["scenarios"])
     for what in ("lost", "sent twice by us", "unended", "ended twice", "failures of telemetry"):
         assert [found.total(face, what) for face in page.FACES] == [0, 0, 0], what

@@ -106,7 +106,7 @@ class ProducerFaceBase:
     """What traces one producer of any library.
 
     Args:
-        producer: which waits for the broker.
+        producer: which waits for the broker, and what waits ends with it.
         client: the facts about it.
         options: its options.
         produce_hook: called with the span and the arguments of `send()` before it is called.

@@ -87,6 +87,17 @@ def _network(client: Any) -> Any:
     return client.client if hasattr(client, "client") else client._client
 
 
+def sender_of(producer: Any) -> object:
+    """Return what sends a producer's records; it goes on in the event loop when the producer itself is dropped."""
+    sender: object = _sender(producer)
+    return producer if sender is None else sender
+
+
+@fact
+def _sender(producer: Any) -> Any:
+    return producer._sender
+
+
 @fact
 def _consumed(consumer: Any) -> Mapping[Any, Any]:
     consumed: Mapping[Any, Any] = consumer._subscription.subscription.assignment.all_consumed_offsets()

@@ -8,7 +8,7 @@ import wrapt
 from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.producer import AIOKafkaProducer
 
-from otelkafka._clients.aiokafka.facts import AIOKafkaFacts, failure_of, plain_headers, record_count
+from otelkafka._clients.aiokafka.facts import AIOKafkaFacts, failure_of, plain_headers, record_count, sender_of
 from otelkafka._clients.aiokafka.hooks import await_hook
 from otelkafka._clients.calls import Args, Call, KwArgs, await_inside, bare, traces
 from otelkafka._clients.producer_face import UNKNOWN, HeadersArgument, ProduceHook, ProducerFaceBase, ShownArguments
@@ -129,8 +129,9 @@ class AIOKafkaProducerFace(ProducerFaceBase):
     """
 
     def __init__(self, producer: object, options: ProducerOptions, produce_hook: ProduceHook | None = None) -> None:
-        super().__init__(producer, AIOKafkaFacts(producer), options, produce_hook)
-        self._batches = Batches(self._contexts, options, self._transactions, producer)
+        sender = sender_of(producer)
+        super().__init__(sender, AIOKafkaFacts(producer), options, produce_hook)
+        self._batches = Batches(self._contexts, options, self._transactions, sender)
         self._followed: dict[Any, Send] = {}
 
     @traces("send")
