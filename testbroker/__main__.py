@@ -15,9 +15,10 @@ def main() -> int:
     """Start it, and say where it listens."""
     parser = argparse.ArgumentParser("python -m testbroker", description=DESCRIPTION)
     parser.add_argument("--kind", choices=KINDS, help=f"which broker; default: the value of {KIND_VARIABLE}, or auto")
+    parser.add_argument("--port", type=int, help="where Apache Kafka listens; default: a free port")
     given = parser.parse_args()
     try:
-        with suppress(KeyboardInterrupt), start_broker(given.kind) as broker:
+        with suppress(KeyboardInterrupt), start_broker(given.kind, port=given.port) as broker:
             sys.stdout.write(f"{broker.description}\n")
             sys.stdout.flush()
             threading.Event().wait()

@@ -8,7 +8,7 @@ from testbroker import wire
 from testbroker.broker import Broker, BrokerUnavailable
 from testbroker.jars import kafka_jars
 from testbroker.jvm import Jvm, PortTaken, java_program
-from testbroker.ports import free_ports
+from testbroker.ports import free_ports, is_free
 from testbroker.quorum import KRaft, Quorum, ZooKeeper
 from testbroker.releases import Release, release
 
@@ -26,22 +26,28 @@ LOG4J = {
 }
 
 
-def start_kafka(version: str, properties: Mapping[str, str], nodes: int = 1) -> KafkaBroker:
+def start_kafka(version: str, properties: Mapping[str, str], nodes: int = 1, port: int | None = None) -> KafkaBroker:
     """Start Apache Kafka and return when it answers.
 
     Raises:
         KafkaNotInstallable: Java or Kafka's jars cannot be had.
-        BrokerUnavailable: a node does not start; the message has the end of its log.
-        ValueError: no such version can run here, or there are to be no nodes, or too many.
+        BrokerUnavailable: the port is in use, or a node does not start; the message has the end of its log.
+        ValueError: no such version can run here, there are to be no nodes or too many, or one port for several.
 
     """
     if not 1 <= nodes <= MOST_NODES:
         msg = f"no cluster of {nodes!r} nodes: there must be 1 to {MOST_NODES}"
         raise ValueError(msg)
+    if port is not None and nodes != 1:
+        msg = f"port={port} for {nodes} nodes: each node needs a port of its own"
+        raise ValueError(msg)
+    if port is not None and not is_free(port):
+        reason = f"port {port} of 127.0.0.1 is in use"
+        raise BrokerUnavailable(reason, "End the process that listens there, or choose another port.")
     java_program()  # without which a download would be in vain
     jars = kafka_jars(version)
     for _ in range(ATTEMPTS):
-        broker = KafkaBroker(release(version), jars, properties, nodes)
+        broker = KafkaBroker(release(version), jars, properties, [port] if port is not None else free_ports(nodes))
         try:
             broker.start()
         except PortTaken:
@@ -101,10 +107,10 @@ class KafkaBroker(Broker):
 
     kind = "kafka"
 
-    def __init__(self, chosen: Release, jars: Path, properties: Mapping[str, str], nodes: int) -> None:
+    def __init__(self, chosen: Release, jars: Path, properties: Mapping[str, str], ports: Sequence[int]) -> None:
         """Prepare nodes that are not running yet."""
         title = f"Apache Kafka {chosen.version}"
-        ports = free_ports(nodes)
+        nodes = len(ports)
         self._release = chosen
         self._quorum: Quorum = ZooKeeper(jars) if chosen.zookeeper else KRaft(nodes)
         self._nodes = [Node(title, jars, port) for port in ports]

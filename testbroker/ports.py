@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from itertools import islice
@@ -16,15 +17,18 @@ RANDOM = random.SystemRandom()
 
 def free_ports(count: int) -> list[int]:
     """Return different ports that were free a moment ago; whoever binds them must be ready to find them taken."""
-    ports = list(islice(filter(_is_free, RANDOM.sample(range(FIRST, LAST), TRIES)), count))
+    ports = list(islice(filter(is_free, RANDOM.sample(range(FIRST, LAST), TRIES)), count))
     if len(ports) == count:
         return ports
     msg = f"no {count} free ports of 127.0.0.1 from {FIRST} to {LAST}: end some of the processes that listen there"
     raise RuntimeError(msg)
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Return whether a port of 127.0.0.1 can be bound."""
     with socket.socket() as probe:
+        if os.name == "posix":  # as Java does: connections that were closed a minute ago are no obstacle
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:

@@ -26,6 +26,7 @@ def start_broker(
     version: str = "4.1.1",
     properties: Mapping[str, str] | None = None,
     nodes: int = 1,
+    port: int | None = None,
 ) -> Broker:
     """Start a broker and return it as soon as it answers.
 
@@ -40,17 +41,18 @@ def start_broker(
             0.10.2.2, the last whose records have no headers, with a ZooKeeper of its own.
         properties: broker configuration on top of ours; only "kafka" can have any.
         nodes: how many nodes, all of which have a replica of each topic; only "kafka" can have more than one.
+        port: where a cluster of one node listens; only "kafka" can have one. None: a free port.
 
     Raises:
         BrokerUnavailable: there is none of that kind to be had; the message says what to do.
-        ValueError: no such kind, no such version, or properties or nodes for a broker that takes none.
+        ValueError: no such kind, no such version, or properties, nodes or a port for a broker that takes none.
 
     """
     kind = kind or os.environ.get(KIND_VARIABLE) or "auto"
     if kind not in KINDS:
         msg = f"no broker of kind {kind!r}: the argument or {KIND_VARIABLE} must be one of {', '.join(KINDS)}"
         raise ValueError(msg)
-    wanted = Wanted(version, properties or {}, nodes)
+    wanted = Wanted(version, properties or {}, nodes, port)
     if kind != "auto":
         return _start(kind, wanted)
     if os.environ.get(SERVERS_VARIABLE):
@@ -64,11 +66,13 @@ class Wanted(NamedTuple):
     version: str
     properties: Mapping[str, str]
     nodes: int
+    port: int | None
 
     @property
     def special(self) -> str:
         """What no other kind of broker has."""
-        return "properties" if self.properties else "second node" if self.nodes != 1 else ""
+        wanted = {"properties": self.properties, "second node": self.nodes != 1, "port": self.port is not None}
+        return next((name for name, is_wanted in wanted.items() if is_wanted), "")
 
 
 def _start(kind: str, wanted: Wanted) -> Broker:

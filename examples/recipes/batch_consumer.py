@@ -24,7 +24,10 @@ def write(rows: list[dict]) -> None:
 
 
 def bury(producer, record, error: Exception) -> None:
-    """Send a record that cannot be read to the dead-letter topic, in its own trace, and wait until it is there."""
+    """Send a record that cannot be read to the dead-letter topic, and wait for the acknowledgement.
+
+    The send span is a child of the batch's span, and links to the trace of the record.
+    """
     reason = [("dead-letter.error", repr(error).encode())]
     headers = [header for header in record.headers if header[1] is not None]  # which kafka-python refuses to send
     producer.send(DEAD, record.value, key=record.key, headers=[*headers, *reason]).get(timeout=10)

@@ -21,6 +21,7 @@ from kafka.errors import MessageSizeTooLargeError
 import testbroker
 from testbroker import BrokerUnavailable, start_broker
 from testbroker.jars import KafkaNotInstallable
+from testbroker.ports import free_ports
 from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.once
@@ -562,6 +563,23 @@ def test_command_says_where_it_listens_and_ends_at_ctrl_c(kafka):
         assert kafka.bootstrap_servers in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.real_kafka
+def test_kafka_listens_on_the_port_that_is_asked_for(unset):
+    """So that the programs of the pages find it; a port that is in use is an error at once."""
+    (port,) = free_ports(1)
+    with start_broker(port=port) as broker:
+        assert broker.bootstrap_servers == f"127.0.0.1:{port}"
+        with pytest.raises(BrokerUnavailable, match=f"port {port} of 127.0.0.1 is in use"):
+            start_broker("kafka", port=port)
+
+
+@pytest.mark.parametrize("options", [{"kind": "embedded"}, {"kind": "kafka", "nodes": 2}])
+def test_a_port_is_for_one_node_of_kafka(options):
+    """The embedded broker chooses its own, and each node needs one."""
+    with pytest.raises(ValueError, match="port"):
+        start_broker(port=9092, **options)
 
 
 def test_command_says_why_there_is_none():

@@ -209,6 +209,19 @@ def test_batch_consumer(run, broker, topic):
     assert committed(broker, topic, "store") == 3
 
 
+def test_dead_letter(run, broker, topic):
+    """The failure is on the span of the record, and the dead letter and the commit are its children."""
+    fill(broker, topic, b"1", b"one", b"2")
+    program = run("dead_letter.py")
+    program.wait_for("ordered 2")
+    wait_until(lambda: committed(broker, topic, "stock") == 3, "the last commit", lambda: program.printed[-2000:])
+    assert program.end() == 0, program.printed
+    failed = [span for span in program.spans[f"process {topic}"] if span["status"]["status_code"] == "ERROR"]
+    assert [span["attributes"]["error.type"] for span in failed] == ["ValueError"]
+    assert is_child(program.spans[f"send {topic}.dead"][0], failed[0])
+    assert any(is_child(commit, failed[0]) for commit in program.spans[f"commit {topic}"])
+
+
 def test_thread_pool(run, broker, topic):
     fill(broker, topic, b"1", b"2", b"3")
     program = run("thread_pool.py")
