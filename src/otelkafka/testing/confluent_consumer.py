@@ -65,9 +65,9 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
         """Make the next `poll()` or `consume()` return an error. No record is lost."""
         self._errors.append(error)
 
-    def poll(self, timeout: float = _ANY) -> FakeMessage | None:
+    def poll(self, timeout: float = _ANY) -> FakeMessage | None:  # noqa: ARG002 (confluent-kafka's)
         """Return the next message or error; None where there is none."""
-        messages = self.consume(1, timeout)
+        messages = self._take(1)
         return messages[0] if messages else None
 
     def consume(self, num_messages: int = 1, timeout: float = _ANY) -> list[FakeMessage]:  # noqa: ARG002 (confluent-kafka's)
@@ -76,6 +76,9 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
         Raises:
             RuntimeError: it is closed.
         """
+        return self._take(num_messages)
+
+    def _take(self, num_messages: int) -> list[FakeMessage]:
         self._check_open()
         self._call(self._subscription.join())
         if self._errors:
