@@ -619,3 +619,54 @@ def test_end_of_a_partition_in_a_gap_is_no_record(consumer, recorder, metrics, c
     assert span.attributes["messaging.batch.message_count"] == 2
     ((_, consumed),) = metrics.points("messaging.client.consumed.messages")
     assert consumed == 2
+
+
+BY_HAND = {"enable.auto.offset.store": False}
+
+
+def test_stored_offsets_are_settled_where_an_automatic_commit_takes_them(consumer, recorder, cluster):
+    """Inside of a process span, with what is stored; outside nothing is recorded."""
+    fill(cluster, 2)
+    traced = consumer(config=BY_HAND)
+    message = polled(traced)
+    process = trace.get_current_span()
+    assert traced.store_offsets(message) is None
+    assert trace.get_current_span() is process
+    traced.poll(0)
+    traced.poll(0)
+    traced.store_offsets(offsets=[TopicPartition("t", 0, 2)])
+    (span,) = recorder.named("store offsets t")
+    assert span.parent.span_id == recorder.named("process t")[0].context.span_id
+    assert span.attributes["messaging.operation.type"] == "settle"
+    assert span.attributes["messaging.destination.partition.id"] == "0"
+    assert span.attributes["messaging.kafka.offset"] == 1
+    assert span.attributes["messaging.consumer.group.name"] == "g"
+    traced.close()
+    (committed,) = FakeConfluentConsumer({"group.id": "g"}, cluster=cluster).committed([TopicPartition("t", 0)])
+    assert committed.offset == 2
+
+
+@pytest.mark.parametrize("config", [{}, {**BY_HAND, "enable.auto.commit": "false"}])
+def test_stored_offsets_that_no_automatic_commit_takes_are_not_settled(consumer, recorder, cluster, config):
+    """The commit is, that takes them; what confluent-kafka refuses is refused."""
+    fill(cluster, 1)
+    traced = consumer(config=config)
+    message = polled(traced)
+    if config:
+        traced.store_offsets(message=message)
+        traced.commit(asynchronous=False)
+    else:
+        with pytest.raises(KafkaException):
+            traced.store_offsets(message)
+    assert recorder.named("store offsets t") == []
+    assert len(recorder.named("commit t")) == len(config.keys() & {"enable.auto.commit"})
+
+
+def test_stored_offsets_that_are_refused_have_their_error(consumer, recorder, cluster):
+    """It is raised."""
+    fill(cluster, 1)
+    traced = consumer(config=BY_HAND)
+    polled(traced)
+    with pytest.raises(AttributeError):
+        traced.store_offsets(5)
+    assert recorder.named("store offsets")[0].attributes["error.type"] == "AttributeError"

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from otelkafka._clients.calls import Args, Call, KwArgs, await_inside, bare, overriding, traces
 from otelkafka._clients.confluent_kafka.consumer import (
-    COMMIT_ARGUMENTS,
     MessageConsumerFace,
+    commit_arguments,
     committed_offsets_of,
     places_of,
 )
@@ -250,6 +250,10 @@ class TracedAIOConsumer(ProcessingClient, _AwaitedClient):
         """Commit; inside a span, the commit has a span."""
         return await self._self_face.commit(bare(self.__wrapped__, "commit"), args, kwargs)
 
+    async def store_offsets(self, *args: Any, **kwargs: Any) -> Any:
+        """Store offsets. Where an automatic commit takes them, this has a span."""
+        return await self._self_face.store_offsets(bare(self.__wrapped__, "store_offsets"), args, kwargs)
+
 
 class AIOConsumerFace(MessageConsumerFace):
     """The traced calls of one `AIOConsumer`."""
@@ -326,8 +330,13 @@ class AIOConsumerFace(MessageConsumerFace):
     @traces("commit")
     async def commit(self, commit: Call, args: Args, kwargs: KwArgs) -> Any:
         """Commit, inside a span where there is one around it."""
-        given = {**dict(zip(COMMIT_ARGUMENTS, args, strict=False)), **kwargs}
+        given = commit_arguments(args, kwargs)
         return await await_inside(self._commits.begin(committed_offsets_of(given)), commit, args, kwargs)
+
+    @traces("store_offsets")
+    async def store_offsets(self, store_offsets: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Store offsets, inside a span where there is one around it and an automatic commit takes them."""
+        return await await_inside(self._begin_to_store(args, kwargs), store_offsets, args, kwargs)
 
     @traces("close")
     async def close(self, close: Call, args: Args, kwargs: KwArgs) -> Any:

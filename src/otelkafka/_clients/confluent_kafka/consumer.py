@@ -22,7 +22,7 @@ from otelkafka._clients.confluent_kafka.listeners import Callbacks, Listeners, S
 from otelkafka._clients.confluent_kafka.messages import NOTHING, hand_over
 from otelkafka._clients.consumer_face import ConsumerFaceBase, ProcessingClient, own_methods
 from otelkafka._clients.proxy import ClosedClient, Wrappers, check_client
-from otelkafka._consuming.commits import Commit
+from otelkafka._consuming.commits import Commit, OffsetStore, OffsetStores
 from otelkafka._protocols import MessageRecord
 from otelkafka._telemetry import lifetime
 from otelkafka.options import ConsumerOptions, Options, for_consumer
@@ -30,7 +30,7 @@ from otelkafka.options import ConsumerOptions, Options, for_consumer
 _SUBSCRIBE_NAMES: Final = ("topics", "on_assign", "on_revoke", "on_lost")
 _SUBSCRIBE: Final = Signature(_SUBSCRIBE_NAMES, frozenset(_SUBSCRIBE_NAMES))
 _NO_CALLBACKS: Final = Signature((), frozenset())
-COMMIT_ARGUMENTS: Final = ("message", "offsets", "asynchronous")
+_COMMIT_NAMES: Final = ("message", "offsets", "asynchronous")
 _MOST_WAITING: Final = 10_000
 
 
@@ -99,6 +99,10 @@ class TracedConfluentConsumer(ProcessingClient, ClosedClient, _Client):  # type:
         """Commit, as `Consumer.commit` does. Inside a span, the commit has a span."""
         return self._self_face.commit(bare(self.__wrapped__, "commit"), args, kwargs)
 
+    def store_offsets(self, *args: Any, **kwargs: Any) -> Any:
+        """Store offsets, as `Consumer.store_offsets` does. Where an automatic commit takes them, this has a span."""
+        return self._self_face.store_offsets(bare(self.__wrapped__, "store_offsets"), args, kwargs)
+
 
 class MessageConsumerFace(ConsumerFaceBase[ConsumerFacts]):
     """What traces one consumer, async or not.
@@ -119,12 +123,19 @@ class MessageConsumerFace(ConsumerFaceBase[ConsumerFacts]):
         signature = contained("subscribe", _NO_CALLBACKS, signature_of, client_class, "subscribe", _SUBSCRIBE)
         is_known = signature is not _SUBSCRIBE or issubclass(client_class, Consumer)
         self._signature = signature if is_known else _NO_CALLBACKS  # a ShareConsumer's
+        self._stores = OffsetStores(self._telemetry, options)
         self._dispatches_lists = options.process == "auto"
         self._used_as: Any = _get_none
 
     def use_as(self, consumer: Any) -> None:
         """Note what the application uses as the consumer: its callbacks get that."""
         self._used_as = ref(consumer)
+
+    def _begin_to_store(self, args: Args, kwargs: KwArgs) -> OffsetStore | None:
+        """Begin a `store_offsets()`; None where nothing is recorded of it, as a commit will settle the offsets."""
+        if not self._client.settles_by_storing:
+            return None
+        return self._stores.begin(lambda: committed_offsets_of(commit_arguments(args, kwargs)))
 
     def _received(self, message: Any, started: int) -> Any:
         """Note what the client has returned from a `poll()`, and return what the application gets."""
@@ -269,7 +280,7 @@ class ConfluentConsumerFace(MessageConsumerFace):
 
         The span of an asynchronous commit ends when librdkafka reports it, where that is seen, else with the call.
         """
-        given = {**dict(zip(COMMIT_ARGUMENTS, args, strict=False)), **kwargs}
+        given = commit_arguments(args, kwargs)
         begun = self._commits.begin(committed_offsets_of(given))
         waiting = self._waiting
         if begun is None or waiting is None or not given.get("asynchronous", given.get("async", True)):
@@ -282,6 +293,11 @@ class ConfluentConsumerFace(MessageConsumerFace):
                 waiting.remove(begun)
             begun.failed(error)
             raise
+
+    @traces("store_offsets")
+    def store_offsets(self, store_offsets: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Store offsets, inside a span where there is one around it and an automatic commit takes them."""
+        return call_inside(self._begin_to_store(args, kwargs), store_offsets, args, kwargs)
 
     def stop(self) -> None:
         """Trace no more; the callbacks of the subscription live on, and call the user's."""
@@ -340,6 +356,11 @@ def places_of(args: Args, kwargs: KwArgs) -> set[tuple[str, int]] | None:
         return {(each.topic, each.partition) for each in given or ()}
     except (AttributeError, TypeError):
         return None
+
+
+def commit_arguments(args: Args, kwargs: KwArgs) -> KwArgs:
+    """Return the arguments of a `commit()` or a `store_offsets()` by their names."""
+    return {**dict(zip(_COMMIT_NAMES, args, strict=False)), **kwargs}
 
 
 def committed_offsets_of(given: KwArgs) -> Any:

@@ -34,6 +34,7 @@ _USED: Final = frozenset(
         "bootstrap.servers",
         "client.id",
         "delivery.report.only.error",
+        "enable.auto.commit",
         "enable.auto.offset.store",
         "group.id",
         "metadata.broker.list",
@@ -144,6 +145,7 @@ class ConsumerFacts(Facts):
     Attributes:
         get: returns the client; None where it has been dropped.
         subscription: the topics that it has subscribed to since it is traced; patterns begin with `^`.
+        settles_by_storing: whether an automatic commit takes what `store_offsets()` stores.
     """
 
     takes_headers = True
@@ -154,6 +156,7 @@ class ConsumerFacts(Facts):
         self.get = reference_to(consumer)
         self.subscription: tuple[str, ...] = ()
         self._stores_by_hand = _is_false(self.config.get("enable.auto.offset.store"))
+        self.settles_by_storing = self._stores_by_hand and not _is_false(self.config.get("enable.auto.commit"))
         keeps = isinstance(getattr(_called(consumer), "get_watermark_offsets", None), BuiltinMethodType)
         self._highwater_age = _HIGHWATER_AGE if keeps else 0
         self._marks: dict[tuple[str, int], tuple[int | None, int]] = {}

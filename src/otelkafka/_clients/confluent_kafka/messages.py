@@ -39,7 +39,7 @@ def hand_over(
         failed(KafkaException(each.error()), started)
     records = {place: MessagesAt(batch, *place) for place in batch.places}
     if not records:
-        failed(NOTHING, started)
+        dispatcher.failed(NOTHING, started, is_poll=True)
         return messages
     handovers = dispatcher.received_list(records, started)
     return messages if not dispatches else PolledMessages(messages, dispatcher, batch, handovers)
