@@ -130,14 +130,11 @@ class MessageBatch(Sequence[Any]):
 
     def __init__(self, messages: list[Any]) -> None:
         self.messages = messages
-        self.errors: list[Any] = []
-        places = _places_by_runs(messages)
-        if places is None:
-            self.errors = [each for each in messages if each.error() is not None]
-            if self.errors:
-                self.messages = [each for each in messages if each.error() is None]
-            places = _places_one_by_one(self.messages)
-        self.places: dict[tuple[Any, Any], Place] = places
+        self.errors: list[Any] = [each for each in messages if each.error() is not None]
+        if self.errors:
+            self.messages = [each for each in messages if each.error() is None]
+        places = _places_by_runs(self.messages)
+        self.places: dict[tuple[Any, Any], Place] = _places_one_by_one(self.messages) if places is None else places
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -153,13 +150,15 @@ class MessageBatch(Sequence[Any]):
 
 _MOST_STEPS = 32
 """After how many comparisons messages are counted one by one."""
+_PROBES = 8
+"""How many messages of a run are compared with its first one."""
 
 
 def _places_by_runs(messages: list[Any]) -> dict[tuple[Any, Any], Place] | None:
     """Return where the messages of each partition lie, by halves whose offsets follow one another from end to end.
 
     A list has few such runs as a rule: to ask each of its messages would cost as much as to fetch it. None where it has
-    many, or an error.
+    many.
     """
     places: dict[tuple[Any, Any], Place] = {}
     waiting = [(0, len(messages) - 1)] if messages else []
@@ -167,11 +166,8 @@ def _places_by_runs(messages: list[Any]) -> dict[tuple[Any, Any], Place] | None:
         if not waiting:
             return places
         low, high = waiting.pop()
-        first, last = messages[low], messages[high]
-        if first.error() is not None or last.error() is not None:
-            return None
-        place = first.topic(), first.partition()
-        if last.offset() - first.offset() == high - low and place == (last.topic(), last.partition()):
+        if _is_run(messages, low, high):
+            place = messages[low].topic(), messages[low].partition()
             known = places.get(place)
             count = high - low + 1
             places[place] = Place(low, high, count) if known is None else Place(known.first, high, known.size + count)
@@ -179,6 +175,17 @@ def _places_by_runs(messages: list[Any]) -> dict[tuple[Any, Any], Place] | None:
             middle = (low + high) // 2
             waiting += (middle + 1, high), (low, middle)
     return None if waiting else places
+
+
+def _is_run(messages: list[Any], low: int, high: int) -> bool:
+    """Return whether messages are of one partition and without a gap, by some: others may lie in as long a gap."""
+    first = messages[low]
+    topic, partition, start = first.topic(), first.partition(), first.offset() - low
+    for at in (high, *range(low, high, (high - low) // _PROBES + 1)):
+        each = messages[at]
+        if each.offset() != start + at or each.partition() != partition or each.topic() != topic:
+            return False
+    return True
 
 
 def _places_one_by_one(messages: list[Any]) -> dict[tuple[Any, Any], Place]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import threading
 import uuid
 
 import confluent_kafka
@@ -14,6 +15,7 @@ from otelkafka import ConsumerOptions, ProducerOptions
 from otelkafka.instrumentor import ConfluentKafkaInstrumentor
 from tests.support.awaiting import awaited
 from tests.support.fakes import ambient_of, current, is_nothing_current
+from tests.support.waiting import PATIENCE, wait_until
 
 aio = next(
     (
@@ -62,7 +64,7 @@ async def use(producer, consumer, topic):
     assigned = []
 
     async def on_assign(given, partitions):
-        assigned.append((len(partitions), trace.get_current_span().name))
+        assigned.append((given is consumer, len(partitions), trace.get_current_span().name))
 
     await consumer.subscribe([topic], on_assign=on_assign)
     received = await messages_of(consumer, 1)
@@ -72,7 +74,7 @@ async def use(producer, consumer, topic):
     await consumer.close()
     await producer.close()
     assert is_nothing_current()
-    assert assigned == [(1, f"assign {topic}")]
+    assert assigned == [(True, 1, f"assign {topic}")]
 
 
 def check(recorder, topic):
@@ -122,6 +124,57 @@ async def test_async_clients_in_unchanged_code(recorder, configs, topic):
         ConfluentKafkaInstrumentor().uninstrument()
     check(recorder, topic)
     assert "__init__" not in vars(aio.AIOConsumer) or not hasattr(aio.AIOConsumer.__init__, "__wrapped__")
+
+
+@pytest.mark.real_kafka
+@awaited
+async def test_rebalance_of_an_async_consumer_without_callbacks_waits_for_no_loop(recorder, configs, topic):
+    """It is recorded in the thread that polls, also while the loop is busy, or has ended."""
+    options = ConsumerOptions(tracer_provider=recorder.tracer_provider)
+    consumer = otelkafka.wrap_consumer(aio.AIOConsumer(dict(configs[1])), options)
+    await consumer.subscribe(topics=[topic])
+    polling = asyncio.ensure_future(consumer.poll(PATIENCE))
+    await asyncio.sleep(0)
+    wait_until(lambda: recorder.named(f"assign {topic}"), "the assignment, while nothing else runs in the loop")
+    producer = confluent_kafka.Producer(configs[0])
+    producer.produce(topic, b"v")
+    assert producer.flush(PATIENCE) == 0
+    assert (await polling) is not None
+    await consumer.close()
+    assert len(recorder.named(f"revoke {topic}")) == 1
+
+
+@pytest.mark.real_kafka
+@awaited
+async def test_callbacks_that_an_async_consumer_does_not_await_are_called_as_they_are(recorder, configs, topic):
+    """Those given by position: confluent-kafka calls them in the thread that polls."""
+    calls = []
+    options = ConsumerOptions(tracer_provider=recorder.tracer_provider)
+    consumer = otelkafka.wrap_consumer(aio.AIOConsumer(dict(configs[1])), options)
+    await consumer.subscribe([topic], lambda given, _: calls.append((type(given), threading.current_thread())))
+    while not calls:
+        await consumer.poll(0.2)
+    await consumer.close()
+    ((given, thread),) = calls
+    assert issubclass(given, confluent_kafka.Consumer)
+    assert thread is not threading.current_thread()
+    assert len(recorder.named(f"assign {topic}")) == 1
+
+
+@awaited
+async def test_async_producer_with_an_order_of_its_own(recorder):
+    """As that of the async serializing one: the key is the one that it was given."""
+
+    class Keyed(aio.AIOProducer):
+        async def produce(self, topic, key=None, value=None):
+            return await super().produce(topic, value=value, key=key)
+
+    producer = otelkafka.wrap_producer(Keyed(dict(MOCK)), ProducerOptions(tracer_provider=recorder.tracer_provider))
+    future = await producer.produce("t", "k", "v")
+    await producer.flush()
+    assert (await future).offset() == 0
+    assert recorder.named("send t")[0].attributes["messaging.kafka.message.key"] == "k"
+    await producer.close()
 
 
 @pytest.mark.real_kafka

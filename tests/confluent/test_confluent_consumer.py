@@ -331,17 +331,6 @@ def test_on_assign_may_assign_with_offsets(consumer, recorder, cluster):
     assert polled(traced).offset() == 2
 
 
-@pytest.mark.parametrize(("args", "kwargs"), [((), {}), (("t",), {}), ((["t"], 5), {}), ((["t"],), {"nope": 1})])
-def test_subscriptions_that_confluent_kafka_refuses_are_refused_with_its_error(consumer, args, kwargs):
-    """The same class and message as of the bare client."""
-    errors = []
-    for each in (FakeConfluentConsumer(), consumer()):
-        with pytest.raises(TypeError) as caught:
-            each.subscribe(*args, **kwargs)
-        errors.append(str(caught.value))
-    assert errors[0] == errors[1]
-
-
 def test_assignments_are_noted_and_forgotten(consumer, metrics, cluster):
     """Whole and incremental ones: the lag of a partition goes with it."""
     for partition in range(2):
@@ -487,3 +476,197 @@ def test_admin_client_is_no_consumer():
             wrap(AdminClient({"bootstrap.servers": "localhost:1"}))
     with pytest.raises(TypeError):
         otelkafka.wrap_consumer(confluent_kafka.Consumer)
+
+
+class Decoding(FakeConfluentConsumer):
+    """A subclass that returns what it has made of messages."""
+
+    def poll(self, timeout=-1):
+        message = super().poll(timeout)
+        return None if message is None else (message.value(), message.offset())
+
+    def consume(self, num_messages=1, timeout=-1):
+        return [{"value": each.value()} for each in super().consume(num_messages, timeout)]
+
+
+def test_what_a_subclass_makes_of_messages_reaches_the_application(consumer, recorder, metrics, cluster):
+    """It has no process span, and is counted nowhere; the time of the consumer goes on."""
+    fill(cluster, 3)
+    traced = consumer(bare=Decoding({"group.id": "g"}, cluster=cluster))
+    assert traced.poll(0) == (b"v", 0)
+    assert traced.consume(5, 0) == [{"value": b"v"}] * 2
+    assert traced.poll(0) is None
+    assert names(recorder) == ["assign t"]
+    assert metrics.points("otelkafka.telemetry.errors") == []
+    assert metrics.points("messaging.client.consumed.messages") == []
+
+
+class Generating(FakeConfluentConsumer):
+    """A subclass whose `consume()` is a generator."""
+
+    def consume(self, num_messages=1, timeout=-1):
+        yield from super().consume(num_messages, timeout)
+
+
+def test_generator_of_a_subclass_reaches_the_application(consumer, cluster):
+    """As it is."""
+    fill(cluster, 2)
+    traced = consumer(bare=Generating({"group.id": "g"}, cluster=cluster))
+    assert [each.value() for each in traced.consume(5, 0)] == [b"v", b"v"]
+
+
+class OfOneTopic(FakeConfluentConsumer):
+    """A subclass whose `subscribe()` takes no callbacks."""
+
+    def subscribe(self, topic):
+        super().subscribe([topic])
+
+
+class OfAssignments(FakeConfluentConsumer):
+    """A subclass whose `subscribe()` takes one of the callbacks, in a place of its own."""
+
+    def subscribe(self, on_assign, topics):
+        super().subscribe(topics, on_assign=on_assign)
+
+
+def test_subscribe_of_a_subclass_gets_the_callbacks_that_it_takes(cluster, recorder):
+    """Without callbacks the assignment is compared after each fetch."""
+    fill(cluster, 1)
+    options, calls = ConsumerOptions(tracer_provider=recorder.tracer_provider), []
+    first = wrap_consumer(OfOneTopic({"group.id": "g"}, cluster=cluster), options)
+    first.subscribe("t")
+    assert polled(first).value() == b"v"
+    first.close()
+    second = wrap_consumer(OfAssignments({"group.id": "h"}, cluster=cluster), options)
+    second.subscribe(lambda *_: calls.append(trace.get_current_span().name), ["t"])
+    assert polled(second).value() == b"v"
+    second.close()
+    assert calls == ["assign t"]
+    assert names(recorder) == ["process t", "assign t", "process t"]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ((), {}),
+        (("t",), {}),
+        ((["t"],), {"on_assign": None}),
+        ((["t"],), {"on_lost": 5}),
+        ((["t"],), {"topics": ["t"]}),
+        ((["t"],), {"listener": print}),
+        ((["t"], print, print, print, print), {}),
+    ],
+)
+def test_subscriptions_that_confluent_kafka_refuses_are_refused_with_its_error(args, kwargs):
+    """The same class and message as of the bare client."""
+    errors = []
+    for wrap in (lambda bare: bare, otelkafka.wrap_consumer):
+        each = wrap(confluent_kafka.Consumer({"group.id": "g", "bootstrap.servers": "localhost:1", "log_level": 0}))
+        with pytest.raises(TypeError) as caught:
+            each.subscribe(*args, **kwargs)
+        errors.append(str(caught.value))
+        each.close()
+    assert errors[0] == errors[1]
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [(0, 0), (1, 0), (0, 2)],
+        [(0, 0), (1, 0), (1, 1), (0, 3), (0, 4)],
+        [
+            *((0, offset) for offset in range(200)),
+            (1, 0),
+            *((0, offset) for offset in (*range(200, 300), *range(301, 400))),
+        ],
+    ],
+)
+def test_message_in_a_gap_of_another_partition_is_its_own(consumer, recorder, metrics, cluster, places):
+    """Offsets have gaps where Kafka has compacted a topic, or a transaction has ended."""
+    fill(cluster, 1)
+    messages = [FakeMessage(fake_record("t", b"v", partition=partition, offset=at)) for partition, at in places]
+
+    class Listing(FakeConfluentConsumer):
+        def consume(self, num_messages=1, timeout=-1):
+            return messages
+
+    traced = consumer(bare=Listing({"group.id": "g"}, cluster=cluster))
+    received = [(each.partition(), each.offset()) for each in traced.consume(500)]
+    assert received == places
+    points = metrics.points("messaging.client.consumed.messages")
+    counts = {attributes["messaging.destination.partition.id"]: count for attributes, count in points}
+    assert counts == {str(at): sum(partition == at for partition, _ in places) for at in (0, 1)}
+    durations = [span.attributes["otelkafka.queue.duration"] for span in recorder.named("process t")]
+    assert len(durations) == len(places)
+
+
+def test_end_of_a_partition_in_a_gap_is_no_record(consumer, recorder, metrics, cluster):
+    """Of a list that a batch processes as a whole."""
+    fill(cluster, 1)
+    end = FakeMessage(fake_record("t", offset=1), error=KafkaError(KafkaError._PARTITION_EOF))
+    messages = [FakeMessage(fake_record("t", b"v", offset=0)), end, FakeMessage(fake_record("t", b"v", offset=2))]
+
+    class Listing(FakeConfluentConsumer):
+        def consume(self, num_messages=1, timeout=-1):
+            return messages
+
+    traced = consumer(bare=Listing({"group.id": "g"}, cluster=cluster))
+    batch = traced.consume(5)
+    assert len(batch) == 3
+    with process_batch_of(traced, batch):
+        pass
+    (span,) = recorder.named("process t")
+    assert span.attributes["messaging.batch.message_count"] == 2
+    ((_, consumed),) = metrics.points("messaging.client.consumed.messages")
+    assert consumed == 2
+
+
+BY_HAND = {"enable.auto.offset.store": False}
+
+
+def test_stored_offsets_are_settled_where_an_automatic_commit_takes_them(consumer, recorder, cluster):
+    """Inside of a process span, with what is stored; outside nothing is recorded."""
+    fill(cluster, 2)
+    traced = consumer(config=BY_HAND)
+    message = polled(traced)
+    process = trace.get_current_span()
+    assert traced.store_offsets(message) is None
+    assert trace.get_current_span() is process
+    traced.poll(0)
+    traced.poll(0)
+    traced.store_offsets(offsets=[TopicPartition("t", 0, 2)])
+    (span,) = recorder.named("store offsets t")
+    assert span.parent.span_id == recorder.named("process t")[0].context.span_id
+    assert span.attributes["messaging.operation.type"] == "settle"
+    assert span.attributes["messaging.destination.partition.id"] == "0"
+    assert span.attributes["messaging.kafka.offset"] == 1
+    assert span.attributes["messaging.consumer.group.name"] == "g"
+    traced.close()
+    (committed,) = FakeConfluentConsumer({"group.id": "g"}, cluster=cluster).committed([TopicPartition("t", 0)])
+    assert committed.offset == 2
+
+
+@pytest.mark.parametrize("config", [{}, {**BY_HAND, "enable.auto.commit": "false"}])
+def test_stored_offsets_that_no_automatic_commit_takes_are_not_settled(consumer, recorder, cluster, config):
+    """The commit is, that takes them; what confluent-kafka refuses is refused."""
+    fill(cluster, 1)
+    traced = consumer(config=config)
+    message = polled(traced)
+    if config:
+        traced.store_offsets(message=message)
+        traced.commit(asynchronous=False)
+    else:
+        with pytest.raises(KafkaException):
+            traced.store_offsets(message)
+    assert recorder.named("store offsets t") == []
+    assert len(recorder.named("commit t")) == len(config.keys() & {"enable.auto.commit"})
+
+
+def test_stored_offsets_that_are_refused_have_their_error(consumer, recorder, cluster):
+    """It is raised."""
+    fill(cluster, 1)
+    traced = consumer(config=BY_HAND)
+    polled(traced)
+    with pytest.raises(AttributeError):
+        traced.store_offsets(5)
+    assert recorder.named("store offsets")[0].attributes["error.type"] == "AttributeError"

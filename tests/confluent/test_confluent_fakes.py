@@ -128,10 +128,16 @@ def test_consumer_seeks_pauses_and_commits(cluster):
     assert consumer.consume(1)[0].offset() == 0
     assert consumer.commit(asynchronous=False)[0].offset == 1
     assert consumer.committed([place])[0].offset == 1
-    consumer.store_offsets(offsets=[TopicPartition("t", 0, 3)])
-    consumer.commit()
+    with pytest.raises(KafkaException):
+        consumer.store_offsets(message)
+    storing = FakeConfluentConsumer({"group.id": "g", "enable.auto.offset.store": False}, cluster=cluster)
+    storing.assign([place])
+    storing.store_offsets(offsets=[TopicPartition("t", 0, 3)])
+    storing.commit()
     assert consumer.committed([place])[0].offset == 3
-    consumer.store_offsets(message)
+    storing.store_offsets(message)
+    storing.close()
+    assert consumer.committed([place])[0].offset == 2
     assert consumer.commit(message=message, asynchronous=False)[0].offset == 2
     assert consumer.get_watermark_offsets(place, cached=True) == (0, 3)
     assert [each.offset for each in consumer.offsets_for_times([TopicPartition("t", 0, 2)])] == [2]

@@ -38,6 +38,12 @@ class Calling(confluent_kafka.Producer):
         return super().produce(topic, value, b"own")
 
 
+class Slotted(confluent_kafka.Producer):
+    """One without room for a weak reference."""
+
+    __slots__ = ()
+
+
 def ours():
     return ConfluentKafkaInstrumentor()
 
@@ -377,3 +383,12 @@ def test_wrapping_a_patched_client_traces_once(instrument, recorder, cluster):
     consumer.close()
     names = [span.name for span in recorder.spans]
     assert (names.count("send t"), names.count("process t"), names.count("assign t")) == (1, 2, 1)
+
+
+def test_subclass_without_room_for_a_weak_reference_works(instrument):
+    """It is not traced."""
+    instrument()
+    slotted, calls = Slotted(MOCK), []
+    slotted.produce("t", b"v", on_delivery=lambda error, _: calls.append(error))
+    assert slotted.flush(30) == 0
+    assert calls == [None]

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from typing import NamedTuple
 
 import confluent_kafka
 import pytest
@@ -16,6 +17,27 @@ from tests.support.face import INSTRUMENTED, bare_of, is_wrapped, wrap_producer
 from tests.support.fakes import TRACEPARENT, ambient_of, is_nothing_current
 
 GIVEN = [("a", b"b")]
+
+
+class Header(NamedTuple):
+    """A header of an application's."""
+
+    name: str
+    value: bytes
+
+
+class Text(str):
+    """A text of an application's."""
+
+    __slots__ = ()
+
+
+class Raw(bytes):
+    """Bytes of an application's."""
+
+    __slots__ = ()
+
+
 TIMED_OUT = KafkaError(KafkaError._MSG_TIMED_OUT)
 TOO_LARGE = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
 
@@ -146,12 +168,16 @@ def test_headers_are_carried_at_every_position(producer, recorder, args, kwargs)
         {"a": None},
         [("a", None)],
         [("a", "text"), ("a", b"again")],
+        [Header("a", b"b")],
+        [(Text("a"), Raw(b"b"))],
+        {"a": Text("text")},
+        [(b"a", b"b"), (5, b"b")],
         [TRACEPARENT],
         {"traceparent": TRACEPARENT[1].decode()},
     ],
 )
 def test_headers_that_confluent_kafka_takes_carry_the_context(producer, recorder, headers):
-    """As list or dict, values bytes, text or None; a context that is there already is the parent, and is replaced."""
+    """As list or dict of any names, values bytes, text or None; a context in them is the parent, and is replaced."""
     bare, traced = FakeConfluentProducer(), producer()
     bare.produce("t", b"v", headers=headers)
     traced.produce("t", b"v", headers=headers)
@@ -164,7 +190,7 @@ def test_headers_that_confluent_kafka_takes_carry_the_context(producer, recorder
     assert (span.parent is not None) == ("traceparent" in dict(headers or ()))
 
 
-@pytest.mark.parametrize("headers", [(("a", b"b"),), [["a", b"b"]], 5, [("a",)], [("a", 5)], [(5, b"b")]])
+@pytest.mark.parametrize("headers", [(("a", b"b"),), [["a", b"b"]], 5, [("a",)], [("a", 5)]])
 def test_headers_that_confluent_kafka_refuses_are_refused_with_its_error(producer, recorder, headers):
     """The same class and message as of the bare client."""
     errors = []
@@ -175,12 +201,21 @@ def test_headers_that_confluent_kafka_refuses_are_refused_with_its_error(produce
     assert errors[0] == errors[1]
 
 
-def test_arguments_that_confluent_kafka_refuses_are_refused_with_its_error(producer):
-    """None stays current."""
-    traced = producer()
-    for args, kwargs in [((), {}), (("t",), {"nope": 1}), ((5,), {}), (("t", 5), {})]:
-        with pytest.raises(TypeError):
-            traced.produce(*args, **kwargs)
+TOO_MANY = ("t", b"v", b"k", 0, None, None, 0, None, 5)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [((), {}), (("t",), {"nope": 1}), ((5,), {}), (("t", 5), {}), (("t",), {"topic": "t"}), (TOO_MANY, {})],
+)
+def test_arguments_that_confluent_kafka_refuses_are_refused_with_its_error(args, kwargs):
+    """The same class and message as of the bare client. None stays current."""
+    bare, errors = confluent_kafka.Producer({"bootstrap.servers": "localhost:1", "log_level": 0}), []
+    for each in (bare, otelkafka.wrap_producer(bare)):
+        with pytest.raises(TypeError) as caught:
+            each.produce(*args, **kwargs)
+        errors.append(str(caught.value))
+    assert errors[0] == errors[1]
     assert is_nothing_current()
 
 

@@ -1,11 +1,12 @@
 """The commits of a consumer: a span inside of what is processed, and a measure of each."""
 
+from collections.abc import Callable
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
-from otelkafka._context.current import is_suppressed, restored
+from otelkafka._context.current import get_current, is_suppressed, restored
 from otelkafka._telemetry import attributes, semconv
 from otelkafka._telemetry.destination import Committed, Destination, committed_by
 from otelkafka._telemetry.in_flight import in_flight_of
@@ -117,3 +118,61 @@ class Commits:
         client = self._telemetry.client
         given = client.consumed() or None if offsets is None else offsets
         return committed_by(given, self._telemetry.destinations.of, client.assignment() or ())
+
+
+class OffsetStore:
+    """A call that has begun, and stores offsets.
+
+    Args:
+        telemetry: of the consumer.
+        span: of the call.
+    """
+
+    __slots__ = ("_span", "_telemetry")
+
+    def __init__(self, telemetry: Telemetry, span: Span) -> None:
+        self._telemetry = telemetry
+        self._span = span
+
+    def acknowledged(self, _: object = None) -> None:
+        """End it: they are stored."""
+        self._telemetry.end_span(self._span, None)
+
+    def failed(self, error: BaseException) -> None:
+        """End it with an error."""
+        self._telemetry.end_span(self._span, error)
+
+
+class OffsetStores:
+    """The offsets that one consumer stores for its next automatic commit: a span inside of what is processed.
+
+    There is no measure: they are stored once a record, and no broker is asked.
+
+    Args:
+        telemetry: of the consumer.
+        options: of the consumer.
+    """
+
+    def __init__(self, telemetry: Telemetry, options: ConsumerOptions) -> None:
+        self._telemetry = telemetry
+        self._has_spans = options.commit_spans
+        self._operation = Operation(telemetry, "store offsets", semconv.TYPE_SETTLE, SpanKind.CLIENT)
+
+    def begin(self, read: Callable[[], Any]) -> OffsetStore | None:
+        """Start to store offsets; None where no span around is recorded.
+
+        Args:
+            read: returns the offsets by partition.
+        """
+        if not self._has_spans or not trace.get_current_span(get_current()).is_recording() or is_suppressed():
+            return None
+        return self._telemetry.guard.call("commit", None, self._start, read)
+
+    def _start(self, read: Callable[[], Any]) -> OffsetStore | None:
+        start, ambient = self._telemetry.now(), restored()
+        destination, partition, offset = committed_by(read(), self._telemetry.destinations.of)
+        if not destination.traced:
+            return None
+        known = attributes.of_offset(offset)
+        span = self._operation.start(ambient, destination, partition, start_time=start, more=known)
+        return None if span is None else OffsetStore(self._telemetry, span)

@@ -183,7 +183,7 @@ class Dispatcher:
         now = self._telemetry.now()
         self._telemetry.guard.call("time_ns", None, self._note_fetch, started, now, is_poll=is_poll)
 
-    def open_listed(self, record: Any, handover: Handover, now: int | None) -> OpenSpan:
+    def open_listed(self, record: Any, handover: Handover | None, now: int | None) -> OpenSpan:
         """Open the process span of a record from a polled list."""
         last = innermost.get()
         if (last is not None and (not last.ended or last.outer is not None)) or type(get_current()) is Attached:

@@ -22,7 +22,7 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
 
     Args:
         config: the configuration of a `Consumer`. Of it `group.id`, `auto.offset.reset` (by default "earliest"),
-            `enable.auto.commit`, `enable.partition.eof` and `on_commit` are applied.
+            `enable.auto.commit`, `enable.auto.offset.store`, `enable.partition.eof` and `on_commit` are applied.
         cluster: contains its records. None for a new one.
         records: from `fake_record`, to write to the cluster; it is assigned their partitions.
 
@@ -52,7 +52,9 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
         self._callbacks: dict[str, Any] = {}
         self._errors: list[KafkaError] = []
         self._ends: set[TopicPartition] = set()
-        self._stored: dict[TopicPartition, int] = {}
+        self._consumed: dict[TopicPartition, int] = {}
+        self._stored_by_hand: dict[TopicPartition, int] = {}
+        self._stores_by_hand = _is_off(self.config.get("enable.auto.offset.store"))
         self._is_closed = False
         places = []
         for record in records:
@@ -65,9 +67,9 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
         """Make the next `poll()` or `consume()` return an error. No record is lost."""
         self._errors.append(error)
 
-    def poll(self, timeout: float = _ANY) -> FakeMessage | None:
+    def poll(self, timeout: float = _ANY) -> FakeMessage | None:  # noqa: ARG002 (confluent-kafka's)
         """Return the next message or error; None where there is none."""
-        messages = self.consume(1, timeout)
+        messages = self._take(1)
         return messages[0] if messages else None
 
     def consume(self, num_messages: int = 1, timeout: float = _ANY) -> list[FakeMessage]:  # noqa: ARG002 (confluent-kafka's)
@@ -76,6 +78,9 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
         Raises:
             RuntimeError: it is closed.
         """
+        return self._take(num_messages)
+
+    def _take(self, num_messages: int) -> list[FakeMessage]:
         self._check_open()
         self._call(self._subscription.join())
         if self._errors:
@@ -86,7 +91,7 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
                 if len(taken) == num_messages:
                     return taken
                 taken.append(FakeMessage(record))
-                self._subscription.positions[partition] = self._stored[partition] = record.offset + 1
+                self._subscription.positions[partition] = self._consumed[partition] = record.offset + 1
                 self._ends.discard(partition)
             if self.config.get("enable.partition.eof") and partition not in self._ends and len(taken) < num_messages:
                 self._ends.add(partition)
@@ -163,7 +168,7 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
 
     def position(self, partitions: list[Any]) -> list[Any]:
         """Return the offsets of the next messages."""
-        positions = self._stored
+        positions = self._consumed
         return [ConfluentTopicPartition(*each, positions.get(each, OFFSET_INVALID)) for each in map(_place, partitions)]
 
     def seek(self, partition: Any) -> None:
@@ -179,7 +184,13 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
         self._subscription.paused.difference_update(map(_place, partitions))
 
     def store_offsets(self, message: Any = None, offsets: list[Any] | None = None) -> None:
-        """Store the offsets that the next commit without offsets commits."""
+        """Store the offsets that the next commit without offsets commits.
+
+        Raises:
+            KafkaException: `enable.auto.offset.store` is on.
+        """
+        if not self._stores_by_hand:
+            raise KafkaException(KafkaError(KafkaError._INVALID_ARG))
         if message is not None:
             self._stored[TopicPartition(message.topic(), message.partition())] = message.offset() + 1
         for each in offsets or ():
@@ -268,7 +279,7 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
         """Commit what is stored, where `enable.auto.commit` says so, and leave the group."""
         if self._is_closed:
             return
-        if self.config.get("enable.auto.commit", True) and self._stored and self._subscription.positions:
+        if not _is_off(self.config.get("enable.auto.commit")) and self._stored and self._subscription.positions:
             self._commit({each: at for each, at in self._stored.items() if each in self._subscription.positions})
         self._call(self._subscription.clear())
         self._is_closed = True
@@ -281,10 +292,18 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
         """Close it."""
         self.close()
 
+    @property
+    def _stored(self) -> dict[TopicPartition, int]:
+        return self._stored_by_hand if self._stores_by_hand else self._consumed
+
     def _check_open(self) -> None:
         if self._is_closed:
             msg = "Consumer closed"
             raise RuntimeError(msg)
+
+
+def _is_off(value: Any) -> bool:
+    return value is not None and str(value).lower() in {"false", "f", "0"}
 
 
 def _place(partition: Any) -> TopicPartition:

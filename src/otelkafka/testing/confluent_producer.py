@@ -278,7 +278,7 @@ def _pairs(headers: Any) -> list[tuple[str, bytes | None]]:
     if not isinstance(headers, list):
         msg = f"expected headers to be dict or list of (key, value) tuples, not {type(headers).__name__}"
         raise TypeError(msg)
-    if not all(isinstance(each, tuple) and len(each) == 2 and isinstance(each[0], str) for each in headers):  # noqa: PLR2004
+    if not all(isinstance(each, tuple) and len(each) == 2 for each in headers):  # noqa: PLR2004
         msg = "Headers are expected to be a list of (key, value) tuples"
         raise TypeError(msg)
-    return [(name, _raw(f"header {name}", value)) for name, value in headers]
+    return [(str(name), _raw(f"header {name}", value)) for name, value in headers]

@@ -2,27 +2,22 @@
 
 from typing import Any, Final
 
-from confluent_kafka import KafkaException
-
 from otelkafka._clients.calls import Args, Call, KwArgs, await_inside, bare, overriding, traces
 from otelkafka._clients.confluent_kafka.consumer import (
-    COMMIT_ARGUMENTS,
-    NOTHING,
-    SUBSCRIBE_ARGUMENTS,
-    ConfluentConsumerFace,
+    MessageConsumerFace,
+    commit_arguments,
     committed_offsets_of,
-    is_end_of_partition,
     places_of,
 )
 from otelkafka._clients.confluent_kafka.facts import (
-    ConsumerFacts,
     ProducerFacts,
+    Signature,
     configuration_of,
     offsets_by_partition,
+    signature_of,
 )
-from otelkafka._clients.confluent_kafka.listeners import Listeners, awaited_callbacks
-from otelkafka._clients.confluent_kafka.messages import hand_over
-from otelkafka._clients.consumer_face import ConsumerFaceBase, ProcessingClient, own_methods
+from otelkafka._clients.confluent_kafka.listeners import AsyncCallbacks
+from otelkafka._clients.consumer_face import ProcessingClient, own_methods
 from otelkafka._clients.producer_face import ProduceHook, ProducerFaceBase
 from otelkafka._clients.proxy import TracedClient, Wrappers
 from otelkafka._context.current import attach, reset
@@ -32,8 +27,7 @@ from otelkafka._producing.transactions import Kind
 from otelkafka._protocols import MessageRecord
 from otelkafka.options import ConsumerOptions, ProducerOptions
 
-_NAMES: Final = ("topic", "value", "key", "partition", "timestamp")
-_KNOWN: Final = frozenset(_NAMES)
+_PRODUCE: Final = Signature(("topic", "value", "key"), None)
 
 
 def wrap_producer(producer: Any, options: ProducerOptions) -> "TracedAIOProducer":
@@ -44,7 +38,9 @@ def wrap_producer(producer: Any, options: ProducerOptions) -> "TracedAIOProducer
 def wrap_consumer(consumer: Any, options: ConsumerOptions, before: Any = None) -> "TracedAIOConsumer":
     """Trace processing of an `AIOConsumer`."""
     face = AIOConsumerFace(consumer, options, before)
-    return _consumers.of(type(consumer))(consumer, options, wrap_consumer, face)
+    traced = _consumers.of(type(consumer))(consumer, options, wrap_consumer, face)
+    face.use_as(traced)
+    return traced
 
 
 class _AwaitedClient(TracedClient):
@@ -109,12 +105,15 @@ class AIOProducerFace(ProducerFaceBase):
         facts = ProducerFacts(producer, configuration_of(producer, options.config))
         facts.takes_headers = False
         super().__init__(producer, facts, options, produce_hook)
+        client_class: Any = type(producer)
+        signature = self._telemetry.guard.call("send", _PRODUCE, signature_of, client_class, "produce", _PRODUCE)
+        self._names = signature.names
         self._followed: dict[Any, Send] = {}
 
     @traces("produce")
     async def produce(self, produce: Call, args: Args, kwargs: KwArgs) -> Any:
         """Await `produce` inside a span, which ends when the future that it returns is done."""
-        given = {**dict(zip(_NAMES, args, strict=False)), **{name: kwargs[name] for name in kwargs if name in _KNOWN}}
+        given = {**dict(zip(self._names, args, strict=False)), **kwargs}
         partition = given.get("partition")
         begun = self._sends.begin(
             given.get("topic", ""),
@@ -251,44 +250,24 @@ class TracedAIOConsumer(ProcessingClient, _AwaitedClient):
         """Commit; inside a span, the commit has a span."""
         return await self._self_face.commit(bare(self.__wrapped__, "commit"), args, kwargs)
 
+    async def store_offsets(self, *args: Any, **kwargs: Any) -> Any:
+        """Store offsets. Where an automatic commit takes them, this has a span."""
+        return await self._self_face.store_offsets(bare(self.__wrapped__, "store_offsets"), args, kwargs)
 
-class AIOConsumerFace(ConsumerFaceBase[ConsumerFacts]):
-    """The traced calls of one `AIOConsumer`.
 
-    Args:
-        consumer: whose configuration is read, where it is known.
-        options: its options.
-        before: what traced it until now, whose history goes on.
-    """
-
-    def __init__(
-        self, consumer: Any, options: ConsumerOptions, before: "AIOConsumerFace | ConfluentConsumerFace | None" = None
-    ) -> None:
-        facts = ConsumerFacts(consumer, configuration_of(consumer, options.config))
-        super().__init__(consumer, facts, options, Listeners(), before)
-        if before is not None:
-            self.history.has_listener = before.history.has_listener
-        self._dispatches_lists = options.process == "auto"
+class AIOConsumerFace(MessageConsumerFace):
+    """The traced calls of one `AIOConsumer`."""
 
     @traces("poll")
     async def poll(self, poll: Call, args: Args, kwargs: KwArgs) -> Any:
         """Return a message, whose process span is current until the next call, or `close()`."""
-        dispatcher = self.dispatcher
-        started = dispatcher.fetching()
+        started = self.dispatcher.fetching()
         try:
             message = await poll(*args, **kwargs)
         except BaseException as error:
             self._failed(error, started)
             raise
-        if message is None:
-            dispatcher.failed(NOTHING, started)
-            return None
-        failure = message.error()
-        if failure is None:
-            dispatcher.received(MessageRecord(message), started)
-        else:
-            self._failed(KafkaException(failure), started)
-        return message
+        return self._received(message, started)
 
     @traces("consume")
     async def consume(self, consume: Call, args: Args, kwargs: KwArgs) -> Any:
@@ -299,22 +278,14 @@ class AIOConsumerFace(ConsumerFaceBase[ConsumerFacts]):
         except BaseException as error:
             self._failed(error, started)
             raise
-        return hand_over(self.dispatcher, messages, started, self._failed, dispatches=self._dispatches_lists)
-
-    def _failed(self, error: BaseException, started: int) -> None:
-        self.dispatcher.failed(NOTHING if is_end_of_partition(error) else error, started)
+        return self._handed_over(messages, started)
 
     @traces("subscribe")
     async def subscribe(self, subscribe: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Subscribe, and record rebalances; the callbacks are awaited."""
-        given = {**dict(zip(SUBSCRIBE_ARGUMENTS, args, strict=False)), **kwargs}
-        listening = awaited_callbacks(self._rebalances, given)
-        if len(args) > len(SUBSCRIBE_ARGUMENTS) or "topics" not in given:
-            return await subscribe(*args, **kwargs)
-        result = await subscribe(listening.pop("topics"), **listening)
-        topics = given["topics"]
-        self._client.subscription = tuple(topics) if isinstance(topics, list | tuple) else ()
-        self.history.has_listener = True
+        """Subscribe, and record rebalances."""
+        subscription = self._subscription(AsyncCallbacks, args, kwargs)
+        result = await subscribe(*subscription.args, **subscription.kwargs)
+        self._subscribed(subscription)
         return result
 
     @traces("unsubscribe")
@@ -359,8 +330,13 @@ class AIOConsumerFace(ConsumerFaceBase[ConsumerFacts]):
     @traces("commit")
     async def commit(self, commit: Call, args: Args, kwargs: KwArgs) -> Any:
         """Commit, inside a span where there is one around it."""
-        given = {**dict(zip(COMMIT_ARGUMENTS, args, strict=False)), **kwargs}
+        given = commit_arguments(args, kwargs)
         return await await_inside(self._commits.begin(committed_offsets_of(given)), commit, args, kwargs)
+
+    @traces("store_offsets")
+    async def store_offsets(self, store_offsets: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Store offsets, inside a span where there is one around it and an automatic commit takes them."""
+        return await await_inside(self._begin_to_store(args, kwargs), store_offsets, args, kwargs)
 
     @traces("close")
     async def close(self, close: Call, args: Args, kwargs: KwArgs) -> Any:

@@ -1,33 +1,36 @@
 """The consumer of confluent-kafka, wrapped or patched: each call of it, between the engine's begin and end."""
 
 from collections import deque
+from contextlib import suppress
 from importlib import import_module
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Final
 from weakref import finalize, ref
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traces
 from otelkafka._clients.confluent_kafka.facts import (
     ConsumerFacts,
     Place,
+    Signature,
     configuration_of,
     offsets_by_partition,
+    signature_of,
 )
-from otelkafka._clients.confluent_kafka.listeners import Listeners, callbacks
-from otelkafka._clients.confluent_kafka.messages import hand_over
+from otelkafka._clients.confluent_kafka.listeners import Callbacks, Listeners, Subscription
+from otelkafka._clients.confluent_kafka.messages import NOTHING, hand_over
 from otelkafka._clients.consumer_face import ConsumerFaceBase, ProcessingClient, own_methods
 from otelkafka._clients.proxy import ClosedClient, Wrappers, check_client
-from otelkafka._consuming.commits import Commit
+from otelkafka._consuming.commits import Commit, OffsetStore, OffsetStores
 from otelkafka._protocols import MessageRecord
 from otelkafka._telemetry import lifetime
 from otelkafka.options import ConsumerOptions, Options, for_consumer
 
-NOTHING: Final = StopIteration()
-"""What the engine knows the end of records by: here that of those that are there now."""
-SUBSCRIBE_ARGUMENTS: Final = ("topics", "on_assign", "on_revoke", "on_lost")
-COMMIT_ARGUMENTS: Final = ("message", "offsets", "asynchronous")
+_SUBSCRIBE_NAMES: Final = ("topics", "on_assign", "on_revoke", "on_lost")
+_SUBSCRIBE: Final = Signature(_SUBSCRIBE_NAMES, frozenset(_SUBSCRIBE_NAMES))
+_NO_CALLBACKS: Final = Signature((), frozenset())
+_COMMIT_NAMES: Final = ("message", "offsets", "asynchronous")
 _MOST_WAITING: Final = 10_000
 
 
@@ -96,8 +99,89 @@ class TracedConfluentConsumer(ProcessingClient, ClosedClient, _Client):  # type:
         """Commit, as `Consumer.commit` does. Inside a span, the commit has a span."""
         return self._self_face.commit(bare(self.__wrapped__, "commit"), args, kwargs)
 
+    def store_offsets(self, *args: Any, **kwargs: Any) -> Any:
+        """Store offsets, as `Consumer.store_offsets` does. Where an automatic commit takes them, this has a span."""
+        return self._self_face.store_offsets(bare(self.__wrapped__, "store_offsets"), args, kwargs)
 
-class ConfluentConsumerFace(ConsumerFaceBase[ConsumerFacts]):
+
+class MessageConsumerFace(ConsumerFaceBase[ConsumerFacts]):
+    """What traces one consumer, async or not.
+
+    Args:
+        consumer: whose configuration is read, where it has one.
+        options: its options.
+        before: what traced it until now, whose history goes on.
+    """
+
+    def __init__(self, consumer: Any, options: ConsumerOptions, before: "MessageConsumerFace | None" = None) -> None:
+        facts = ConsumerFacts(consumer, configuration_of(consumer, options.config))
+        super().__init__(consumer, facts, options, Listeners(), before)
+        if before is not None:
+            self.history.has_listener = before.history.has_listener
+        client_class: Any = type(consumer)
+        contained = self._telemetry.guard.call
+        signature = contained("subscribe", _NO_CALLBACKS, signature_of, client_class, "subscribe", _SUBSCRIBE)
+        is_known = signature is not _SUBSCRIBE or issubclass(client_class, Consumer)
+        self._signature = signature if is_known else _NO_CALLBACKS  # a ShareConsumer's
+        self._stores = OffsetStores(self._telemetry, options)
+        self._dispatches_lists = options.process == "auto"
+        self._used_as: Any = _get_none
+
+    def use_as(self, consumer: Any) -> None:
+        """Note what the application uses as the consumer: its callbacks get that."""
+        self._used_as = ref(consumer)
+
+    def _begin_to_store(self, args: Args, kwargs: KwArgs) -> OffsetStore | None:
+        """Begin a `store_offsets()`; None where nothing is recorded of it, as a commit will settle the offsets."""
+        if not self._client.settles_by_storing:
+            return None
+        return self._stores.begin(lambda: committed_offsets_of(commit_arguments(args, kwargs)))
+
+    def _received(self, message: Any, started: int) -> Any:
+        """Note what the client has returned from a `poll()`, and return what the application gets."""
+        if type(message) is list:  # of a ShareConsumer
+            return self._handed_over(message, started)
+        error = record = None
+        if message is not None:
+            try:
+                error = message.error()
+                if error is None:
+                    record = MessageRecord(message)
+            except Exception:  # noqa: BLE001, S110 (a subclass may return anything)
+                pass
+        if record is not None:
+            self.dispatcher.received(record, started)
+        else:
+            self._failed(NOTHING if error is None else KafkaException(error), started)
+        return message
+
+    def _handed_over(self, messages: Any, started: int) -> Any:
+        """Note what the client has returned from a `consume()`, and return what the application gets."""
+        return hand_over(self.dispatcher, messages, started, self._failed, dispatches=self._dispatches_lists)
+
+    def _failed(self, error: BaseException, started: int) -> None:
+        """Note that the client has raised, or returned an error; the end of a partition is none."""
+        self.dispatcher.failed(NOTHING if is_end_of_partition(error) else error, started)
+
+    def _subscription(self, callbacks: type[Callbacks], args: Args, kwargs: KwArgs) -> Subscription:
+        """Return the arguments of a `subscribe()` with callbacks that record rebalances."""
+        used_as, given = self._used_as, Subscription(args, kwargs)
+
+        def consumer_of(consumer: Any) -> Any:
+            used = used_as()
+            return consumer if used is None else used
+
+        given_to = callbacks(self._rebalances, consumer_of).given_to
+        return self._telemetry.guard.call("subscribe", given, given_to, self._signature, args, kwargs)
+
+    def _subscribed(self, subscription: Subscription) -> None:
+        """Note that the consumer has subscribed."""
+        topics = subscription.args[0] if subscription.args else subscription.kwargs.get("topics")
+        self._client.subscription = tuple(topics) if isinstance(topics, list | tuple) else ()
+        self.history.has_listener = subscription.is_recorded
+
+
+class ConfluentConsumerFace(MessageConsumerFace):
     """The traced calls of one `Consumer`.
 
     Each takes the consumer's own method, bound, and the arguments; none of them is kept.
@@ -113,44 +197,24 @@ class ConfluentConsumerFace(ConsumerFaceBase[ConsumerFacts]):
         self,
         consumer: Any,
         options: ConsumerOptions,
-        before: "ConfluentConsumerFace | None" = None,
+        before: MessageConsumerFace | None = None,
         *,
         commits_reported: bool = False,
     ) -> None:
-        facts = ConsumerFacts(consumer, configuration_of(consumer, options.config))
-        super().__init__(consumer, facts, options, Listeners(), before)
-        if before is not None:
-            self.history.has_listener = before.history.has_listener
-        self._dispatches_lists = options.process == "auto"
-        self._used_as: Any = _get_none
+        super().__init__(consumer, options, before)
         self._waiting: deque[Commit] | None = deque(maxlen=_MOST_WAITING) if commits_reported else None
-        finalize(self, facts.forget).atexit = False
-
-    def use_as(self, consumer: Any) -> None:
-        """Note what the application uses as the consumer: its callbacks get that."""
-        self._used_as = ref(consumer)
+        finalize(self, self._client.forget).atexit = False
 
     @traces("poll")
     def poll(self, poll: Call, args: Args, kwargs: KwArgs) -> Any:
         """Return a message, whose process span is current until the next call, or `close()`."""
-        dispatcher = self.dispatcher
-        started = dispatcher.fetching()
+        started = self.dispatcher.fetching()
         try:
             message = poll(*args, **kwargs)
         except BaseException as error:
             self._failed(error, started)
             raise
-        if message is None:
-            dispatcher.failed(NOTHING, started)
-        elif type(message) is list:  # of a ShareConsumer
-            return self._hand_over(message, started)
-        else:
-            failure = message.error()
-            if failure is None:
-                dispatcher.received(MessageRecord(message), started)
-            else:
-                self._failed(KafkaException(failure), started)
-        return message
+        return self._received(message, started)
 
     @traces("consume")
     def consume(self, consume: Call, args: Args, kwargs: KwArgs) -> Any:
@@ -161,32 +225,14 @@ class ConfluentConsumerFace(ConsumerFaceBase[ConsumerFacts]):
         except BaseException as error:
             self._failed(error, started)
             raise
-        return self._hand_over(messages, started)
-
-    def _hand_over(self, messages: Any, started: int) -> Any:
-        return hand_over(self.dispatcher, messages, started, self._failed, dispatches=self._dispatches_lists)
-
-    def _failed(self, error: BaseException, started: int) -> None:
-        """Note that the client has raised, or returned an error; the end of a partition is none."""
-        self.dispatcher.failed(NOTHING if is_end_of_partition(error) else error, started)
+        return self._handed_over(messages, started)
 
     @traces("subscribe")
     def subscribe(self, subscribe: Call, args: Args, kwargs: KwArgs) -> Any:
         """Subscribe, and record rebalances."""
-        given = {**dict(zip(SUBSCRIBE_ARGUMENTS, args, strict=False)), **kwargs}
-        used_as = self._used_as
-
-        def consumer_of(consumer: Any) -> Any:
-            used = used_as()
-            return consumer if used is None else used
-
-        listening = callbacks(self._rebalances, given, consumer_of)
-        if len(args) > len(SUBSCRIBE_ARGUMENTS) or "topics" not in given:
-            return subscribe(*args, **kwargs)
-        result = subscribe(listening.pop("topics"), **listening)
-        topics = given["topics"]
-        self._client.subscription = tuple(topics) if isinstance(topics, list | tuple) else ()
-        self.history.has_listener = True
+        subscription = self._subscription(Callbacks, args, kwargs)
+        result = subscribe(*subscription.args, **subscription.kwargs)
+        self._subscribed(subscription)
         return result
 
     @traces("unsubscribe")
@@ -234,17 +280,24 @@ class ConfluentConsumerFace(ConsumerFaceBase[ConsumerFacts]):
 
         The span of an asynchronous commit ends when librdkafka reports it, where that is seen, else with the call.
         """
-        given = {**dict(zip(COMMIT_ARGUMENTS, args, strict=False)), **kwargs}
+        given = commit_arguments(args, kwargs)
         begun = self._commits.begin(committed_offsets_of(given))
-        if begun is None or self._waiting is None or not given.get("asynchronous", given.get("async", True)):
+        waiting = self._waiting
+        if begun is None or waiting is None or not given.get("asynchronous", given.get("async", True)):
             return call_inside(begun, commit, args, kwargs)
-        self._waiting.append(begun)
+        waiting.append(begun)
         try:
             return commit(*args, **kwargs)
         except BaseException as error:
-            self._waiting.remove(begun)
+            with suppress(ValueError):  # another thread has taken it for one that was reported
+                waiting.remove(begun)
             begun.failed(error)
             raise
+
+    @traces("store_offsets")
+    def store_offsets(self, store_offsets: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Store offsets, inside a span where there is one around it and an automatic commit takes them."""
+        return call_inside(self._begin_to_store(args, kwargs), store_offsets, args, kwargs)
 
     def stop(self) -> None:
         """Trace no more; the callbacks of the subscription live on, and call the user's."""
@@ -254,11 +307,12 @@ class ConfluentConsumerFace(ConsumerFaceBase[ConsumerFacts]):
 
     def committed(self, error: Any, partitions: Any) -> None:
         """Note that librdkafka reports a commit: the first that waits, else an automatic one."""
-        failure = KafkaException(error) if error is not None else _first_failure(partitions)
-        if self._waiting is None:
+        waiting = self._waiting
+        if waiting is None:
             return
+        failure = KafkaException(error) if error is not None else _first_failure(partitions)
         try:
-            begun: Commit | None = self._waiting.popleft()
+            begun: Commit | None = waiting.popleft()
         except IndexError:
             begun = None
         if begun is None:
@@ -302,6 +356,11 @@ def places_of(args: Args, kwargs: KwArgs) -> set[tuple[str, int]] | None:
         return {(each.topic, each.partition) for each in given or ()}
     except (AttributeError, TypeError):
         return None
+
+
+def commit_arguments(args: Args, kwargs: KwArgs) -> KwArgs:
+    """Return the arguments of a `commit()` or a `store_offsets()` by their names."""
+    return {**dict(zip(_COMMIT_NAMES, args, strict=False)), **kwargs}
 
 
 def committed_offsets_of(given: KwArgs) -> Any:

@@ -6,10 +6,12 @@ option `config`.
 """
 
 import gc
+import inspect
 import time
 from collections.abc import Mapping
-from types import BuiltinMethodType
-from typing import Any, Final
+from functools import lru_cache
+from types import BuiltinMethodType, FunctionType
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import TopicPartition
 
@@ -32,6 +34,7 @@ _USED: Final = frozenset(
         "bootstrap.servers",
         "client.id",
         "delivery.report.only.error",
+        "enable.auto.commit",
         "enable.auto.offset.store",
         "group.id",
         "metadata.broker.list",
@@ -142,6 +145,7 @@ class ConsumerFacts(Facts):
     Attributes:
         get: returns the client; None where it has been dropped.
         subscription: the topics that it has subscribed to since it is traced; patterns begin with `^`.
+        settles_by_storing: whether an automatic commit takes what `store_offsets()` stores.
     """
 
     takes_headers = True
@@ -152,6 +156,7 @@ class ConsumerFacts(Facts):
         self.get = reference_to(consumer)
         self.subscription: tuple[str, ...] = ()
         self._stores_by_hand = _is_false(self.config.get("enable.auto.offset.store"))
+        self.settles_by_storing = self._stores_by_hand and not _is_false(self.config.get("enable.auto.commit"))
         keeps = isinstance(getattr(_called(consumer), "get_watermark_offsets", None), BuiltinMethodType)
         self._highwater_age = _HIGHWATER_AGE if keeps else 0
         self._marks: dict[tuple[str, int], tuple[int | None, int]] = {}
@@ -197,22 +202,65 @@ class ConsumerFacts(Facts):
 
 
 def plain_headers(headers: Any) -> Any:
-    """Return headers that `produce()` takes as a new list, its values bytes or None; any others as they are."""
-    if headers is None:
-        return None
+    """Return headers that `produce()` takes as a new list, as it sends them; any others as they are."""
     if isinstance(headers, dict):
         headers = list(headers.items())
     if not isinstance(headers, list):
         return headers
     try:
-        return [
-            (header[0], header[1].encode())
-            if isinstance(header, tuple) and len(header) == 2 and isinstance(header[1], str)  # noqa: PLR2004
-            else header
-            for header in headers
-        ]
-    except UnicodeEncodeError:
+        return [header if _is_header(header) else _plain_header(header) for header in headers]
+    except Exception:  # noqa: BLE001 (for `produce()` to refuse)
         return headers
+
+
+def _plain_header(header: Any) -> Any:
+    if not isinstance(header, tuple) or len(header) != 2:  # noqa: PLR2004 (key and value)
+        return header
+    key, value = header
+    if isinstance(value, str):
+        value = value.encode()
+    elif isinstance(value, bytes):
+        value = b"".join((value,))
+    return str(key), value
+
+
+class Signature(NamedTuple):
+    """What a method takes: that of a subclass may have another order than the C type's, and less.
+
+    Attributes:
+        names: of its positional arguments.
+        keywords: of those that it takes by name; None for any.
+    """
+
+    names: tuple[str, ...]
+    keywords: frozenset[str] | None
+
+    def takes(self, name: str) -> bool:
+        """Return whether it takes an argument by this name."""
+        return self.keywords is None or name in self.keywords
+
+
+_POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+@lru_cache(maxsize=256)
+def signature_of(client_class: Any, method: str, own: Signature) -> Signature:
+    """Return the signature of a class's method.
+
+    Args:
+        client_class: the class.
+        method: its name.
+        own: what the method of the C type takes, which has no signature.
+    """
+    found = inspect.unwrap(getattr(client_class, method))
+    if not isinstance(found, FunctionType):
+        return own
+    parameters = inspect.signature(found).parameters
+    kinds = {each.kind for each in parameters.values()}
+    names = tuple(each.name for each in parameters.values() if each.kind in _POSITIONAL)[1:]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        names += own.names[len(names) :]
+    return Signature(names, None if inspect.Parameter.VAR_KEYWORD in kinds else frozenset(parameters))
 
 
 def offsets_by_partition(offsets: Any) -> Mapping[Any, Any] | None:

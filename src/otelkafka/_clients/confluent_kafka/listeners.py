@@ -1,8 +1,10 @@
 """The user's callbacks of a subscription, with what is recorded around them."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from otelkafka._clients.calls import Args, KwArgs
+from otelkafka._clients.confluent_kafka.facts import Signature
 from otelkafka._consuming.rebalances import Rebalances
 
 _KINDS: Final = {"on_assign": "assign", "on_revoke": "revoke", "on_lost": "lose"}
@@ -26,19 +28,65 @@ class Listeners:
 
     @staticmethod
     def listen(rebalances: Rebalances, listener: object, instead_of: object) -> None:
-        """Return None: callbacks are given to `subscribe()`, by `callbacks()`."""
+        """Return None: callbacks are given to `subscribe()`, by `Callbacks`."""
 
 
-def callbacks(rebalances: Rebalances, given: dict[str, Any], consumer_of: Callable[[Any], Any]) -> dict[str, Any]:
-    """Return the arguments of a `subscribe()` with callbacks that record rebalances and call the user's.
+class Subscription(NamedTuple):
+    """The arguments of a `subscribe()`.
+
+    Attributes:
+        args: by position.
+        kwargs: by name.
+        is_recorded: whether each rebalance is recorded.
+    """
+
+    args: Args
+    kwargs: KwArgs
+    is_recorded: bool = False
+
+
+class Callbacks:
+    """The callbacks of one `subscribe()`, which record rebalances and call the user's.
 
     Args:
         rebalances: of the consumer.
-        given: the arguments by name.
-        consumer_of: returns what the application uses as the consumer that librdkafka calls a callback with.
+        consumer_of: returns what the application uses as the consumer that a callback is called with.
     """
 
-    def recorded(kind: str, callback: Any) -> Callable[[Any, Any], None]:
+    def __init__(self, rebalances: Rebalances, consumer_of: Callable[[Any], Any]) -> None:
+        self._rebalances = rebalances
+        self._consumer_of = consumer_of
+
+    def given_to(self, signature: Signature, args: Args, kwargs: KwArgs) -> Subscription:
+        """Return the arguments of a `subscribe()` with a callback of each kind that it takes.
+
+        What the consumer will refuse is left as it is, None for a callback too.
+
+        Args:
+            signature: of the method.
+            args: as the caller gave them.
+            kwargs: likewise.
+        """
+        given = {**dict(zip(signature.names, args, strict=False)), **kwargs}
+        users = {name: given[name] for name in _KINDS if name in given}
+        is_unique = len(given) == len(args) + len(kwargs)
+        if not (is_unique and all(map(signature.takes, kwargs)) and all(map(callable, users.values()))):
+            return Subscription(args, kwargs)
+        if "on_revoke" in users:
+            users.setdefault("on_lost", users["on_revoke"])  # as confluent-kafka does
+        names = signature.names[: len(args)]
+        replaced: list[Any] = list(args)
+        named = dict(kwargs)
+        for name, kind in _KINDS.items():
+            if name in names:
+                replaced[names.index(name)] = self._called(kind, users[name])
+            elif name in given or signature.takes(name):
+                named[name] = self._named(kind, users.get(name))
+        return Subscription(tuple(replaced), named, all(name in names or name in named for name in _KINDS))
+
+    def _called(self, kind: str, callback: Any) -> Callable[[Any, Any], None]:
+        rebalances, consumer_of = self._rebalances, self._consumer_of
+
         def call(consumer: Any, partitions: Any) -> None:
             with rebalances.rebalance(kind, partitions):
                 if callback is not None:
@@ -46,32 +94,39 @@ def callbacks(rebalances: Rebalances, given: dict[str, Any], consumer_of: Callab
 
         return call
 
-    return _replaced(given, recorded)
+    _named = _called
 
 
-def awaited_callbacks(rebalances: Rebalances, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the same for a `subscribe()` whose callbacks are awaited.
+class AsyncCallbacks(Callbacks):
+    """The callbacks of an async client's `subscribe()`.
 
-    Args:
-        rebalances: of the consumer.
-        given: the arguments by name.
+    The client awaits those that it is given by name, in its event loop, and calls others in the thread that polls. So
+    are ours called where the user has none by name: they must not wait for a loop that has ended.
     """
 
-    def recorded(kind: str, callback: Any) -> Callable[[Any, Any], Any]:
+    def given_to(self, signature: Signature, args: Args, kwargs: KwArgs) -> Subscription:
+        """Return the arguments with a callback of each kind."""
+        if not kwargs.keys().isdisjoint(_KINDS):
+            return super().given_to(signature, args, kwargs)
+        found = Callbacks(self._rebalances, _same).given_to(signature, args, kwargs)
+        given = {**dict(zip(signature.names, found.args, strict=False)), **found.kwargs}
+        if not found.is_recorded or given.keys() != set(signature.names):
+            return Subscription(args, kwargs)
+        return Subscription(tuple(given[name] for name in signature.names), {}, is_recorded=True)
+
+    def _called(self, kind: str, callback: Any) -> Callable[[Any, Any], None]:
+        return Callbacks(self._rebalances, _same)._called(kind, callback)
+
+    def _named(self, kind: str, callback: Any) -> Callable[[Any, Any], Any]:
+        rebalances, consumer_of = self._rebalances, self._consumer_of
+
         async def call(consumer: Any, partitions: Any) -> None:
             with rebalances.rebalance(kind, partitions):
                 if callback is not None:
-                    await callback(consumer, partitions)
+                    await callback(consumer_of(consumer), partitions)
 
         return call
 
-    return _replaced(given, recorded)
 
-
-def _replaced(given: dict[str, Any], recorded: Callable[[str, Any], Any]) -> dict[str, Any]:
-    users = {name: given.get(name) for name in _KINDS}
-    if any(callback is not None and not callable(callback) for callback in users.values()):
-        return given  # for confluent-kafka to refuse
-    if users["on_lost"] is None:
-        users["on_lost"] = users["on_revoke"]  # as confluent-kafka does
-    return {**given, **{name: recorded(kind, users[name]) for name, kind in _KINDS.items()}}
+def _same(consumer: Any) -> Any:
+    return consumer

@@ -9,6 +9,8 @@ from otelkafka._consuming.dispatcher import Dispatcher, DispatchingIterator, Pol
 from otelkafka._consuming.wait import Handover
 from otelkafka._protocols import MessageBatch, MessageRecord
 
+NOTHING: Final = StopIteration()
+"""What the engine knows the end of records by: here that of those that are there now."""
 _NO_HANDOVER: Final = Handover(0, None)
 
 
@@ -24,21 +26,23 @@ def hand_over(
 
     Args:
         dispatcher: of the consumer.
-        messages: a list of messages, errors among them.
+        messages: a list of messages, errors among them; a subclass may return anything.
         started: what `fetching()` returned.
         failed: notes each error.
         dispatches: whether iterating the list is to open process spans.
     """
-    if type(messages) is not list:
-        return messages
-    batch = MessageBatch(messages)
+    try:
+        batch = MessageBatch(messages if type(messages) is list else [])
+    except Exception:  # noqa: BLE001 (no messages)
+        batch = MessageBatch([])
     for each in batch.errors:
         failed(KafkaException(each.error()), started)
     records = {place: MessagesAt(batch, *place) for place in batch.places}
-    handovers = dispatcher.received_list(records, started)
-    if not dispatches or not records:
+    if not records:
+        dispatcher.failed(NOTHING, started, is_poll=True)
         return messages
-    return PolledMessages(messages, dispatcher, batch, handovers)
+    handovers = dispatcher.received_list(records, started)
+    return messages if not dispatches else PolledMessages(messages, dispatcher, batch, handovers)
 
 
 class MessagesAt:
@@ -125,6 +129,5 @@ class MessageIterator(DispatchingIterator, Iterator[Any]):
         message = next(self._messages)
         if message.error() is None:
             record = MessageRecord(message)
-            handover = self._handovers.get((record.topic, record.partition))
-            self._open = dispatcher.open_listed(record, handover or _NO_HANDOVER, None)
+            self._open = dispatcher.open_listed(record, self._handovers.get((record.topic, record.partition)), None)
         return message

@@ -7,6 +7,7 @@ and that is patched, like the subclasses that there are already.
 import sys
 from abc import ABCMeta
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache, wraps
 from typing import Any, Final
@@ -281,11 +282,12 @@ class _Configured:
                 own(client, *args, **kwargs)
             finally:
                 bare.reset(token)
-            if given is not None:
-                _remember(client, configurations, facts_of_configuration({**given, **kwargs}))
-            if reports is not None:
-                _remember(client, _reports, reports)
-            adopt(client)
+            with suppress(Exception):  # a subclass whose slots leave no room for a weak reference is not traced
+                if given is not None:
+                    _remember(client, configurations, facts_of_configuration({**given, **kwargs}))
+                if reports is not None:
+                    _remember(client, _reports, reports)
+                adopt(client)
 
         self._mine = init
         client_class.__init__ = init  # type: ignore[misc]
@@ -330,8 +332,8 @@ _reports: Final[dict[int, CommitReports]] = {}
 
 def _remember(client: Any, known: dict[int, Any], what: Any) -> None:
     key = id(client)
-    known[key] = what
     finalize(client, known.pop, key, None).atexit = False
+    known[key] = what
 
 
 def _configuration(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:

@@ -3,19 +3,20 @@
 import inspect
 import sys
 from contextlib import suppress
-from functools import lru_cache, update_wrapper
+from functools import update_wrapper
 from importlib import import_module
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, patched, traced_methods, traces
+from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traced_methods, traces
 from otelkafka._clients.confluent_kafka.facts import (
     ProducerFacts,
+    Signature,
     configuration_of,
     offsets_by_partition,
     plain_headers,
+    signature_of,
 )
 from otelkafka._clients.producer_face import UNKNOWN, HeadersArgument, ProduceHook, ProducerFaceBase, ShownArguments
 from otelkafka._clients.proxy import ClosedClient, Wrappers, check_client
@@ -30,12 +31,11 @@ from otelkafka._telemetry.guard import Guard, warn
 from otelkafka.options import Options, ProducerOptions, for_producer
 
 _NAMES: Final = ("topic", "value", "key", "partition", "callback", "on_delivery", "timestamp", "headers")
-"""The arguments of `Producer.produce()`, in its order; that of its subclasses may be another one."""
+_PRODUCE: Final = Signature(_NAMES, frozenset(_NAMES))
 _BATCH_NAMES: Final = ("topic", "messages", "partition", "callback", "on_delivery")
 _CALLBACKS: Final = ("callback", "on_delivery")
 _HEADERS: Final = HeadersArgument(len(_NAMES) + 1)  # by name, for the hook
 _OFFSETS: Final = "positions"
-_POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _LAST_REFERENCES: Final = 2
 """How many references there are to what nobody else than its wrapper has: the wrapper's, and that of the question."""
 _warned: Final[set[str]] = set()
@@ -212,8 +212,10 @@ class ConfluentProducerFace(ProducerFaceBase):
         self._facts = ProducerFacts(producer, configuration_of(producer, options.config))
         super().__init__(producer, self._facts, options, produce_hook)
         client_class: Any = type(producer)
-        self._signature = self._telemetry.guard.call("send", Signature(), _signature_of, client_class)
-        self._names = self._signature.names
+        signature = self._telemetry.guard.call("send", _PRODUCE, signature_of, client_class, "produce", _PRODUCE)
+        self._names = signature.names
+        self._takes_headers = signature.takes("headers")
+        self._takes_callback = signature.takes("on_delivery")
         self._batches = Batches(self._contexts, options, self._transactions, producer)
 
     @traces("produce")
@@ -223,6 +225,8 @@ class ConfluentProducerFace(ProducerFaceBase):
         What it raises passes through unchanged. A record that only our header made too large is sent once more as the
         caller gave it, so that its serializers run again.
         """
+        if len(args) > len(self._names):  # for `produce()` to refuse
+            return produce(*args, **kwargs)
         given = {**dict(zip(self._names, args, strict=False)), **kwargs} if args else kwargs
         begun: Any = UNKNOWN
         try:  # noqa: SIM105 (once a record: it costs less)
@@ -360,7 +364,7 @@ class ConfluentProducerFace(ProducerFaceBase):
 
     def _call(self, produce: Call, args: Args, kwargs: KwArgs, headers: Any, delivery: Delivery | None) -> Any:
         """Call `produce` with headers and callback in the place of the caller's, where there are any."""
-        if headers is not None and self._signature.takes_headers:
+        if headers is not None and self._takes_headers:
             args, kwargs = self._replaced("headers", headers, args, kwargs)
         if delivery is not None:
             name = "callback" if "callback" in kwargs else "on_delivery"
@@ -391,7 +395,7 @@ class ConfluentProducerFace(ProducerFaceBase):
 
     def _hides_deliveries(self, user: Any) -> bool:
         facts = self._facts
-        if facts.only_errors or not self._signature.takes_callback:
+        if facts.only_errors or not self._takes_callback:
             return True
         if user is not None or not facts.hides_deliveries:
             return False
@@ -424,36 +428,6 @@ _wrappers = Wrappers(TracedConfluentProducer, ConfluentProducerFace)
 
 _OTHER_CALLS = traced_methods(ConfluentProducerFace).keys() - set(dir(TracedConfluentProducer))
 """What the wrapper traces only where this release of the producer has it."""
-
-
-class Signature(NamedTuple):
-    """What a class's `produce()` takes: a subclass may have another order than the C type, and less.
-
-    Attributes:
-        names: of its positional arguments.
-        takes_headers: whether it takes headers.
-        takes_callback: whether it takes a callback by the name `on_delivery`.
-    """
-
-    names: tuple[str, ...] = _NAMES
-    takes_headers: bool = True
-    takes_callback: bool = True
-
-
-@lru_cache(maxsize=256)
-def _signature_of(client_class: Any) -> Signature:
-    found = client_class.produce
-    while found in patched:
-        found = found.__wrapped__
-    if not isinstance(found, FunctionType):
-        return Signature()
-    parameters = inspect.signature(found).parameters
-    kinds = {each.kind for each in parameters.values()}
-    names = tuple(each.name for each in parameters.values() if each.kind in _POSITIONAL)[1:]
-    if inspect.Parameter.VAR_POSITIONAL in kinds:
-        names += _NAMES[len(names) :]
-    takes_all = inspect.Parameter.VAR_KEYWORD in kinds
-    return Signature(names, takes_all or "headers" in parameters, takes_all or "on_delivery" in parameters)
 
 
 def warn_once(message: str) -> None:
