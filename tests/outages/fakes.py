@@ -14,8 +14,10 @@ from otelkafka.testing import (
     FakeAIOKafkaProducer,
     FakeConfluentConsumer,
     FakeConfluentProducer,
+    FakeMessage,
 )
 from tests.support.fakes import FakeConsumer, FakeProducer, RepeatingFuture, failed
+from tests.support.fakes import record as fake
 
 PLACE = TopicPartition("t", 0)
 
@@ -25,6 +27,10 @@ def raising(error):
         raise error
 
     return call
+
+
+def _do_nothing(*_):
+    pass
 
 
 class Producer:
@@ -62,6 +68,10 @@ class Producer:
         for _ in range(2):
             self.future.fail(error)
 
+    def acknowledge(self):
+        """Have the last send be acknowledged."""
+        self.future.acknowledge()
+
     def failure(self):
         """How the last send has failed, as the application gets it: by the client's own future."""
         assert self.future is self.bare.futures[-1]
@@ -88,12 +98,21 @@ class Consumer:
         """Return the next record's offset; None where there is none."""
         return getattr(next(self._records, None), "offset", None)
 
-    def walk(self):
-        """Return the offsets of what a poll returns, walked."""
-        return [record.offset for records in self.client.poll().values() for record in records]
+    def walk(self, body=_do_nothing):
+        """Walk what a poll returns."""
+        for records in self.client.poll().values():
+            for record in records:
+                body(record)
+
+    def loop(self, body):
+        """Have a loop over the records."""
+        for record in self.client:
+            body(record)
 
     def raise_next(self, error):
         self.bare.error_next(error)
+
+    interrupt_next = raise_next
 
     def position(self):
         return self.bare.position(PLACE)
@@ -128,6 +147,7 @@ class KafkaPythonFakes:
 
     library = KafkaPython()
     producer, consumer = Producer, Consumer
+    record = staticmethod(fake)
     refused = (
         errors.KafkaTimeoutError("the buffer is full"),
         errors.IllegalStateError("closed"),
@@ -188,6 +208,10 @@ class AwaitedProducer(AwaitedClient):
         self.bare.error_next(error)
         self.run(asyncio.sleep(0))
 
+    def acknowledge(self):
+        self.bare.complete_next()
+        self.run(asyncio.sleep(0))
+
     def failure(self):
         assert self.future is self.bare.futures[-1]
         return self.future.exception()
@@ -211,14 +235,25 @@ class AwaitedConsumer(AwaitedClient):
 
         return self.run(take())
 
-    def walk(self):
+    def walk(self, body=_do_nothing):
         async def walk():
-            return [record.offset for records in (await self.client.getmany()).values() for record in records]
+            for records in (await self.client.getmany()).values():
+                for record in records:
+                    body(record)
 
-        return self.run(walk())
+        self.run(walk())
+
+    def loop(self, body):
+        async def loop():
+            async for record in self.client:
+                body(record)
+
+        self.run(loop())
 
     def raise_next(self, error):
         self.bare.error_next(error)
+
+    interrupt_next = raise_next
 
     def position(self):
         return self.run(self.bare.position(PLACE))
@@ -248,6 +283,7 @@ class AIOKafkaFakes:
 
     library = AIOKafka()
     producer, consumer = AwaitedProducer, AwaitedConsumer
+    record = staticmethod(fake)
     refused = (
         aiokafka_errors.KafkaTimeoutError("the buffer is full"),
         aiokafka_errors.ProducerClosed(),
@@ -292,6 +328,10 @@ class ConfluentProducer:
         self.bare.error_next(error.args[0])
         self.client.poll(0)
 
+    def acknowledge(self):
+        self.bare.complete_next()
+        self.client.poll(0)
+
     def failure(self):
         (error,) = self._reports
         return KafkaException(error)
@@ -316,11 +356,19 @@ class ConfluentConsumer:
             raise KafkaException(message.error())
         return message.offset()
 
-    def walk(self):
-        return [message.offset() for message in self.client.consume(10, 0)]
+    def walk(self, body=_do_nothing):
+        for message in self.client.consume(10, 0):
+            body(message)
+
+    def loop(self, body):
+        while (message := self.client.poll(0)) is not None:
+            body(message)
 
     def raise_next(self, error):
         self.bare.error_next(error.args[0])
+
+    def interrupt_next(self, error):
+        self.bare.consume = raising(error)
 
     def position(self):
         (found,) = self.bare.position([confluent_kafka.TopicPartition("t", 0)])
@@ -349,6 +397,7 @@ class ConfluentFakes:
 
     library = ConfluentKafka()
     producer, consumer = ConfluentProducer, ConfluentConsumer
+    record = staticmethod(lambda offset: FakeMessage(fake(offset)))
     refused = _errors(
         KafkaError._MSG_TIMED_OUT, KafkaError._STATE, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError._TRANSPORT
     )

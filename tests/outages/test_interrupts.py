@@ -1,13 +1,14 @@
 """KeyboardInterrupt in every place: in the user's code, in the client, and at every line of otelkafka."""
 
 import asyncio
+import contextvars
 import gc
 import linecache
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
-from kafka import TopicPartition
 from opentelemetry import context, trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -15,55 +16,63 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 import otelkafka
 from benchmarks.soak.watch import Watch
-from otelkafka import (
-    ConsumerOptions,
-    ProducerOptions,
-    process,
-    process_batch,
-    testing,
-    wrap_consumer,
-    wrap_handler,
-    wrap_producer,
-)
+from otelkafka import ConsumerOptions, ProducerOptions, process, process_batch, testing, wrap_handler, wrap_producer
 from otelkafka.testing import MetricRecorder
-from tests.support.fakes import FakeConsumer, FakeProducer, record, traceparent
+from tests.outages.fakes import FAKES, name_of
+from tests.support import internals
+from tests.support.fakes import FakeProducer, record, traceparent
 
 SOURCES = str(Path(otelkafka.__file__).parent)
-FAKES = str(Path(testing.__file__).parent)
+TESTING = str(Path(testing.__file__).parent)
 _RESOURCE = Resource.get_empty()
-RESTORE = ("if is_variable or token is None:", "attach(begun.outside)")
+RESTORE = ("if is_variable or token is None:", "if token is None:", "attach(begun.outside)", "reset(token)")
 """Lines that a signal cannot precede: CPython looks for signals at calls and jumps, a tracer also before these."""
+
+FINALIZERS = (("lifetime.py", "<lambda>"), ("in_flight.py", "_end_with_client"))
+"""The callbacks of weak references, by file and name."""
 
 
 class Traced:
-    """Wrapped fakes, and what watches them.
+    """Traced fakes of a library, and what watches them.
 
     Args:
+        fakes: of the library.
         sampler: of their spans; None for all.
         measured: whether there are metrics.
     """
 
-    def __init__(self, sampler=None, *, measured=True):
+    def __init__(self, fakes, sampler=None, *, measured=True):
+        self.fakes = fakes
         self.watch, self.metrics = Watch(), MetricRecorder()
         self.provider = TracerProvider(sampler, _RESOURCE, shutdown_on_exit=False)
         self.provider.add_span_processor(self.watch)
         meters = {"meter_provider": self.metrics.meter_provider} if measured else {}
         self.providers = {"tracer_provider": self.provider, **meters}
         self.options = ConsumerOptions(**self.providers)
+        self._made = []
 
-    def producer(self, bare=None):
-        return wrap_producer(bare or FakeProducer(), ProducerOptions(**self.providers))
+    def producer(self, **config):
+        return self._keep(self.fakes.producer(ProducerOptions(**self.providers), **config))
 
     def consumer(self, *records):
-        return self.consumer_of(FakeConsumer(*records))
+        return self._keep(self.fakes.consumer(self.options, *records))
 
-    def consumer_of(self, bare):
-        return wrap_consumer(bare, self.options)
+    def record(self, offset):
+        return self.fakes.record(offset)
+
+    def close(self):
+        for client in self._made:
+            client.close()
+        self.watch.detach()
+
+    def _keep(self, client):
+        self._made.append(client)
+        return client
 
 
-@pytest.fixture
-def traced():
-    traced = Traced()
+@pytest.fixture(params=FAKES, ids=name_of)
+def traced(request):
+    traced = Traced(request.param)
     yield traced
     traced.watch.detach()
     context.attach(context.Context())  # one test's leak is no other's
@@ -73,60 +82,54 @@ def interrupt(*_, **__):
     raise KeyboardInterrupt
 
 
-class InterruptedProducer(FakeProducer):
-    send = commit_transaction = interrupt
-
-
 def in_the_clients_send(traced):
-    traced.producer(InterruptedProducer()).send("t", b"v")
+    traced.producer(refusal=KeyboardInterrupt()).send(b"v")
 
 
 def in_the_clients_transaction(traced):
-    traced.producer(InterruptedProducer()).commit_transaction()
+    producer = FakeProducer()
+    producer.commit_transaction = interrupt
+    wrap_producer(producer, ProducerOptions(**traced.providers)).commit_transaction()
 
 
 def in_the_clients_iteration(traced):
-    bare = FakeConsumer(record(0))
-    for _ in traced.consumer_of(bare):
-        bare.error_next(KeyboardInterrupt())
+    consumer = traced.consumer(record(0))
+    consumer.loop(lambda _: consumer.interrupt_next(KeyboardInterrupt()))
 
 
 def in_the_clients_poll(traced):
-    bare = FakeConsumer()
-    bare.error_next(KeyboardInterrupt())
-    traced.consumer_of(bare).poll()
+    consumer = traced.consumer()
+    consumer.interrupt_next(KeyboardInterrupt())
+    consumer.walk()
 
 
 def in_the_body_of_a_loop(traced):
-    for _ in traced.consumer(record(0), record(1)):
-        interrupt()
+    traced.consumer(record(0), record(1)).loop(interrupt)
 
 
 def in_the_body_of_a_polled_loop(traced):
-    for records in traced.consumer(record(0), record(1)).poll().values():
-        for _ in records:
-            interrupt()
+    traced.consumer(record(0), record(1)).walk(interrupt)
 
 
 def in_process(traced):
-    with process(record(0), traced.options):
+    with process(traced.record(0), traced.options):
         interrupt()
 
 
 def in_process_batch(traced):
-    with process_batch([record(0), record(1)], traced.options):
+    with process_batch([traced.record(0), traced.record(1)], traced.options):
         interrupt()
 
 
 def in_a_handler(traced):
-    wrap_handler(interrupt, traced.options)(record(0))
+    wrap_handler(interrupt, traced.options)(traced.record(0))
 
 
 def in_an_async_handler(traced):
     async def handle(_):
         interrupt()
 
-    asyncio.run(wrap_handler(handle, traced.options)(record(0)))
+    asyncio.run(wrap_handler(handle, traced.options)(traced.record(0)))
 
 
 PLACES = [
@@ -148,58 +151,53 @@ def test_interrupt_outside_of_otelkafka(place, traced):
     """It passes, every span ends once, nothing stays current, nothing is logged."""
     with pytest.raises(KeyboardInterrupt):
         place(traced)
-    traced.consumer().poll()  # loops that were left elsewhere are settled then at the latest
+    traced.consumer().walk()  # loops that were left elsewhere are settled then at the latest
+    traced.close()
+    assert not trace.get_current_span().get_span_context().is_valid
     counted = traced.watch.counted()
     assert counted["unended"] == counted["ended twice"] == counted["failures of telemetry"] == 0
     assert counted["spans"] == (place is not in_the_clients_poll)
-    assert not trace.get_current_span().get_span_context().is_valid
-
-
-PARTITION = TopicPartition("t", 0)
 
 
 class Sends:
     """Sends, and is used again."""
 
     def __init__(self, traced, headers):
-        self.bare = FakeProducer()
-        self.client = traced.producer(self.bare)
+        self.client = traced.producer()
 
     def act(self):
-        self.client.send("t", b"v", b"k")
+        self.client.send(b"v")
+        self.client.acknowledge()
 
     def go_on(self):
-        before = len(self.bare.calls)
-        self.client.send("t", b"again")
-        assert [value for _, value, _ in self.bare.calls[before:]] == [b"again"]
-        assert [value for _, value, _ in self.bare.calls].count(b"v") <= 1
+        before = len(self.client.values)
+        self.client.send(b"again")
+        assert self.client.values[before:] == [b"again"]
+        assert self.client.values.count(b"v") <= 1
 
 
 class Iterates:
     """Iterates a record, and goes on."""
 
     def __init__(self, traced, headers):
-        self.bare = FakeConsumer(*(record(at, headers=headers) for at in range(4)))
-        self.client = traced.consumer_of(self.bare)
-        self.records = iter(self.client)
-        next(self.records)
+        self.client = traced.consumer(*(record(at, headers=headers) for at in range(4)))
+        self.client.next()
 
     def act(self):
-        next(self.records)
+        self.client.next()
 
     def go_on(self):
-        left = list(range(self.bare.position(PARTITION), 4))
-        assert [each.offset for each in self.records] == left
-        self.records = None
+        left = list(range(self.client.position(), 4))
+        assert [self.client.next() for _ in left] == left
+        assert self.client.next() is None
+        self.client.drop_iterator()
 
 
 class Polls(Iterates):
     """Polls and walks the list, and goes on."""
 
     def act(self):
-        for records in self.client.poll().values():
-            for _ in records:
-                pass
+        self.client.walk()
 
 
 def interrupted_at(number, act):
@@ -217,9 +215,9 @@ def interrupted_at(number, act):
 
     def trace_call(frame, *_):
         # A finalizer swallows what is raised in it, and pytest tells of that.
-        file = frame.f_code.co_filename
-        ours = file.startswith(SOURCES) and not file.startswith(FAKES)
-        return trace_line if ours and frame.f_code.co_name != "__del__" else None
+        file, name = frame.f_code.co_filename, frame.f_code.co_name
+        ours = file.startswith(SOURCES) and not file.startswith(TESTING)
+        return trace_line if ours and (Path(file).name, name) not in FINALIZERS and name != "__del__" else None
 
     before = sys.gettrace()
     gc.disable()  # what it finalizes here is another round's
@@ -234,26 +232,46 @@ def interrupted_at(number, act):
     return where
 
 
-@pytest.mark.parametrize("sampled", [True, False], ids=["sampled", "unsampled"])
-@pytest.mark.parametrize("measured", [True, False], ids=["measured", ""])
-@pytest.mark.parametrize("case", [Sends, Iterates, Polls])
-def test_interrupt_at_every_line_of_otelkafka(case, measured, sampled):
+def _cases():
+    """Each library's face; the engine, which they share, in all its ways under the one of kafka-python."""
+    for fakes in FAKES:
+        for case in (Sends, Iterates, Polls):
+            for measured, sampled in ((True, True), (True, False), (False, True), (False, False)):
+                if fakes is FAKES[0] or (measured and sampled) or not (measured or sampled):
+                    words = (
+                        name_of(fakes),
+                        case.__name__,
+                        "measured" * measured,
+                        "sampled" if sampled else "unsampled",
+                    )
+                    yield pytest.param(fakes, case, measured, sampled, id="-".join(words))
+
+
+@pytest.mark.parametrize(("fakes", "case", "measured", "sampled"), list(_cases()))
+def test_interrupt_at_every_line_of_otelkafka(fakes, case, measured, sampled):
     """The client goes on as a bare one would; nothing stays current, ends twice or is logged."""
-    number, places = 0, set()
-    while True:
-        number += 1
-        traced = Traced(None if sampled else ParentBased(ALWAYS_OFF), measured=measured)
-        made = case(traced, headers=[traceparent(0, sampled=sampled)])
-        where = interrupted_at(number, made.act)
+    places = set()
+    for number in count(1):
+        # What an interrupt leaves of one round would make the next one longer.
+        with internals.forgotten_consumers():
+            where = contextvars.Context().run(interrupt_one, number, fakes, case, measured=measured, sampled=sampled)
         if where is None:
             break
         places.add(where)
+    assert len(places) > 30
+
+
+def interrupt_one(number, fakes, case, *, measured, sampled):
+    """Interrupt a client at a line, check what comes after, and return which line that was; None for none."""
+    traced = Traced(fakes, None if sampled else ParentBased(ALWAYS_OFF), measured=measured)
+    made = case(traced, headers=[traceparent(0, sampled=sampled)])
+    where = interrupted_at(number, made.act)
+    if where is not None:
         if linecache.getline(*where).strip() in RESTORE:
             context.attach(context.Context())
         made.go_on()
-        made.client.close()
-        traced.watch.detach()
-        counted = traced.watch.counted()
-        assert counted["ended twice"] == counted["failures of telemetry"] == 0, where
-        assert not trace.get_current_span().get_span_context().is_valid, where
-    assert len(places) > 30
+    traced.close()
+    counted = traced.watch.counted()
+    assert counted["ended twice"] == counted["failures of telemetry"] == 0, where
+    assert not trace.get_current_span().get_span_context().is_valid, where
+    return where

@@ -18,7 +18,7 @@ RECONNECTING = {"reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 200, "re
 POLL_SECONDS = 0.2
 
 
-class CountingProducer(Sender):
+class CountingProducer(Sender):  # type: ignore[misc,unused-ignore] # a C type
     """Counts the calls that reach the client."""
 
     calls = 0
