@@ -478,6 +478,32 @@ def test_admin_client_is_no_consumer():
         otelkafka.wrap_consumer(confluent_kafka.Consumer)
 
 
+class Draining(confluent_kafka.Consumer):
+    """A subclass of the C type, with a method that calls a traced one."""
+
+    def drain(self):
+        return self.consume(100, 0)
+
+
+class Shouting(confluent_kafka.SerializingProducer):
+    """A subclass of one of confluent-kafka's own, likewise."""
+
+    def shout(self, text):
+        super().produce("t", value=text.upper())
+
+
+def test_method_of_a_subclass_that_no_wrapper_sees_is_named_with_what_traces_it(caplog):
+    """Methods of confluent-kafka's own subclasses are not: their calls are the client's."""
+    config = {"bootstrap.servers": "localhost:1", "log_level": 0}
+    otelkafka.wrap_consumer(Draining({**config, "group.id": "g"})).close()
+    otelkafka.wrap_producer(Shouting(config))
+    otelkafka.wrap_producer(confluent_kafka.SerializingProducer(config))
+    own, shouting = [record.getMessage() for record in caplog.records if "past the wrapper" in record.getMessage()]
+    assert own.startswith("Draining.drain() calls consume() of the client itself")
+    assert "ConfluentKafkaInstrumentor().instrument()" in own
+    assert shouting.startswith("Shouting.shout() calls produce() of the client itself")
+
+
 class Decoding(FakeConfluentConsumer):
     """A subclass that returns what it has made of messages."""
 

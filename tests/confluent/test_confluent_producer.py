@@ -491,3 +491,18 @@ def test_suppressed_instrumentation_leaves_the_call_alone(producer, recorder):
     assert bare_of(traced) is not None
     assert is_wrapped(traced) is not INSTRUMENTED
     assert trace.get_current_span() is not None
+
+
+class Old:
+    """A producer of a release whose producers cannot be closed."""
+
+    __module__ = "cimpl"
+
+    def produce(self, topic, **more):
+        """Send nothing."""
+
+
+def test_close_is_there_where_the_producer_has_it():
+    """A program may ask: not each release has it."""
+    assert not hasattr(otelkafka.wrap_producer(Old()), "close")
+    assert hasattr(otelkafka.wrap_producer(FakeConfluentProducer()), "close")

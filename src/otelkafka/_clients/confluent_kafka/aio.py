@@ -347,5 +347,5 @@ class AIOConsumerFace(MessageConsumerFace):
             self.end()
 
 
-_producers = Wrappers(TracedAIOProducer, AIOProducerFace)
-_consumers = Wrappers(TracedAIOConsumer, AIOConsumerFace, own_methods)
+_producers = Wrappers(TracedAIOProducer, AIOProducerFace, instrumentor="ConfluentKafkaInstrumentor")
+_consumers = Wrappers(TracedAIOConsumer, AIOConsumerFace, own_methods, "ConfluentKafkaInstrumentor")

@@ -25,7 +25,7 @@ from otelkafka._clients.proxy import ClosedClient, Wrappers, check_client
 from otelkafka._consuming.commits import Commit, OffsetStore, OffsetStores
 from otelkafka._protocols import MessageRecord
 from otelkafka._telemetry import lifetime
-from otelkafka.options import ConsumerOptions, Options, for_consumer
+from otelkafka.options import ConsumerOptions
 
 _SUBSCRIBE_NAMES: Final = ("topics", "on_assign", "on_revoke", "on_lost")
 _SUBSCRIBE: Final = Signature(_SUBSCRIBE_NAMES, frozenset(_SUBSCRIBE_NAMES))
@@ -34,20 +34,13 @@ _COMMIT_NAMES: Final = ("message", "offsets", "asynchronous")
 _MOST_WAITING: Final = 10_000
 
 
-def wrap_consumer(consumer: Any, options: Options | None = None) -> Any:
-    """Trace processing: `otelkafka.wrap_consumer()`, for a consumer of confluent-kafka, or anything like it."""
-    checked = for_consumer(options)
-    before = None
-    if isinstance(getattr(consumer, "_self_face", None), ConsumerFaceBase):
-        before = consumer._self_face
-        before.dispatcher.end_open()
-        consumer = consumer.__wrapped__
+def wrap_consumer(consumer: Any, options: ConsumerOptions, before: Any = None) -> Any:
+    """Trace processing by a consumer of confluent-kafka, or by anything like it."""
     check_client("wrap_consumer", consumer, "Consumer", "subscribe")
     if iscoroutinefunction(consumer.poll):
         aio = import_module("otelkafka._clients.confluent_kafka.aio")
-        return aio.wrap_consumer(consumer, checked, before)
-    face = ConfluentConsumerFace(consumer, checked, before)
-    return _wrappers.of(type(consumer))(consumer, checked, face)
+        return aio.wrap_consumer(consumer, options, before)
+    return _wrappers.of(type(consumer))(consumer, options, ConfluentConsumerFace(consumer, options, before))
 
 
 if TYPE_CHECKING:
@@ -336,7 +329,7 @@ class ConfluentConsumerFace(MessageConsumerFace):
         return self.close(leave, args, kwargs)
 
 
-_wrappers = Wrappers(TracedConfluentConsumer, ConfluentConsumerFace, own_methods)
+_wrappers = Wrappers(TracedConfluentConsumer, ConfluentConsumerFace, own_methods, "ConfluentKafkaInstrumentor")
 
 
 def _get_none() -> None:

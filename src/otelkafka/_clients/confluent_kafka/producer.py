@@ -28,7 +28,7 @@ from otelkafka._producing.transactions import Kind
 from otelkafka._protocols import MessageRecord
 from otelkafka._telemetry import lifetime
 from otelkafka._telemetry.guard import Guard, warn
-from otelkafka.options import Options, ProducerOptions, for_producer
+from otelkafka.options import ProducerOptions
 
 _NAMES: Final = ("topic", "value", "key", "partition", "callback", "on_delivery", "timestamp", "headers")
 _PRODUCE: Final = Signature(_NAMES, frozenset(_NAMES))
@@ -41,15 +41,12 @@ _LAST_REFERENCES: Final = 2
 _warned: Final[set[str]] = set()
 
 
-def wrap_producer(producer: Any, options: Options | None = None) -> Any:
-    """Trace sends: `otelkafka.wrap_producer()`, for a producer of confluent-kafka, or anything with its `produce()`."""
-    checked = for_producer(options)
-    if isinstance(getattr(producer, "_self_face", None), ProducerFaceBase):
-        producer = producer.__wrapped__
+def wrap_producer(producer: Any, options: ProducerOptions) -> Any:
+    """Trace sends of a producer of confluent-kafka, or of anything with its `produce()`."""
     check_client("wrap_producer", producer, "Producer", "produce")
     if inspect.iscoroutinefunction(producer.produce):
-        return import_module("otelkafka._clients.confluent_kafka.aio").wrap_producer(producer, checked)
-    return _wrappers.of(type(producer))(producer, checked, ConfluentProducerFace(producer, checked))
+        return import_module("otelkafka._clients.confluent_kafka.aio").wrap_producer(producer, options)
+    return _wrappers.of(type(producer))(producer, options, ConfluentProducerFace(producer, options))
 
 
 if TYPE_CHECKING:
@@ -424,7 +421,14 @@ class ConfluentProducerFace(ProducerFaceBase):
         return call_inside(self._transactions.begin(kind, offsets), call, args, kwargs)
 
 
-_wrappers = Wrappers(TracedConfluentProducer, ConfluentProducerFace)
+def _missing_close(client_class: type) -> dict[str, Any]:
+    """Return the `close()` of a class that has none: old releases of producers."""
+    return {} if hasattr(client_class, "close") else {"close": property(lambda traced: traced.__wrapped__.close)}
+
+
+_wrappers = Wrappers(
+    TracedConfluentProducer, ConfluentProducerFace, _missing_close, instrumentor="ConfluentKafkaInstrumentor"
+)
 
 _OTHER_CALLS = traced_methods(ConfluentProducerFace).keys() - set(dir(TracedConfluentProducer))
 """What the wrapper traces only where this release of the producer has it."""
