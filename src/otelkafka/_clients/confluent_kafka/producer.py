@@ -142,6 +142,7 @@ class BatchDelivery:
         self._begun = begun
         self._reports: list[Any] = []  # what any thread appends is never lost
         self._count: int | None = None
+        self._refused: KafkaException | None = None
 
     def __call__(self, error: Any, message: Any) -> Any:
         """Note the report of a record, and call the user's callback as it is called without us."""
@@ -162,8 +163,9 @@ class BatchDelivery:
             if callback is not None:
                 callback(error, message)
 
-    def expect(self, count: int) -> None:
-        """Wait for so many reports, which may have come already."""
+    def expect(self, count: int, refused: KafkaException | None) -> None:
+        """Wait for so many reports, which may have come already; the error of a record that was refused, if any."""
+        self._refused = refused
         self._count = count
         self._end_with_last()
 
@@ -174,7 +176,7 @@ class BatchDelivery:
     def _end_with_last(self) -> None:
         if self._count is None or len(self._reports) < self._count:
             return
-        failure = next((each for each in self._reports if isinstance(each, KafkaException)), None)
+        failure = self._refused or next((each for each in self._reports if isinstance(each, KafkaException)), None)
         if failure is None:
             self._begun.acknowledged(BatchAcknowledgement(set(self._reports)))
         else:
@@ -274,7 +276,7 @@ class ConfluentProducerFace(ProducerFaceBase):
         """
         given = {**dict(zip(_BATCH_NAMES, args, strict=False)), **kwargs}
         messages, partition = given.get("messages"), given.get("partition")
-        if not isinstance(messages, list) or not messages:
+        if not isinstance(messages, list) or not messages or len(args) > len(_BATCH_NAMES):
             return produce_batch(*args, **kwargs)
         begun = self._batches.begin_batch(Batch(), given.get("topic"), _partition_of(partition), len(messages))
         if begun is None:
@@ -295,8 +297,22 @@ class ConfluentProducerFace(ProducerFaceBase):
             raise
         finally:
             reset(token)
-        self._telemetry.guard.call("send", None, _wait_for_batch, begun, delivery, count)
+        self._telemetry.guard.call("send", None, self._wait_for_batch, begun, delivery, messages, count)
         return count
+
+    def _wait_for_batch(self, begun: Send, delivery: BatchDelivery | None, messages: list[Any], count: Any) -> None:
+        """Wait for the reports of those records of a batch that the client has taken: so many as it has returned."""
+        refused = None
+        if isinstance(count, int) and count < len(messages):
+            refused = next((KafkaException(each["_error"]) for each in messages if "_error" in each), None)
+            if count == 0 and refused is not None:
+                begun.refused(refused)
+                return
+            self._batches.note_taken(begun, count)
+        if delivery is None or not isinstance(count, int):
+            begun.failed(refused)
+        elif begun.returned():
+            delivery.expect(count, refused)
 
     @traces("close")
     def close(self, close: Call, args: Args, kwargs: KwArgs) -> Any:
@@ -444,13 +460,6 @@ def warn_once(message: str) -> None:
 def _wait(begun: Send, delivery: Delivery) -> None:
     if begun.returned():
         delivery.wait()
-
-
-def _wait_for_batch(begun: Send, delivery: BatchDelivery | None, count: Any) -> None:
-    if delivery is None or not isinstance(count, int):
-        begun.failed(None)
-    elif begun.returned():
-        delivery.expect(count)
 
 
 def _copy_errors(sent: list[Any], given: list[Any]) -> None:
