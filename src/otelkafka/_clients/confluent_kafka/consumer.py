@@ -104,14 +104,21 @@ class MessageConsumerFace(ConsumerFaceBase[ConsumerFacts]):
         consumer: whose configuration is read, where it has one.
         options: its options.
         before: what traced it until now, whose history goes on.
+        client_class: whose methods are traced, which a subclass may call by `super()`; None for the consumer's own.
     """
 
-    def __init__(self, consumer: Any, options: ConsumerOptions, before: "MessageConsumerFace | None" = None) -> None:
+    def __init__(
+        self,
+        consumer: Any,
+        options: ConsumerOptions,
+        before: "MessageConsumerFace | None" = None,
+        client_class: Any = None,
+    ) -> None:
         facts = ConsumerFacts(consumer, configuration_of(consumer, options.config))
         super().__init__(consumer, facts, options, Listeners(), before)
         if before is not None:
             self.history.has_listener = before.history.has_listener
-        client_class: Any = type(consumer)
+        client_class = client_class or type(consumer)
         contained = self._telemetry.guard.call
         signature = contained("subscribe", _NO_CALLBACKS, signature_of, client_class, "subscribe", _SUBSCRIBE)
         is_known = signature is not _SUBSCRIBE or issubclass(client_class, Consumer)
@@ -183,6 +190,7 @@ class ConfluentConsumerFace(MessageConsumerFace):
         consumer: whose configuration is read, where it has one.
         options: its options.
         before: what traced it until now, whose history goes on.
+        client_class: whose methods are traced; None for the consumer's own.
         commits_reported: whether `committed()` is called for each commit that librdkafka has made.
     """
 
@@ -191,10 +199,11 @@ class ConfluentConsumerFace(MessageConsumerFace):
         consumer: Any,
         options: ConsumerOptions,
         before: MessageConsumerFace | None = None,
+        client_class: Any = None,
         *,
         commits_reported: bool = False,
     ) -> None:
-        super().__init__(consumer, options, before)
+        super().__init__(consumer, options, before, client_class)
         self._waiting: deque[Commit] | None = deque(maxlen=_MOST_WAITING) if commits_reported else None
         finalize(self, self._client.forget).atexit = False
 

@@ -205,12 +205,19 @@ class ConfluentProducerFace(ProducerFaceBase):
         producer: whose configuration is read, where it has one.
         options: its options.
         produce_hook: called with the span and the arguments of `produce()` before it is called.
+        client_class: whose methods are traced, which a subclass may call by `super()`; None for the producer's own.
     """
 
-    def __init__(self, producer: Any, options: ProducerOptions, produce_hook: ProduceHook | None = None) -> None:
+    def __init__(
+        self,
+        producer: Any,
+        options: ProducerOptions,
+        produce_hook: ProduceHook | None = None,
+        client_class: Any = None,
+    ) -> None:
         self._facts = ProducerFacts(producer, configuration_of(producer, options.config))
         super().__init__(producer, self._facts, options, produce_hook)
-        client_class: Any = type(producer)
+        client_class = client_class or type(producer)
         signature = self._telemetry.guard.call("send", _PRODUCE, signature_of, client_class, "produce", _PRODUCE)
         self._names = signature.names
         self._takes_headers = signature.takes("headers")
