@@ -135,7 +135,9 @@ class AIOProducerFace(ProducerFaceBase):
         token = attach(begun.context)
         try:
             if self._produce_hook is not None and begun.destination.traced:
-                self._telemetry.guard.call("produce_hook", None, self._produce_hook, begun.span, args, kwargs)
+                shown = dict(kwargs)
+                self._telemetry.guard.call("produce_hook", None, self._produce_hook, begun.span, args, shown)
+                kwargs = {name: shown[name] for name in shown if name != "headers" or name in kwargs}  # it takes none
             future = await produce(*args, **kwargs)
         except BaseException as error:
             begun.refused(error)

@@ -435,7 +435,10 @@ class ConfluentProducerFace(ProducerFaceBase):
             args, kwargs = self._replaced("headers", plain_headers(given), args, kwargs)
         shown = ShownArguments(_HEADERS, self._facts, begun, args, kwargs)
         self._telemetry.guard.call("produce_hook", None, hook, begun.span, shown.args, shown.kwargs)
-        return shown.left(self._telemetry.guard)
+        args, kwargs, headers = shown.left(self._telemetry.guard)
+        if not self._takes_headers:
+            kwargs.pop("headers", None)
+        return args, kwargs, headers
 
     def _transact(self, kind: Kind, call: Call, args: Args, kwargs: KwArgs) -> Any:
         offsets = None
