@@ -296,6 +296,22 @@ def test_rebalances_are_recorded_around_the_users_callbacks(consumer, recorder, 
     assert metrics.points("otelkafka.consumer.lag") == []
 
 
+def test_consumer_that_is_wrapped_again_keeps_its_callbacks(cluster, recorder):
+    """Rebalances are recorded once, with the new options, and the callbacks get the new wrapper."""
+    fill(cluster, 1)
+    calls = []
+    first = otelkafka.wrap_consumer(FakeConfluentConsumer({"group.id": "g"}, cluster=cluster))
+    first.subscribe(["t"], on_assign=lambda given, _: calls.append(given))
+    again = otelkafka.wrap_consumer(first, ConsumerOptions(tracer_provider=recorder.tracer_provider))
+    del first
+    gc.collect()
+    polled(again)
+    again.close()
+    assert len(calls) == 1
+    assert calls[0] is again
+    assert names(recorder) == ["assign t", "revoke t", "process t"]
+
+
 def test_lost_partitions_go_to_on_revoke_where_there_is_no_on_lost(consumer, recorder, cluster):
     """As confluent-kafka itself does."""
     fill(cluster, 1)

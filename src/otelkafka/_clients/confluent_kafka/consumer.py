@@ -18,7 +18,7 @@ from otelkafka._clients.confluent_kafka.facts import (
     offsets_by_partition,
     signature_of,
 )
-from otelkafka._clients.confluent_kafka.listeners import Callbacks, Listeners, Subscription
+from otelkafka._clients.confluent_kafka.listeners import Callbacks, Listened, Listeners, Subscription
 from otelkafka._clients.confluent_kafka.messages import NOTHING, hand_over
 from otelkafka._clients.consumer_face import ConsumerFaceBase, ProcessingClient, own_methods
 from otelkafka._clients.proxy import ClosedClient, Wrappers, check_client
@@ -125,11 +125,12 @@ class MessageConsumerFace(ConsumerFaceBase[ConsumerFacts]):
         self._signature = signature if is_known else _NO_CALLBACKS  # a ShareConsumer's
         self._stores = OffsetStores(self._telemetry, options)
         self._dispatches_lists = options.process == "auto"
-        self._used_as: Any = _get_none
+        self._listened: Listened = before._listened if before is not None else Listened(self._rebalances)
+        self._listened.rebalances = self._rebalances
 
     def use_as(self, consumer: Any) -> None:
         """Note what the application uses as the consumer: its callbacks get that."""
-        self._used_as = ref(consumer)
+        self._listened.used_as = ref(consumer)
 
     def _begin_to_store(self, args: Args, kwargs: KwArgs) -> OffsetStore | None:
         """Begin a `store_offsets()`; None where nothing is recorded of it, as a commit will settle the offsets."""
@@ -165,13 +166,7 @@ class MessageConsumerFace(ConsumerFaceBase[ConsumerFacts]):
 
     def _subscription(self, callbacks: type[Callbacks], args: Args, kwargs: KwArgs) -> Subscription:
         """Return the arguments of a `subscribe()` with callbacks that record rebalances."""
-        used_as, given = self._used_as, Subscription(args, kwargs)
-
-        def consumer_of(consumer: Any) -> Any:
-            used = used_as()
-            return consumer if used is None else used
-
-        given_to = callbacks(self._rebalances, consumer_of).given_to
+        given, given_to = Subscription(args, kwargs), callbacks(self._listened).given_to
         return self._telemetry.guard.call("subscribe", given, given_to, self._signature, args, kwargs)
 
     def _subscribed(self, subscription: Subscription) -> None:
@@ -339,10 +334,6 @@ class ConfluentConsumerFace(MessageConsumerFace):
 
 
 _wrappers = Wrappers(TracedConfluentConsumer, ConfluentConsumerFace, own_methods, "ConfluentKafkaInstrumentor")
-
-
-def _get_none() -> None:
-    return None
 
 
 def is_end_of_partition(error: BaseException) -> bool:
