@@ -296,6 +296,22 @@ def test_rebalances_are_recorded_around_the_users_callbacks(consumer, recorder, 
     assert metrics.points("otelkafka.consumer.lag") == []
 
 
+def test_consumer_that_is_wrapped_again_keeps_its_callbacks(cluster, recorder):
+    """Rebalances are recorded once, with the new options, and the callbacks get the new wrapper."""
+    fill(cluster, 1)
+    calls = []
+    first = otelkafka.wrap_consumer(FakeConfluentConsumer({"group.id": "g"}, cluster=cluster))
+    first.subscribe(["t"], on_assign=lambda given, _: calls.append(given))
+    again = otelkafka.wrap_consumer(first, ConsumerOptions(tracer_provider=recorder.tracer_provider))
+    del first
+    gc.collect()
+    polled(again)
+    again.close()
+    assert len(calls) == 1
+    assert calls[0] is again
+    assert names(recorder) == ["assign t", "revoke t", "process t"]
+
+
 def test_lost_partitions_go_to_on_revoke_where_there_is_no_on_lost(consumer, recorder, cluster):
     """As confluent-kafka itself does."""
     fill(cluster, 1)
@@ -476,6 +492,32 @@ def test_admin_client_is_no_consumer():
             wrap(AdminClient({"bootstrap.servers": "localhost:1"}))
     with pytest.raises(TypeError):
         otelkafka.wrap_consumer(confluent_kafka.Consumer)
+
+
+class Draining(confluent_kafka.Consumer):
+    """A subclass of the C type, with a method that calls a traced one."""
+
+    def drain(self):
+        return self.consume(100, 0)
+
+
+class Shouting(confluent_kafka.SerializingProducer):
+    """A subclass of one of confluent-kafka's own, likewise."""
+
+    def shout(self, text):
+        super().produce("t", value=text.upper())
+
+
+def test_method_of_a_subclass_that_no_wrapper_sees_is_named_with_what_traces_it(caplog):
+    """Methods of confluent-kafka's own subclasses are not: their calls are the client's."""
+    config = {"bootstrap.servers": "localhost:1", "log_level": 0}
+    otelkafka.wrap_consumer(Draining({**config, "group.id": "g"})).close()
+    otelkafka.wrap_producer(Shouting(config))
+    otelkafka.wrap_producer(confluent_kafka.SerializingProducer(config))
+    own, shouting = [record.getMessage() for record in caplog.records if "past the wrapper" in record.getMessage()]
+    assert own.startswith("Draining.drain() calls consume() of the client itself")
+    assert "ConfluentKafkaInstrumentor().instrument()" in own
+    assert shouting.startswith("Shouting.shout() calls produce() of the client itself")
 
 
 class Decoding(FakeConfluentConsumer):

@@ -128,6 +128,8 @@ def test_consumer_seeks_pauses_and_commits(cluster):
     assert consumer.consume(1)[0].offset() == 0
     assert consumer.commit(asynchronous=False)[0].offset == 1
     assert consumer.committed([place])[0].offset == 1
+    with pytest.raises(TypeError, match="on_assign expects a callable"):
+        consumer.subscribe(["t"], on_assign=None)
     with pytest.raises(KafkaException):
         consumer.store_offsets(message)
     storing = FakeConfluentConsumer({"group.id": "g", "enable.auto.offset.store": False}, cluster=cluster)

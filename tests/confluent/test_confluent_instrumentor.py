@@ -7,6 +7,7 @@ import types
 from importlib.metadata import entry_points
 
 import confluent_kafka
+import confluent_kafka.serialization
 import pytest
 from confluent_kafka import KafkaException, TopicPartition, cimpl
 from confluent_kafka import Producer as ImportedBefore
@@ -383,6 +384,60 @@ def test_wrapping_a_patched_client_traces_once(instrument, recorder, cluster):
     consumer.close()
     names = [span.name for span in recorder.spans]
     assert (names.count("send t"), names.count("process t"), names.count("assign t")) == (1, 2, 1)
+
+
+@pytest.mark.parametrize("hook", [lambda *_: None, lambda *given: given[-1].clear()])
+def test_hook_of_a_subclass_that_takes_no_headers_loses_no_record(instrument, recorder, hook):
+    """What it adds to them is not sent."""
+    instrument(produce_hook=hook)
+    calling = Calling(MOCK["bootstrap.servers"])
+    calling.produce("t", b"v")
+    assert calling.flush(30) == 0
+    assert len(recorder.named("send t")) == 1
+
+
+def test_subclass_may_have_a_metaclass_that_is_derived_from_that_of_the_producer(instrument, recorder):
+    """One of each kind that a program makes, for example."""
+    instrument()
+
+    class Singleton(type(confluent_kafka.Producer)):
+        made = None
+
+        def __call__(cls, *args):
+            cls.made = cls.made or super().__call__(*args)
+            return cls.made
+
+    class Only(confluent_kafka.Producer, metaclass=Singleton):
+        """The only one."""
+
+    assert Only(MOCK) is Only(MOCK)
+    Only(MOCK).produce("t", b"v")
+    assert Only(MOCK).flush(30) == 0
+    assert len(recorder.named("send t")) == 1
+
+
+class Keyed(confluent_kafka.SerializingProducer):
+    """A subclass of a subclass, with an order of its own."""
+
+    def produce(self, key, topic):
+        super().produce(topic, key, "v")
+
+
+def test_subclass_with_an_order_of_its_own_has_its_key(instrument, recorder):
+    """What it calls by `super()` is traced, with the arguments of that."""
+    instrument()
+    text = confluent_kafka.serialization.StringSerializer()
+    keyed = Keyed({**MOCK, "key.serializer": text, "value.serializer": text})
+    keyed.produce("k", "t")
+    keyed.flush()
+    assert recorder.named("send t")[0].attributes["messaging.kafka.message.key"] == "k"
+
+
+def test_client_without_a_configuration_is_refused_as_without_us(instrument):
+    """By the error of the C type."""
+    instrument()
+    with pytest.raises(TypeError, match="expected configuration dict"):
+        confluent_kafka.Producer()
 
 
 def test_subclass_without_room_for_a_weak_reference_works(instrument):

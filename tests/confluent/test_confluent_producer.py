@@ -368,6 +368,27 @@ def test_batch_is_one_span_that_ends_with_its_last_report(producer, recorder, me
     assert sent == 2
 
 
+@pytest.mark.skipif(
+    not hasattr(confluent_kafka.Producer, "produce_batch"), reason="this release has no produce_batch()"
+)
+def test_records_of_a_batch_that_the_client_refuses_are_not_sent(recorder, metrics):
+    """The span has the error of the first one. The caller's dicts have it, too."""
+    config = {"bootstrap.servers": "localhost:1", "queue.buffering.max.messages": 1, "log_level": 0}
+    providers = {"tracer_provider": recorder.tracer_provider, "meter_provider": metrics.meter_provider}
+    traced = otelkafka.wrap_producer(confluent_kafka.Producer(config), ProducerOptions(config=config, **providers))
+    batches = [[{"value": b"1"}, {"value": b"2"}] for _ in range(2)]
+    assert [traced.produce_batch("t", batch) for batch in batches] == [1, 0]
+    assert [["_error" in message for message in batch] for batch in batches] == [[False, True], [True, True]]
+    assert len(recorder.spans) == 1
+    traced.purge()
+    traced.flush(0)
+    assert [span.attributes["error.type"] for span in recorder.spans] == ["_QUEUE_FULL"] * 2
+    ((_, sent),) = metrics.points("messaging.client.sent.messages")
+    assert sent == 1
+    with pytest.raises(TypeError):
+        traced.produce_batch("t", batches[0], 0, None, None, None)
+
+
 def test_transactions(producer, recorder):
     """A span for what ends one; an abort says how many sends it voided."""
     traced = producer(config={"transactional.id": "tx"})
@@ -491,3 +512,18 @@ def test_suppressed_instrumentation_leaves_the_call_alone(producer, recorder):
     assert bare_of(traced) is not None
     assert is_wrapped(traced) is not INSTRUMENTED
     assert trace.get_current_span() is not None
+
+
+class Old:
+    """A producer of a release whose producers cannot be closed."""
+
+    __module__ = "cimpl"
+
+    def produce(self, topic, **more):
+        """Send nothing."""
+
+
+def test_close_is_there_where_the_producer_has_it():
+    """A program may ask: not each release has it."""
+    assert not hasattr(otelkafka.wrap_producer(Old()), "close")
+    assert hasattr(otelkafka.wrap_producer(FakeConfluentProducer()), "close")

@@ -104,6 +104,8 @@ class ConsumerFaceBase(Generic[Facts]):
         else:
             self.history = before.history if before else WaitHistory(telemetry.now())
         self.dispatcher = Dispatcher(Contexts(telemetry), options, self.history)
+        if before is not None:
+            before.dispatcher.end_open()
         self._telemetry = telemetry
         self._rebalances = Rebalances(self.history, self.process)
         self._commits = Commits(telemetry, options, consumer)

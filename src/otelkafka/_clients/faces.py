@@ -5,7 +5,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
 
-from otelkafka.options import Options
+from otelkafka._clients.proxy import TracedClient
+from otelkafka.options import Options, for_consumer, for_producer
 
 _KAFKA_PYTHON: Final = "kafka_python"
 _AIOKAFKA: Final = "aiokafka"
@@ -38,7 +39,9 @@ def wrap_producer(producer: Any, options: Options | None = None) -> Any:
     Raises:
         TypeError: `producer` is no producer, or `options` are not those of one.
     """
-    return _module_for("wrap_producer", producer, "send").wrap_producer(producer, options)
+    checked = for_producer(options)
+    bare = producer.__wrapped__ if isinstance(producer, TracedClient) else producer
+    return _module_for("wrap_producer", bare, "send").wrap_producer(bare, checked)
 
 
 def wrap_consumer(consumer: Any, options: Options | None = None) -> Any:
@@ -58,7 +61,12 @@ def wrap_consumer(consumer: Any, options: Options | None = None) -> Any:
     Raises:
         TypeError: `consumer` is no consumer, or `options` are not those of one.
     """
-    return _module_for("wrap_consumer", consumer, "getone").wrap_consumer(consumer, options)
+    checked = for_consumer(options)
+    bare, before = consumer, None
+    if isinstance(consumer, TracedClient):
+        bare, before = consumer.__wrapped__, consumer._self_face
+    module = _module_for("wrap_consumer", bare, "getone")
+    return module.wrap_consumer(bare, checked, before)
 
 
 def traced_class(name: str) -> Any:

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterator
 from itertools import pairwise
 from types import CodeType, FunctionType
 
-_LIBRARIES = frozenset(("kafka", "aiokafka", "otelkafka"))
-"""Whose classes are no application's: those of the client libraries, and our fakes of them."""
+_LIBRARIES = frozenset(("kafka", "aiokafka", "confluent_kafka", "cimpl", "otelkafka"))
+"""Whose classes are no application's: those of the client libraries, C types among them, and our fakes of them."""
 _BUILTINS = {"iter": "__iter__", "next": "__next__", "aiter": "__aiter__", "anext": "__anext__"}
 
 

@@ -125,14 +125,20 @@ class Wrappers(Generic[Client]):
         traced: the class that they are made from.
         face: traces the calls of a client.
         own_methods: returns the methods of a class of client that are to win over those of `traced`.
+        instrumentor: the name of that for zero code.
     """
 
     def __init__(
-        self, traced: type[Client], face: type, own_methods: Callable[[type], dict[str, Any]] = lambda _: {}
+        self,
+        traced: type[Client],
+        face: type,
+        own_methods: Callable[[type], dict[str, Any]] = lambda _: {},
+        instrumentor: str = "KafkaInstrumentor",
     ) -> None:
         self._traced = traced
         self._calls = traced_methods(face).keys()
         self._own_methods = own_methods
+        self._instrumentor = instrumentor
         self._made: WeakKeyDictionary[type, type[Client]] = WeakKeyDictionary()
 
     def of(self, client_class: type) -> type[Client]:
@@ -159,9 +165,10 @@ class Wrappers(Generic[Client]):
         if found:
             warn(
                 "%s calls %s of the client itself, past the wrapper, which does not trace that: use zero code, "
-                "otelkafka.instrumentor.KafkaInstrumentor().instrument().",
+                "otelkafka.instrumentor.%s().instrument().",
                 ", ".join(f"{client_class.__name__}.{name}()" for name in found),
                 ", ".join(f"{name}()" for name in dict.fromkeys(found.values())),
+                self._instrumentor,
             )
 
 

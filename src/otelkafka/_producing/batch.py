@@ -110,6 +110,12 @@ class Batches(Sends):
             return None
         return self.telemetry.guard.call("send", None, self._begin_batch, batch, topic, partition, count)
 
+    def note_taken(self, send: Send, count: int) -> None:
+        """Note that the client has taken so many records of a batch, and none of the others."""
+        if self._transactions is not None:
+            self._transactions.forget_sends(send.count - count)
+        send.count = count
+
     def _begin_batch(self, batch: Batch, topic: str, partition: int | None, count: int) -> Send:
         ambient, start = get_current(), self.telemetry.now()
         self.telemetry.refresh(start)

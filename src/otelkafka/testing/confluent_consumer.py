@@ -13,6 +13,8 @@ from otelkafka.testing.subscription import Errors, Subscription, Turn
 
 _ANY = -1
 _RESETS = {"smallest": "earliest", "beginning": "earliest", "largest": "latest", "end": "latest", "error": "none"}
+_NONE: Any = object()
+"""A callback that is not given: confluent-kafka refuses None."""
 
 
 class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
@@ -116,17 +118,21 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
         if callback is not None:
             callback(self, lost)
 
-    def subscribe(self, topics: list[str], on_assign: Any = None, on_revoke: Any = None, on_lost: Any = None) -> None:
+    def subscribe(
+        self, topics: list[str], on_assign: Any = _NONE, on_revoke: Any = _NONE, on_lost: Any = _NONE
+    ) -> None:
         """Subscribe to topics; one that begins with `^` is a pattern. Partitions are assigned by the next poll."""
         self._check_open()
         if not isinstance(topics, list):
             msg = "expected list of topic unicode strings"
             raise TypeError(msg)
-        for name, callback in (("on_assign", on_assign), ("on_revoke", on_revoke), ("on_lost", on_lost)):
-            if callback is not None and not callable(callback):
+        given = {"on_assign": on_assign, "on_revoke": on_revoke, "on_lost": on_lost}
+        callbacks = {name: callback for name, callback in given.items() if callback is not _NONE}
+        for name, callback in callbacks.items():
+            if not callable(callback):
                 msg = f"{name} expects a callable"
                 raise TypeError(msg)
-        self._callbacks = {"on_assign": on_assign, "on_revoke": on_revoke, "on_lost": on_lost}
+        self._callbacks = callbacks
         pattern = next((topic for topic in topics if topic.startswith("^")), None)
         self._subscription.subscribe([] if pattern else topics, pattern, None)
 

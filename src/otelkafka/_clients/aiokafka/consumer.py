@@ -16,7 +16,7 @@ from otelkafka._clients.consumer_face import ConsumerFaceBase, ProcessingClient,
 from otelkafka._clients.proxy import StoppedClient, Wrappers, check_client
 from otelkafka._consuming.dispatcher import DispatchingIterator
 from otelkafka._consuming.open_span import OpenSpan, innermost
-from otelkafka.options import ConsumerOptions, Options, for_consumer
+from otelkafka.options import ConsumerOptions
 
 
 def _no_task() -> None:
@@ -28,16 +28,10 @@ _LISTENER = 2
 """Where `subscribe()` has it among its positional arguments."""
 
 
-def wrap_consumer(consumer: Any, options: Options | None = None) -> "TracedAIOKafkaConsumer":
-    """Trace processing: `otelkafka.wrap_consumer()`, for a consumer of aiokafka, or anything with its `getone()`."""
-    checked = for_consumer(options)
-    if isinstance(consumer, TracedAIOKafkaConsumer):
-        before = consumer._self_face
-        before.dispatcher.end_open()
-        face = AIOKafkaConsumerFace(consumer.__wrapped__, checked, before)
-        return type(consumer)(consumer.__wrapped__, checked, face)
+def wrap_consumer(consumer: Any, options: ConsumerOptions, before: Any = None) -> "TracedAIOKafkaConsumer":
+    """Trace processing by a consumer of aiokafka, or by anything with its `getone()`."""
     check_client("wrap_consumer", consumer, "AIOKafkaConsumer", "getone")
-    return _wrappers.of(type(consumer))(consumer, checked, AIOKafkaConsumerFace(consumer, checked))
+    return _wrappers.of(type(consumer))(consumer, options, AIOKafkaConsumerFace(consumer, options, before))
 
 
 if TYPE_CHECKING:
@@ -271,7 +265,7 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
             self.end()
 
 
-_wrappers = Wrappers(TracedAIOKafkaConsumer, AIOKafkaConsumerFace, own_methods)
+_wrappers = Wrappers(TracedAIOKafkaConsumer, AIOKafkaConsumerFace, own_methods, "AIOKafkaInstrumentor")
 
 
 class AIOKafkaRecordIterator(DispatchingIterator, AsyncIterator[Any]):

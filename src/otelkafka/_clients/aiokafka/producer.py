@@ -18,7 +18,7 @@ from otelkafka._producing import transactions
 from otelkafka._producing.batch import Batch, Batches
 from otelkafka._producing.send import BareSend, Send
 from otelkafka._producing.transactions import Kind
-from otelkafka.options import Options, ProducerOptions, for_producer
+from otelkafka.options import ProducerOptions
 
 _PARTITION, _POSITION = 3, 5
 """Where `send()` has partition and headers among its positional arguments; the first three are kafka-python's."""
@@ -27,13 +27,10 @@ _NAMES = ("topic", "value", "key", "partition", "timestamp_ms", "headers")
 _OFFSETS = "offsets"
 
 
-def wrap_producer(producer: Any, options: Options | None = None) -> "TracedAIOKafkaProducer":
-    """Trace sends: `otelkafka.wrap_producer()`, for a producer of aiokafka, or anything whose `send()` is awaited."""
-    checked = for_producer(options)
-    if isinstance(producer, TracedAIOKafkaProducer):
-        producer = producer.__wrapped__
+def wrap_producer(producer: Any, options: ProducerOptions) -> "TracedAIOKafkaProducer":
+    """Trace sends of a producer of aiokafka, or of anything whose `send()` is awaited."""
     check_client("wrap_producer", producer, "AIOKafkaProducer", "send")
-    return _wrappers.of(type(producer))(producer, checked, AIOKafkaProducerFace(producer, checked))
+    return _wrappers.of(type(producer))(producer, options, AIOKafkaProducerFace(producer, options))
 
 
 if TYPE_CHECKING:
@@ -325,4 +322,4 @@ def _end(begun: Send, future: Any) -> None:
         begun.failed(error)
 
 
-_wrappers = Wrappers(TracedAIOKafkaProducer, AIOKafkaProducerFace)
+_wrappers = Wrappers(TracedAIOKafkaProducer, AIOKafkaProducerFace, instrumentor="AIOKafkaInstrumentor")

@@ -99,13 +99,20 @@ class AIOProducerFace(ProducerFaceBase):
         producer: whose configuration is read, where it is known.
         options: its options.
         produce_hook: called with the span and the arguments of `produce()` before it is called.
+        client_class: whose methods are traced, which a subclass may call by `super()`; None for the producer's own.
     """
 
-    def __init__(self, producer: Any, options: ProducerOptions, produce_hook: ProduceHook | None = None) -> None:
+    def __init__(
+        self,
+        producer: Any,
+        options: ProducerOptions,
+        produce_hook: ProduceHook | None = None,
+        client_class: Any = None,
+    ) -> None:
         facts = ProducerFacts(producer, configuration_of(producer, options.config))
         facts.takes_headers = False
         super().__init__(producer, facts, options, produce_hook)
-        client_class: Any = type(producer)
+        client_class = client_class or type(producer)
         signature = self._telemetry.guard.call("send", _PRODUCE, signature_of, client_class, "produce", _PRODUCE)
         self._names = signature.names
         self._followed: dict[Any, Send] = {}
@@ -128,7 +135,9 @@ class AIOProducerFace(ProducerFaceBase):
         token = attach(begun.context)
         try:
             if self._produce_hook is not None and begun.destination.traced:
-                self._telemetry.guard.call("produce_hook", None, self._produce_hook, begun.span, args, kwargs)
+                shown = dict(kwargs)
+                self._telemetry.guard.call("produce_hook", None, self._produce_hook, begun.span, args, shown)
+                kwargs = {name: shown[name] for name in shown if name != "headers" or name in kwargs}  # it takes none
             future = await produce(*args, **kwargs)
         except BaseException as error:
             begun.refused(error)
@@ -347,5 +356,5 @@ class AIOConsumerFace(MessageConsumerFace):
             self.end()
 
 
-_producers = Wrappers(TracedAIOProducer, AIOProducerFace)
-_consumers = Wrappers(TracedAIOConsumer, AIOConsumerFace, own_methods)
+_producers = Wrappers(TracedAIOProducer, AIOProducerFace, instrumentor="ConfluentKafkaInstrumentor")
+_consumers = Wrappers(TracedAIOConsumer, AIOConsumerFace, own_methods, "ConfluentKafkaInstrumentor")

@@ -18,14 +18,14 @@ from otelkafka._clients.confluent_kafka.facts import (
     offsets_by_partition,
     signature_of,
 )
-from otelkafka._clients.confluent_kafka.listeners import Callbacks, Listeners, Subscription
+from otelkafka._clients.confluent_kafka.listeners import Callbacks, Listened, Listeners, Subscription
 from otelkafka._clients.confluent_kafka.messages import NOTHING, hand_over
 from otelkafka._clients.consumer_face import ConsumerFaceBase, ProcessingClient, own_methods
 from otelkafka._clients.proxy import ClosedClient, Wrappers, check_client
 from otelkafka._consuming.commits import Commit, OffsetStore, OffsetStores
 from otelkafka._protocols import MessageRecord
 from otelkafka._telemetry import lifetime
-from otelkafka.options import ConsumerOptions, Options, for_consumer
+from otelkafka.options import ConsumerOptions
 
 _SUBSCRIBE_NAMES: Final = ("topics", "on_assign", "on_revoke", "on_lost")
 _SUBSCRIBE: Final = Signature(_SUBSCRIBE_NAMES, frozenset(_SUBSCRIBE_NAMES))
@@ -34,20 +34,13 @@ _COMMIT_NAMES: Final = ("message", "offsets", "asynchronous")
 _MOST_WAITING: Final = 10_000
 
 
-def wrap_consumer(consumer: Any, options: Options | None = None) -> Any:
-    """Trace processing: `otelkafka.wrap_consumer()`, for a consumer of confluent-kafka, or anything like it."""
-    checked = for_consumer(options)
-    before = None
-    if isinstance(getattr(consumer, "_self_face", None), ConsumerFaceBase):
-        before = consumer._self_face
-        before.dispatcher.end_open()
-        consumer = consumer.__wrapped__
+def wrap_consumer(consumer: Any, options: ConsumerOptions, before: Any = None) -> Any:
+    """Trace processing by a consumer of confluent-kafka, or by anything like it."""
     check_client("wrap_consumer", consumer, "Consumer", "subscribe")
     if iscoroutinefunction(consumer.poll):
         aio = import_module("otelkafka._clients.confluent_kafka.aio")
-        return aio.wrap_consumer(consumer, checked, before)
-    face = ConfluentConsumerFace(consumer, checked, before)
-    return _wrappers.of(type(consumer))(consumer, checked, face)
+        return aio.wrap_consumer(consumer, options, before)
+    return _wrappers.of(type(consumer))(consumer, options, ConfluentConsumerFace(consumer, options, before))
 
 
 if TYPE_CHECKING:
@@ -111,25 +104,33 @@ class MessageConsumerFace(ConsumerFaceBase[ConsumerFacts]):
         consumer: whose configuration is read, where it has one.
         options: its options.
         before: what traced it until now, whose history goes on.
+        client_class: whose methods are traced, which a subclass may call by `super()`; None for the consumer's own.
     """
 
-    def __init__(self, consumer: Any, options: ConsumerOptions, before: "MessageConsumerFace | None" = None) -> None:
+    def __init__(
+        self,
+        consumer: Any,
+        options: ConsumerOptions,
+        before: "MessageConsumerFace | None" = None,
+        client_class: Any = None,
+    ) -> None:
         facts = ConsumerFacts(consumer, configuration_of(consumer, options.config))
         super().__init__(consumer, facts, options, Listeners(), before)
         if before is not None:
             self.history.has_listener = before.history.has_listener
-        client_class: Any = type(consumer)
+        client_class = client_class or type(consumer)
         contained = self._telemetry.guard.call
         signature = contained("subscribe", _NO_CALLBACKS, signature_of, client_class, "subscribe", _SUBSCRIBE)
         is_known = signature is not _SUBSCRIBE or issubclass(client_class, Consumer)
         self._signature = signature if is_known else _NO_CALLBACKS  # a ShareConsumer's
         self._stores = OffsetStores(self._telemetry, options)
         self._dispatches_lists = options.process == "auto"
-        self._used_as: Any = _get_none
+        self._listened: Listened = before._listened if before is not None else Listened(self._rebalances)
+        self._listened.rebalances = self._rebalances
 
     def use_as(self, consumer: Any) -> None:
         """Note what the application uses as the consumer: its callbacks get that."""
-        self._used_as = ref(consumer)
+        self._listened.used_as = ref(consumer)
 
     def _begin_to_store(self, args: Args, kwargs: KwArgs) -> OffsetStore | None:
         """Begin a `store_offsets()`; None where nothing is recorded of it, as a commit will settle the offsets."""
@@ -165,13 +166,7 @@ class MessageConsumerFace(ConsumerFaceBase[ConsumerFacts]):
 
     def _subscription(self, callbacks: type[Callbacks], args: Args, kwargs: KwArgs) -> Subscription:
         """Return the arguments of a `subscribe()` with callbacks that record rebalances."""
-        used_as, given = self._used_as, Subscription(args, kwargs)
-
-        def consumer_of(consumer: Any) -> Any:
-            used = used_as()
-            return consumer if used is None else used
-
-        given_to = callbacks(self._rebalances, consumer_of).given_to
+        given, given_to = Subscription(args, kwargs), callbacks(self._listened).given_to
         return self._telemetry.guard.call("subscribe", given, given_to, self._signature, args, kwargs)
 
     def _subscribed(self, subscription: Subscription) -> None:
@@ -190,6 +185,7 @@ class ConfluentConsumerFace(MessageConsumerFace):
         consumer: whose configuration is read, where it has one.
         options: its options.
         before: what traced it until now, whose history goes on.
+        client_class: whose methods are traced; None for the consumer's own.
         commits_reported: whether `committed()` is called for each commit that librdkafka has made.
     """
 
@@ -198,10 +194,11 @@ class ConfluentConsumerFace(MessageConsumerFace):
         consumer: Any,
         options: ConsumerOptions,
         before: MessageConsumerFace | None = None,
+        client_class: Any = None,
         *,
         commits_reported: bool = False,
     ) -> None:
-        super().__init__(consumer, options, before)
+        super().__init__(consumer, options, before, client_class)
         self._waiting: deque[Commit] | None = deque(maxlen=_MOST_WAITING) if commits_reported else None
         finalize(self, self._client.forget).atexit = False
 
@@ -336,11 +333,7 @@ class ConfluentConsumerFace(MessageConsumerFace):
         return self.close(leave, args, kwargs)
 
 
-_wrappers = Wrappers(TracedConfluentConsumer, ConfluentConsumerFace, own_methods)
-
-
-def _get_none() -> None:
-    return None
+_wrappers = Wrappers(TracedConfluentConsumer, ConfluentConsumerFace, own_methods, "ConfluentKafkaInstrumentor")
 
 
 def is_end_of_partition(error: BaseException) -> bool:

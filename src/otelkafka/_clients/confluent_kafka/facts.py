@@ -252,7 +252,7 @@ def signature_of(client_class: Any, method: str, own: Signature) -> Signature:
         method: its name.
         own: what the method of the C type takes, which has no signature.
     """
-    found = inspect.unwrap(getattr(client_class, method))
+    found = inspect.unwrap(getattr(client_class, method, None))  # type: ignore[arg-type]  # a mock has none
     if not isinstance(found, FunctionType):
         return own
     parameters = inspect.signature(found).parameters

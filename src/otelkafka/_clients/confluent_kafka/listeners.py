@@ -45,17 +45,37 @@ class Subscription(NamedTuple):
     is_recorded: bool = False
 
 
+class Listened:
+    """What the callbacks of a consumer record by; one that is wrapped again keeps its callbacks.
+
+    Attributes:
+        rebalances: of the consumer.
+        used_as: returns what the application uses as the consumer; None where it is the client itself.
+    """
+
+    __slots__ = ("rebalances", "used_as")
+
+    def __init__(self, rebalances: Rebalances) -> None:
+        self.rebalances = rebalances
+        self.used_as: Callable[[], Any] = _get_none
+
+    def consumer_of(self, consumer: Any) -> Any:
+        """Return what the application uses as the consumer that a callback is called with."""
+        used = self.used_as()
+        return consumer if used is None else used
+
+
 class Callbacks:
     """The callbacks of one `subscribe()`, which record rebalances and call the user's.
 
     Args:
-        rebalances: of the consumer.
-        consumer_of: returns what the application uses as the consumer that a callback is called with.
+        listened: of the consumer.
+        consumer_of: returns what the user's is called with.
     """
 
-    def __init__(self, rebalances: Rebalances, consumer_of: Callable[[Any], Any]) -> None:
-        self._rebalances = rebalances
-        self._consumer_of = consumer_of
+    def __init__(self, listened: Listened, consumer_of: Callable[[Any], Any] | None = None) -> None:
+        self._listened = listened
+        self._consumer_of = consumer_of or listened.consumer_of
 
     def given_to(self, signature: Signature, args: Args, kwargs: KwArgs) -> Subscription:
         """Return the arguments of a `subscribe()` with a callback of each kind that it takes.
@@ -85,10 +105,10 @@ class Callbacks:
         return Subscription(tuple(replaced), named, all(name in names or name in named for name in _KINDS))
 
     def _called(self, kind: str, callback: Any) -> Callable[[Any, Any], None]:
-        rebalances, consumer_of = self._rebalances, self._consumer_of
+        listened, consumer_of = self._listened, self._consumer_of
 
         def call(consumer: Any, partitions: Any) -> None:
-            with rebalances.rebalance(kind, partitions):
+            with listened.rebalances.rebalance(kind, partitions):
                 if callback is not None:
                     callback(consumer_of(consumer), partitions)
 
@@ -108,24 +128,28 @@ class AsyncCallbacks(Callbacks):
         """Return the arguments with a callback of each kind."""
         if not kwargs.keys().isdisjoint(_KINDS):
             return super().given_to(signature, args, kwargs)
-        found = Callbacks(self._rebalances, _same).given_to(signature, args, kwargs)
+        found = Callbacks(self._listened, _same).given_to(signature, args, kwargs)
         given = {**dict(zip(signature.names, found.args, strict=False)), **found.kwargs}
         if not found.is_recorded or given.keys() != set(signature.names):
             return Subscription(args, kwargs)
         return Subscription(tuple(given[name] for name in signature.names), {}, is_recorded=True)
 
     def _called(self, kind: str, callback: Any) -> Callable[[Any, Any], None]:
-        return Callbacks(self._rebalances, _same)._called(kind, callback)
+        return Callbacks(self._listened, _same)._called(kind, callback)
 
     def _named(self, kind: str, callback: Any) -> Callable[[Any, Any], Any]:
-        rebalances, consumer_of = self._rebalances, self._consumer_of
+        listened, consumer_of = self._listened, self._consumer_of
 
         async def call(consumer: Any, partitions: Any) -> None:
-            with rebalances.rebalance(kind, partitions):
+            with listened.rebalances.rebalance(kind, partitions):
                 if callback is not None:
                     await callback(consumer_of(consumer), partitions)
 
         return call
+
+
+def _get_none() -> None:
+    return None
 
 
 def _same(consumer: Any) -> Any:

@@ -9,7 +9,7 @@ from abc import ABCMeta
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import Any, Final
 from weakref import finalize, ref
 
@@ -59,19 +59,19 @@ def patches(
         consume_hook: what `on_process` calls, which is all of it here.
     """
 
-    def make_consumer(consumer: Any) -> ConfluentConsumerFace:
+    def make_producer(producer: Any, client_class: type) -> ConfluentProducerFace:
+        return ConfluentProducerFace(producer, producing, produce_hook, client_class)
+
+    def make_consumer(consumer: Any, client_class: type) -> ConfluentConsumerFace:
         reports = _reports.get(id(consumer))
-        face = ConfluentConsumerFace(consumer, consuming, commits_reported=reports is not None)
+        is_reported = reports is not None
+        face = ConfluentConsumerFace(consumer, consuming, None, client_class, commits_reported=is_reported)
         if reports is not None:
             reports.face = ref(face)
         return face
 
     return (
-        ClientPatch(
-            cimpl.Producer,
-            ConfluentProducerFace,
-            lambda producer: ConfluentProducerFace(producer, producing, produce_hook),
-        ),
+        ClientPatch(cimpl.Producer, ConfluentProducerFace, make_producer),
         ClientPatch(cimpl.Consumer, ConfluentConsumerFace, make_consumer),
         *(AIOPatch(module, producing, consuming, produce_hook) for module in _AIO),
     )
@@ -83,10 +83,10 @@ class ClientPatch:
     Args:
         original: the C type.
         face: traces one of its instances.
-        make_face: makes the face of an instance.
+        make_face: makes the face of an instance, whose methods of this class are traced.
     """
 
-    def __init__(self, original: type, face: type, make_face: Callable[[Any], Any]) -> None:
+    def __init__(self, original: type, face: type, make_face: Callable[[Any, type], Any]) -> None:
         self._original = original
         self._face = face
         self._make_face = make_face
@@ -105,7 +105,7 @@ class ClientPatch:
         _rename(self._original, traced)
 
     def _patch(self, client_class: type) -> None:
-        patch = Patch(client_class, self._face, self._make_face, _ENTRY_POINTS)
+        patch = Patch(client_class, self._face, partial(_make_for, self._make_face, client_class), _ENTRY_POINTS)
         patch.apply()
         self._patches[client_class] = patch
         self._configured.append(_Configured(client_class, self._adopt))
@@ -142,9 +142,9 @@ class AIOPatch:
         self, module: str, producing: ProducerOptions, consuming: ConsumerOptions, produce_hook: ProduceHook | None
     ) -> None:
         self._module = module
-        self._make: dict[str, tuple[type, Callable[[Any], Any]]] = {
-            "AIOProducer": (AIOProducerFace, lambda client: AIOProducerFace(client, producing, produce_hook)),
-            "AIOConsumer": (AIOConsumerFace, lambda client: AIOConsumerFace(client, consuming)),
+        self._make: dict[str, tuple[type, Callable[[Any, Any], Any]]] = {
+            "AIOProducer": (AIOProducerFace, lambda client, own: AIOProducerFace(client, producing, produce_hook, own)),
+            "AIOConsumer": (AIOConsumerFace, lambda client, own: AIOConsumerFace(client, consuming, None, own)),
         }
         self._patches: list[Any] = []
         self._is_removed = False
@@ -159,7 +159,7 @@ class AIOPatch:
         for name, (face, make_face) in self._make.items():
             client_class = getattr(module, name, None)
             if client_class is not None:
-                patch = Patch(client_class, face, make_face, _ENTRY_POINTS)
+                patch = Patch(client_class, face, partial(_make_for, make_face, client_class), _ENTRY_POINTS)
                 patch.apply()
                 self._patches += [patch, _Configured(client_class, lambda _: None, is_async=True)]
 
@@ -168,6 +168,10 @@ class AIOPatch:
         self._is_removed = True
         for patch in self._patches:
             patch.remove()
+
+
+def _make_for(make_face: Callable[[Any, type], Any], client_class: type, client: Any) -> Any:
+    return make_face(client, client_class)
 
 
 class _PutAside:
@@ -279,7 +283,7 @@ class _Configured:
                 args = ({**given, _ON_COMMIT: reports}, *args[1:])
             token = bare.set(is_async)
             try:
-                own(client, *args, **kwargs)
+                own(client, *args, **kwargs) if kwargs else own(client, *args)
             finally:
                 bare.reset(token)
             with suppress(Exception):  # a subclass whose slots leave no room for a weak reference is not traced

@@ -28,7 +28,7 @@ from otelkafka._producing.transactions import Kind
 from otelkafka._protocols import MessageRecord
 from otelkafka._telemetry import lifetime
 from otelkafka._telemetry.guard import Guard, warn
-from otelkafka.options import Options, ProducerOptions, for_producer
+from otelkafka.options import ProducerOptions
 
 _NAMES: Final = ("topic", "value", "key", "partition", "callback", "on_delivery", "timestamp", "headers")
 _PRODUCE: Final = Signature(_NAMES, frozenset(_NAMES))
@@ -41,15 +41,12 @@ _LAST_REFERENCES: Final = 2
 _warned: Final[set[str]] = set()
 
 
-def wrap_producer(producer: Any, options: Options | None = None) -> Any:
-    """Trace sends: `otelkafka.wrap_producer()`, for a producer of confluent-kafka, or anything with its `produce()`."""
-    checked = for_producer(options)
-    if isinstance(getattr(producer, "_self_face", None), ProducerFaceBase):
-        producer = producer.__wrapped__
+def wrap_producer(producer: Any, options: ProducerOptions) -> Any:
+    """Trace sends of a producer of confluent-kafka, or of anything with its `produce()`."""
     check_client("wrap_producer", producer, "Producer", "produce")
     if inspect.iscoroutinefunction(producer.produce):
-        return import_module("otelkafka._clients.confluent_kafka.aio").wrap_producer(producer, checked)
-    return _wrappers.of(type(producer))(producer, checked, ConfluentProducerFace(producer, checked))
+        return import_module("otelkafka._clients.confluent_kafka.aio").wrap_producer(producer, options)
+    return _wrappers.of(type(producer))(producer, options, ConfluentProducerFace(producer, options))
 
 
 if TYPE_CHECKING:
@@ -145,6 +142,7 @@ class BatchDelivery:
         self._begun = begun
         self._reports: list[Any] = []  # what any thread appends is never lost
         self._count: int | None = None
+        self._refused: KafkaException | None = None
 
     def __call__(self, error: Any, message: Any) -> Any:
         """Note the report of a record, and call the user's callback as it is called without us."""
@@ -165,8 +163,9 @@ class BatchDelivery:
             if callback is not None:
                 callback(error, message)
 
-    def expect(self, count: int) -> None:
-        """Wait for so many reports, which may have come already."""
+    def expect(self, count: int, refused: KafkaException | None) -> None:
+        """Wait for so many reports, which may have come already; the error of a record that was refused, if any."""
+        self._refused = refused
         self._count = count
         self._end_with_last()
 
@@ -177,7 +176,7 @@ class BatchDelivery:
     def _end_with_last(self) -> None:
         if self._count is None or len(self._reports) < self._count:
             return
-        failure = next((each for each in self._reports if isinstance(each, KafkaException)), None)
+        failure = self._refused or next((each for each in self._reports if isinstance(each, KafkaException)), None)
         if failure is None:
             self._begun.acknowledged(BatchAcknowledgement(set(self._reports)))
         else:
@@ -206,12 +205,19 @@ class ConfluentProducerFace(ProducerFaceBase):
         producer: whose configuration is read, where it has one.
         options: its options.
         produce_hook: called with the span and the arguments of `produce()` before it is called.
+        client_class: whose methods are traced, which a subclass may call by `super()`; None for the producer's own.
     """
 
-    def __init__(self, producer: Any, options: ProducerOptions, produce_hook: ProduceHook | None = None) -> None:
+    def __init__(
+        self,
+        producer: Any,
+        options: ProducerOptions,
+        produce_hook: ProduceHook | None = None,
+        client_class: Any = None,
+    ) -> None:
         self._facts = ProducerFacts(producer, configuration_of(producer, options.config))
         super().__init__(producer, self._facts, options, produce_hook)
-        client_class: Any = type(producer)
+        client_class = client_class or type(producer)
         signature = self._telemetry.guard.call("send", _PRODUCE, signature_of, client_class, "produce", _PRODUCE)
         self._names = signature.names
         self._takes_headers = signature.takes("headers")
@@ -277,7 +283,7 @@ class ConfluentProducerFace(ProducerFaceBase):
         """
         given = {**dict(zip(_BATCH_NAMES, args, strict=False)), **kwargs}
         messages, partition = given.get("messages"), given.get("partition")
-        if not isinstance(messages, list) or not messages:
+        if not isinstance(messages, list) or not messages or len(args) > len(_BATCH_NAMES):
             return produce_batch(*args, **kwargs)
         begun = self._batches.begin_batch(Batch(), given.get("topic"), _partition_of(partition), len(messages))
         if begun is None:
@@ -298,8 +304,22 @@ class ConfluentProducerFace(ProducerFaceBase):
             raise
         finally:
             reset(token)
-        self._telemetry.guard.call("send", None, _wait_for_batch, begun, delivery, count)
+        self._telemetry.guard.call("send", None, self._wait_for_batch, begun, delivery, messages, count)
         return count
+
+    def _wait_for_batch(self, begun: Send, delivery: BatchDelivery | None, messages: list[Any], count: Any) -> None:
+        """Wait for the reports of those records of a batch that the client has taken: so many as it has returned."""
+        refused = None
+        if isinstance(count, int) and count < len(messages):
+            refused = next((KafkaException(each["_error"]) for each in messages if "_error" in each), None)
+            if count == 0 and refused is not None:
+                begun.refused(refused)
+                return
+            self._batches.note_taken(begun, count)
+        if delivery is None or not isinstance(count, int):
+            begun.failed(refused)
+        elif begun.returned():
+            delivery.expect(count, refused)
 
     @traces("close")
     def close(self, close: Call, args: Args, kwargs: KwArgs) -> Any:
@@ -415,7 +435,10 @@ class ConfluentProducerFace(ProducerFaceBase):
             args, kwargs = self._replaced("headers", plain_headers(given), args, kwargs)
         shown = ShownArguments(_HEADERS, self._facts, begun, args, kwargs)
         self._telemetry.guard.call("produce_hook", None, hook, begun.span, shown.args, shown.kwargs)
-        return shown.left(self._telemetry.guard)
+        args, kwargs, headers = shown.left(self._telemetry.guard)
+        if not self._takes_headers:
+            kwargs.pop("headers", None)
+        return args, kwargs, headers
 
     def _transact(self, kind: Kind, call: Call, args: Args, kwargs: KwArgs) -> Any:
         offsets = None
@@ -424,7 +447,14 @@ class ConfluentProducerFace(ProducerFaceBase):
         return call_inside(self._transactions.begin(kind, offsets), call, args, kwargs)
 
 
-_wrappers = Wrappers(TracedConfluentProducer, ConfluentProducerFace)
+def _missing_close(client_class: type) -> dict[str, Any]:
+    """Return the `close()` of a class that has none: old releases of producers."""
+    return {} if hasattr(client_class, "close") else {"close": property(lambda traced: traced.__wrapped__.close)}
+
+
+_wrappers = Wrappers(
+    TracedConfluentProducer, ConfluentProducerFace, _missing_close, instrumentor="ConfluentKafkaInstrumentor"
+)
 
 _OTHER_CALLS = traced_methods(ConfluentProducerFace).keys() - set(dir(TracedConfluentProducer))
 """What the wrapper traces only where this release of the producer has it."""
@@ -440,13 +470,6 @@ def warn_once(message: str) -> None:
 def _wait(begun: Send, delivery: Delivery) -> None:
     if begun.returned():
         delivery.wait()
-
-
-def _wait_for_batch(begun: Send, delivery: BatchDelivery | None, count: Any) -> None:
-    if delivery is None or not isinstance(count, int):
-        begun.failed(None)
-    elif begun.returned():
-        delivery.expect(count)
 
 
 def _copy_errors(sent: list[Any], given: list[Any]) -> None:

@@ -23,7 +23,7 @@ from otelkafka._clients.kafka_python.listeners import (
 from otelkafka._clients.proxy import ClosedClient, Wrappers, check_client
 from otelkafka._consuming.dispatcher import DispatchingIterator
 from otelkafka._telemetry import lifetime
-from otelkafka.options import ConsumerOptions, Options, for_consumer
+from otelkafka.options import ConsumerOptions
 
 _LISTENER = 2
 """Its position among the arguments of `subscribe()`."""
@@ -31,15 +31,10 @@ _CALLBACK = 1
 """Its position among the arguments of `commit_async()`."""
 
 
-def wrap_consumer(consumer: Any, options: Options | None = None) -> "TracedConsumer":
-    """Trace processing: `otelkafka.wrap_consumer()`, for a consumer of kafka-python, or anything with its `poll()`."""
-    checked = for_consumer(options)
-    if isinstance(consumer, TracedConsumer):
-        before = consumer._self_face
-        before.dispatcher.end_open()
-        return type(consumer)(consumer.__wrapped__, checked, ConsumerFace(consumer.__wrapped__, checked, before))
+def wrap_consumer(consumer: Any, options: ConsumerOptions, before: Any = None) -> "TracedConsumer":
+    """Trace processing by a consumer of kafka-python, or by anything with its `poll()`."""
     check_client("wrap_consumer", consumer, "KafkaConsumer", "poll")
-    return _wrappers.of(type(consumer))(consumer, checked, ConsumerFace(consumer, checked))
+    return _wrappers.of(type(consumer))(consumer, options, ConsumerFace(consumer, options, before))
 
 
 if TYPE_CHECKING:

@@ -14,20 +14,17 @@ from otelkafka._producing import transactions
 from otelkafka._producing.send import Message
 from otelkafka._producing.transactions import Kind
 from otelkafka._telemetry import lifetime
-from otelkafka.options import Options, ProducerOptions, for_producer
+from otelkafka.options import ProducerOptions
 
 _POSITION = Message._fields.index("headers")
 _HEADERS = HeadersArgument(_POSITION)
 _OFFSETS = "offsets"
 
 
-def wrap_producer(producer: Any, options: Options | None = None) -> "TracedProducer":
-    """Trace sends: `otelkafka.wrap_producer()`, for a producer of kafka-python, or anything with its `send()`."""
-    checked = for_producer(options)
-    if isinstance(producer, TracedProducer):
-        producer = producer.__wrapped__
+def wrap_producer(producer: Any, options: ProducerOptions) -> "TracedProducer":
+    """Trace sends of a producer of kafka-python, or of anything with its `send()`."""
     check_client("wrap_producer", producer, "KafkaProducer", "send")
-    return _wrappers.of(type(producer))(producer, checked, ProducerFace(producer, checked))
+    return _wrappers.of(type(producer))(producer, options, ProducerFace(producer, options))
 
 
 if TYPE_CHECKING:
