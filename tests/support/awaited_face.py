@@ -13,7 +13,6 @@ from kafka.errors import MessageSizeTooLargeError
 
 import otelkafka
 from tests.support import internals
-from tests.support.bridges import why_not
 
 _ASYNC_COMMIT = "commit_async() and callbacks of commits are kafka-python's: aiokafka's commit() is awaited in a task"
 _LISTENERS = "listeners of aiokafka are awaited, and return nothing: awaited/test_awaited_consumer.py"
@@ -60,6 +59,7 @@ NOT_RUN = {
     "telemetry/test_interrupted_hooks.py::test_interrupt_in_an_async_rebalance_listener_ends_its_span": _LISTENERS,
 }
 """What the suite has of kafka-python alone, by file or test, and where aiokafka's is tested."""
+REAL_CLIENTS = "kafka-python's own clients on a broker: awaited/test_awaited_kafka.py has aiokafka's"
 
 
 def run(coroutine):
@@ -357,4 +357,10 @@ def wrap_consumer(consumer, options):
 
 def reason_not_to_run(item):
     """Why a test does not run over this face; None where it does."""
-    return why_not(item, NOT_RUN, "awaited", "awaited/test_awaited_kafka.py has aiokafka's")
+    path = item.nodeid.partition("tests/")[2] or item.nodeid
+    file, _, name = path.partition("::")
+    name = name.partition("[")[0]
+    of_kafka_python = {"make_producer", "make_consumer", "bare_producer", "clients"}
+    if not file.startswith("awaited/") and of_kafka_python & set(getattr(item, "fixturenames", ())):
+        return REAL_CLIENTS
+    return NOT_RUN.get(file) or NOT_RUN.get(f"{file}::{name}")

@@ -1,35 +1,28 @@
-"""The faces of the engine: the suite runs over wrapped clients, over patched classes, and over those of other libraries.
+"""The faces of the engine: the whole suite runs over wrapped clients, over patched classes, and over aiokafka's face.
 
 `OTELKAFKA_FACE=instrumented` makes `wrap_producer` and `wrap_consumer` patch a class of the client's own, in the way of
-`KafkaInstrumentor`, and return the client itself. `OTELKAFKA_FACE=aiokafka` and `OTELKAFKA_FACE=confluent` make them
-bridge the client to the face of that library, by `tests/support/awaited_face.py` and `confluent_face.py`.
+`KafkaInstrumentor`, and return the client itself. `OTELKAFKA_FACE=aiokafka` makes them bridge the client to the face of
+aiokafka, by `tests/support/awaited_face.py`.
 """
 
 import os
-from importlib import import_module
 
 import otelkafka
 from tests.support import internals
 
-FACE = os.environ.get("OTELKAFKA_FACE")
-INSTRUMENTED = FACE == "instrumented"
-BRIDGES = {"aiokafka": "awaited_face", "confluent": "confluent_face"}
-
-
-def bridge():
-    """The bridge to the face of another library, which not every lane has; None for a face of kafka-python."""
-    return import_module(f"tests.support.{BRIDGES[FACE]}") if FACE in BRIDGES else None
+INSTRUMENTED = os.environ.get("OTELKAFKA_FACE") == "instrumented"
+AIOKAFKA = os.environ.get("OTELKAFKA_FACE") == "aiokafka"
 
 
 def _is_bridged(client, method):
-    """Whether a client is one of the suite's fakes, to be bridged to the face of another library."""
-    is_other = any(hasattr(client, name) for name in ("send_and_wait", "getone", "consume", "produce"))
-    return FACE in BRIDGES and hasattr(client, method) and not isinstance(client, type) and not is_other
+    """Whether a client is one of the suite's fakes, to be bridged to the face of aiokafka."""
+    is_other = any(hasattr(client, name) for name in ("send_and_wait", "getone", "consume"))
+    return AIOKAFKA and hasattr(client, method) and not isinstance(client, type) and not is_other
 
 
 def wrap_producer(producer, options=None):
     if hasattr(producer, "traced") or _is_bridged(producer, "send"):
-        return bridge().wrap_producer(producer, options)
+        return _bridge().wrap_producer(producer, options)
     is_producer = hasattr(producer, "send") or hasattr(producer, "produce")
     if not INSTRUMENTED or not is_producer or isinstance(producer, type):
         return otelkafka.wrap_producer(producer, options)
@@ -38,10 +31,16 @@ def wrap_producer(producer, options=None):
 
 def wrap_consumer(consumer, options=None):
     if hasattr(consumer, "traced") or _is_bridged(consumer, "poll"):
-        return bridge().wrap_consumer(consumer, options)
+        return _bridge().wrap_consumer(consumer, options)
     if not INSTRUMENTED or not (hasattr(consumer, "poll") or hasattr(consumer, "getone")) or isinstance(consumer, type):
         return otelkafka.wrap_consumer(consumer, options)
     return internals.patched_consumer(consumer, options)
+
+
+def _bridge():
+    from tests.support import awaited_face  # it needs aiokafka, which not every lane has
+
+    return awaited_face
 
 
 def is_wrapped(client):
