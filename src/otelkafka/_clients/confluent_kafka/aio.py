@@ -297,12 +297,12 @@ class AIOConsumerFace(ConsumerFaceBase[ConsumerFacts]):
         try:
             messages = await consume(*args, **kwargs)
         except BaseException as error:
-            self._failed(error, started)
+            self._failed(error, started, is_poll=True)
             raise
         return hand_over(self.dispatcher, messages, started, self._failed, dispatches=self._dispatches_lists)
 
-    def _failed(self, error: BaseException, started: int) -> None:
-        self.dispatcher.failed(NOTHING if is_end_of_partition(error) else error, started)
+    def _failed(self, error: BaseException, started: int, *, is_poll: bool = False) -> None:
+        self.dispatcher.failed(NOTHING if is_end_of_partition(error) else error, started, is_poll=is_poll)
 
     @traces("subscribe")
     async def subscribe(self, subscribe: Call, args: Args, kwargs: KwArgs) -> Any:

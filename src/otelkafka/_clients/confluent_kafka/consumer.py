@@ -159,16 +159,16 @@ class ConfluentConsumerFace(ConsumerFaceBase[ConsumerFacts]):
         try:
             messages = consume(*args, **kwargs)
         except BaseException as error:
-            self._failed(error, started)
+            self._failed(error, started, is_poll=True)
             raise
         return self._hand_over(messages, started)
 
     def _hand_over(self, messages: Any, started: int) -> Any:
         return hand_over(self.dispatcher, messages, started, self._failed, dispatches=self._dispatches_lists)
 
-    def _failed(self, error: BaseException, started: int) -> None:
+    def _failed(self, error: BaseException, started: int, *, is_poll: bool = False) -> None:
         """Note that the client has raised, or returned an error; the end of a partition is none."""
-        self.dispatcher.failed(NOTHING if is_end_of_partition(error) else error, started)
+        self.dispatcher.failed(NOTHING if is_end_of_partition(error) else error, started, is_poll=is_poll)
 
     @traces("subscribe")
     def subscribe(self, subscribe: Call, args: Args, kwargs: KwArgs) -> Any:
