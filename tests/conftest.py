@@ -9,15 +9,11 @@ from otelkafka import ConsumerOptions, ProducerOptions
 from otelkafka.testing import FakeClock, MetricRecorder
 from testbroker import start_broker
 from tests.support import internals
-from tests.support.face import AIOKAFKA, wrap_consumer, wrap_producer
+from tests.support.face import reason_not_to_run, wrap_consumer, wrap_producer
 from tests.support.waiting import PATIENCE, PatientRecorder
 
 
 def pytest_collection_modifyitems(items):
-    if not AIOKAFKA:
-        return
-    from tests.support.awaited_face import reason_not_to_run
-
     for item in items:
         reason = reason_not_to_run(item)
         if reason is not None:

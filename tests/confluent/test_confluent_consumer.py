@@ -122,6 +122,29 @@ def test_error_that_is_raised_is_recorded_and_passes(consumer, recorder, cluster
     assert recorder.named("poll t")[0].attributes["error.type"] == "_ALL_BROKERS_DOWN"
 
 
+def test_consume_that_raises_shows_what_is_assigned_no_more(metrics, cluster, clock):
+    """Assignments that no callback reports are compared after each list, also where it fails at once."""
+
+    class Losing(FakeConfluentConsumer):
+        def consume(self, *args):
+            if not self.assignment():
+                raise KafkaException(ALL_DOWN)
+            return super().consume(*args)
+
+    fill(cluster, 1)
+    bare = Losing({"group.id": "g"}, cluster=cluster)
+    bare.assign([TopicPartition("t", 0)])
+    traced = wrap_consumer(bare, ConsumerOptions(meter_provider=metrics.meter_provider))
+    clock.advance(1)
+    assert len(traced.consume(10, 0)) == 1
+    assert len(metrics.points("otelkafka.consumer.lag")) == 1
+    FakeConfluentConsumer.unassign(bare)
+    clock.advance(0.0005)
+    with pytest.raises(KafkaException):
+        traced.consume(10, 0)
+    assert metrics.points("otelkafka.consumer.lag") == []
+
+
 def test_list_of_consume_dispatches(consumer, recorder, cluster):
     """Each message in its span while the list is iterated first; errors among them have none."""
     fill(cluster, 2)

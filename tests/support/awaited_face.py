@@ -13,6 +13,7 @@ from kafka.errors import MessageSizeTooLargeError
 
 import otelkafka
 from tests.support import internals
+from tests.support.called import Called
 
 _ASYNC_COMMIT = "commit_async() and callbacks of commits are kafka-python's: aiokafka's commit() is awaited in a task"
 _LISTENERS = "listeners of aiokafka are awaited, and return nothing: awaited/test_awaited_consumer.py"
@@ -59,7 +60,7 @@ NOT_RUN = {
     "telemetry/test_interrupted_hooks.py::test_interrupt_in_an_async_rebalance_listener_ends_its_span": _LISTENERS,
 }
 """What the suite has of kafka-python alone, by file or test, and where aiokafka's is tested."""
-REAL_CLIENTS = "kafka-python's own clients on a broker: awaited/test_awaited_kafka.py has aiokafka's"
+OWN_TESTS = "awaited"
 
 
 def run(coroutine):
@@ -262,13 +263,8 @@ class BridgedIterator:
             raise StopAsyncIteration from None
 
 
-class Called:
+class CalledAwaited(Called):
     """A traced client whose awaited methods are called; all else is that client's own."""
-
-    def __init__(self, traced, bare):
-        self.traced = traced
-        self.__wrapped__ = bare
-        self._self_face = traced._self_face
 
     def __getattr__(self, name):
         return getattr(self.traced, name)
@@ -284,7 +280,7 @@ class Called:
         return run(self.traced.__aexit__(*raised))
 
 
-class CalledProducer(Called):
+class CalledProducer(CalledAwaited):
     def send(self, *args, **kwargs):
         try:
             inspect.signature(self.__wrapped__.send).bind(*args, **kwargs)
@@ -311,7 +307,7 @@ class CalledProducer(Called):
         return run(self.traced.abort_transaction())
 
 
-class CalledConsumer(Called):
+class CalledConsumer(CalledAwaited):
     def __iter__(self):
         return CalledIterator(aiter(self.traced))
 
@@ -353,14 +349,3 @@ def wrap_consumer(consumer, options):
     if isinstance(consumer, Called):
         return CalledConsumer(otelkafka.wrap_consumer(consumer.traced, options), consumer.__wrapped__)
     return CalledConsumer(otelkafka.wrap_consumer(BridgedConsumer(consumer), options), consumer)
-
-
-def reason_not_to_run(item):
-    """Why a test does not run over this face; None where it does."""
-    path = item.nodeid.partition("tests/")[2] or item.nodeid
-    file, _, name = path.partition("::")
-    name = name.partition("[")[0]
-    of_kafka_python = {"make_producer", "make_consumer", "bare_producer", "clients"}
-    if not file.startswith("awaited/") and of_kafka_python & set(getattr(item, "fixturenames", ())):
-        return REAL_CLIENTS
-    return NOT_RUN.get(file) or NOT_RUN.get(f"{file}::{name}")

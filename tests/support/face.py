@@ -1,27 +1,36 @@
 """The faces of the engine: the whole suite runs over wrapped clients, over patched classes, and over aiokafka's face.
 
 `OTELKAFKA_FACE=instrumented` makes `wrap_producer` and `wrap_consumer` patch a class of the client's own, in the way of
-`KafkaInstrumentor`, and return the client itself. `OTELKAFKA_FACE=aiokafka` makes them bridge the client to the face of
-aiokafka, by `tests/support/awaited_face.py`.
+`KafkaInstrumentor`, and return the client itself. `OTELKAFKA_FACE=aiokafka` makes them bridge the client
+to the face of aiokafka, by `tests/support/awaited_face.py`.
 """
 
 import os
+from importlib import import_module
 
 import otelkafka
-from tests.support import internals
+from tests.support import called, internals
 
-INSTRUMENTED = os.environ.get("OTELKAFKA_FACE") == "instrumented"
-AIOKAFKA = os.environ.get("OTELKAFKA_FACE") == "aiokafka"
+FACE = os.environ.get("OTELKAFKA_FACE")
+INSTRUMENTED = FACE == "instrumented"
+_BRIDGES = {"aiokafka": "awaited_face"}
+BRIDGED = FACE in _BRIDGES
+"""Whether the suite's fakes are bridged to the face of another library than kafka-python."""
+
+
+def _bridge():
+    return import_module(f"tests.support.{_BRIDGES[FACE]}")  # here, for it needs a library that not every lane has
 
 
 def _is_bridged(client, method):
-    """Whether a client is one of the suite's fakes, to be bridged to the face of aiokafka."""
+    """Whether a client is one of the suite's fakes, to be bridged, or was bridged before."""
     is_other = any(hasattr(client, name) for name in ("send_and_wait", "getone", "consume"))
-    return AIOKAFKA and hasattr(client, method) and not isinstance(client, type) and not is_other
+    is_fake = hasattr(client, method) and not isinstance(client, type) and not is_other
+    return isinstance(client, called.Called) or (BRIDGED and is_fake)
 
 
 def wrap_producer(producer, options=None):
-    if hasattr(producer, "traced") or _is_bridged(producer, "send"):
+    if _is_bridged(producer, "send"):
         return _bridge().wrap_producer(producer, options)
     is_producer = hasattr(producer, "send") or hasattr(producer, "produce")
     if not INSTRUMENTED or not is_producer or isinstance(producer, type):
@@ -30,17 +39,16 @@ def wrap_producer(producer, options=None):
 
 
 def wrap_consumer(consumer, options=None):
-    if hasattr(consumer, "traced") or _is_bridged(consumer, "poll"):
+    if _is_bridged(consumer, "poll"):
         return _bridge().wrap_consumer(consumer, options)
     if not INSTRUMENTED or not (hasattr(consumer, "poll") or hasattr(consumer, "getone")) or isinstance(consumer, type):
         return otelkafka.wrap_consumer(consumer, options)
     return internals.patched_consumer(consumer, options)
 
 
-def _bridge():
-    from tests.support import awaited_face  # it needs aiokafka, which not every lane has
-
-    return awaited_face
+def reason_not_to_run(item):
+    """Why a test does not run over this face; None where it does."""
+    return called.reason_not_to_run(item, _bridge()) if BRIDGED else None
 
 
 def is_wrapped(client):

@@ -285,7 +285,7 @@ class AIOConsumerFace(MessageConsumerFace):
         try:
             messages = await consume(*args, **kwargs)
         except BaseException as error:
-            self._failed(error, started)
+            self._failed(error, started, is_poll=True)
             raise
         return self._handed_over(messages, started)
 

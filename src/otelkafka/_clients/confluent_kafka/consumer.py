@@ -160,9 +160,9 @@ class MessageConsumerFace(ConsumerFaceBase[ConsumerFacts]):
         """Note what the client has returned from a `consume()`, and return what the application gets."""
         return hand_over(self.dispatcher, messages, started, self._failed, dispatches=self._dispatches_lists)
 
-    def _failed(self, error: BaseException, started: int) -> None:
+    def _failed(self, error: BaseException, started: int, *, is_poll: bool = False) -> None:
         """Note that the client has raised, or returned an error; the end of a partition is none."""
-        self.dispatcher.failed(NOTHING if is_end_of_partition(error) else error, started)
+        self.dispatcher.failed(NOTHING if is_end_of_partition(error) else error, started, is_poll=is_poll)
 
     def _subscription(self, callbacks: type[Callbacks], args: Args, kwargs: KwArgs) -> Subscription:
         """Return the arguments of a `subscribe()` with callbacks that record rebalances."""
@@ -220,7 +220,7 @@ class ConfluentConsumerFace(MessageConsumerFace):
         try:
             messages = consume(*args, **kwargs)
         except BaseException as error:
-            self._failed(error, started)
+            self._failed(error, started, is_poll=True)
             raise
         return self._handed_over(messages, started)
 
