@@ -269,7 +269,7 @@ class WaitHistory:
         self.slow = (*noted, processed)  # in its place: records are processed in other threads, too
 
     def slowest(self, since: int, until: int) -> Sequence[Processed]:
-        """Return what kept the consumer busy between two moments: at most three, longest first, each of 1 ms or more."""
+        """Return what kept the consumer busy between two moments: at most three, longest first, from 1 ms on."""
         slow, found = self.slow, list[tuple[int, Processed]]()
         if self._slowest[0] is slow and self._slowest[1] == since and slow[-1].end <= until:  # as in a backlog
             return self._slowest[2]
