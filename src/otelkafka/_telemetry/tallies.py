@@ -1,8 +1,8 @@
 """Histograms whose points are kept as plain numbers and merged into the SDK's own aggregation when it collects.
 
 The SDK takes ten microseconds for a point, a list a tenth of a microsecond. All access to private parts of the SDK's
-metrics is in this file. They are used if their types are exactly the known ones and a self-test has passed. Otherwise each point goes
-through the public API.
+metrics is in this file. They are used if their types are exactly the known ones and a self-test has passed. Otherwise
+each point goes through the public API.
 """
 
 import sys
