@@ -14,7 +14,7 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from otelkafka import Options, wrap_consumer, wrap_producer
 from otelkafka.testing import SpanRecorder, span_tree
 
-QUESTIONS, ANSWERS = "questions", "answers"
+QUESTIONS, ANSWERS = "fastapi-questions", "fastapi-answers"
 ASKED = ("Why is Kafka called Kafka?", "Where does the time go?", "Who kept it busy?")
 WORK_SECONDS = 0.05
 SETTINGS = {"auto_offset_reset": "earliest", "enable_auto_commit": False}

@@ -47,7 +47,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Return what needs a client library, which is imported when it is asked for: zero code must not be the first to.
+    """Import a name that needs a client library when it is first used: zero code must not import the library first.
 
     Where that library is not installed there is no such name.
     """

@@ -94,7 +94,7 @@ def is_message(value: Any) -> bool:
 
 
 def record_of(value: Any) -> Any:
-    """Return the record that a value is: of a message what it has, None of one that is an error; else the value."""
+    """Return a message as a record, None for a message that is an error, and any other value unchanged."""
     if not is_message(value):
         return value
     return MessageRecord(value) if value.error() is None else None
@@ -115,7 +115,7 @@ class Place(NamedTuple):
 
 
 class MessageBatch(Sequence[Any]):
-    """The messages of a list as records, which are made when they are asked for: a batch may be asked for none.
+    """The messages of a list as records. A record is made when it is first read: many batches read none.
 
     Args:
         messages: of confluent-kafka, errors among them.

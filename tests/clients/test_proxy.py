@@ -138,7 +138,7 @@ def test_own_method_of_a_client_wins(recorder, caplog):
         assert isinstance(consumer, otelkafka.TracedConsumer)
         with consumer.process_batch([]):  # which it has not
             pass
-    assert [line for line in caplog.messages if "Orders has process() of its own" in line] == caplog.messages
+    assert [line for line in caplog.messages if "Orders has its own process()" in line] == caplog.messages
     assert len(caplog.messages) == 1
 
 

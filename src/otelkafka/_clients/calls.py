@@ -66,10 +66,11 @@ running: Final[ContextVar[tuple[_OwnCall, ...]]] = ContextVar("otelkafka_running
 
 
 def takes_part(client: object, name: str) -> bool:
-    """Return whether a call of a traced method belongs to one that is traced already: not all are to be traced twice.
+    """Return whether a call of a traced method is part of a traced call, and must not be traced again.
 
-    What fetches does inside of any other: `__next__` calls `poll()`. Anything else does once inside of a method of a
-    subclass that overrides it, whose `super()` call it is; a second one is an operation more, of a second record say.
+    A call that fetches is part of the call that it is made in: `__next__` calls `poll()`. Any other call is part of a
+    method of a subclass that overrides it, once, as its `super()` call. A second one is another operation, for example
+    of a second record.
     """
     operation = _OPERATIONS.get(name, name)
     for call in reversed(running.get()):
@@ -162,7 +163,7 @@ def without_contrib(function: Any) -> Any:
 
 
 class Begun(Protocol):
-    """What the engine has begun before a call of a client's."""
+    """What the engine has begun before a call of the client."""
 
     def acknowledged(self, _: Any) -> None:
         """End it with the result of the call."""
@@ -172,7 +173,7 @@ class Begun(Protocol):
 
 
 def call_inside(begun: Begun | None, call: Call, args: Args, kwargs: KwArgs) -> Any:
-    """Call a client's method, and end what was begun before with its outcome."""
+    """Call a method of the client, and end what was begun before with the result or the exception."""
     if begun is None:
         return call(*args, **kwargs)
     try:
@@ -185,7 +186,7 @@ def call_inside(begun: Begun | None, call: Call, args: Args, kwargs: KwArgs) -> 
 
 
 async def await_inside(begun: Begun | None, call: Call, args: Args, kwargs: KwArgs) -> Any:
-    """Await a client's method, and end with its outcome what was begun before it."""
+    """Await a method of the client, and end what was begun before with the result or the exception."""
     if begun is None:
         return await call(*args, **kwargs)
     try:

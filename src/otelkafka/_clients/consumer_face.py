@@ -1,4 +1,4 @@
-"""What the faces of consumers have in common, and what their proxies do."""
+"""The common part of the faces of consumers, and of their proxies."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
@@ -36,7 +36,7 @@ class ListenerOfFace:
     Args:
         rebalances: of the consumer.
         listener: the user's; None for none.
-        instead_of: in whose place it is; to be called when rebalances are recorded no more.
+        instead_of: the listener that this one replaces. It is called when rebalances are no longer recorded.
     """
 
     def __init__(self, rebalances: Rebalances, listener: Any, instead_of: object) -> None:
@@ -121,13 +121,13 @@ class ConsumerFaceBase(Generic[Facts]):
         return self.dispatcher.process
 
     def _adopt(self, consumer: Any, listener: object, instead_of: object) -> None:
-        """Listen to the rebalances of a consumer that has subscribed already, without subscribing again."""
+        """Add the listener to a consumer that has subscribed already, without subscribing again."""
         ours = self._listening.listen(self._rebalances, listener, instead_of)
         is_called = self._listening.is_called(consumer) is True
         self.history.has_listener = is_called and self._listening.replace(consumer, ours) is True
 
     def stop(self) -> None:
-        """Trace no more: what lives on, iterators and listeners, hands over records and rebalances, and no more."""
+        """Stop tracing. Remaining iterators and listeners pass records and rebalances on without spans."""
         self.dispatcher.stop()
         self._rebalances.stop()
         present = self._listening.present(self._client.get())
@@ -139,7 +139,7 @@ class ConsumerFaceBase(Generic[Facts]):
             self._stop_history()
 
     def end(self) -> None:
-        """End every span that is open; how far the consumer lags is not known any more."""
+        """End every open span, and forget the lag of the consumer."""
         self.dispatcher.end_open()
         self._commits.end_all()
         self._stop_history()
@@ -153,7 +153,7 @@ class ProcessingClient(TracedClient):
     """A proxy of a consumer, with the methods that process its records in a block."""
 
     def process(self, record: Record) -> ProcessBlock:
-        """Make the process span of a record; for records that are handed to another thread or task, for example.
+        """Make the process span of a record, for example in another thread or task.
 
         Args:
             record: a record of this consumer.
@@ -162,7 +162,7 @@ class ProcessingClient(TracedClient):
             A context manager that yields the span, makes it current and records the exception of its body.
 
         Raises:
-            TypeError: `record` is no consumed record.
+            TypeError: `record` is not a consumed record.
         """
         return process_block(self._self_face.process, record)
 
@@ -176,19 +176,19 @@ class ProcessingClient(TracedClient):
             A context manager that yields the span, makes it current and records the exception of its body.
 
         Raises:
-            TypeError: `records` has something in it that is no consumed record.
+            TypeError: `records` contains something that is not a consumed record.
         """
         return process_batch_block(self._self_face.process, records)
 
 
 def own_methods(client_class: type) -> dict[str, Any]:
-    """Return the methods of a class of client that win over those that only the wrapper has."""
+    """Return the methods of a class of client that replace methods that only the wrapper has."""
     own = {name: _own_method(name) for name in ("process", "process_batch") if hasattr(client_class, name)}
     if not own:
         return own
     names = " and ".join(f"{name}()" for name in own)
     warn(
-        "%s has %s of its own, which the wrapped consumer calls: for a process span use otelkafka.process(record, "
+        "%s has its own %s, which the wrapped consumer calls, without a process span: use otelkafka.process(record, "
         "options), or otelkafka.process_batch().",
         client_class.__name__,
         names,

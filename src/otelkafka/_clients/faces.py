@@ -37,7 +37,7 @@ def wrap_producer(producer: Any, options: Options | None = None) -> Any:
         A proxy that is used as the producer itself, and passes `isinstance` as one.
 
     Raises:
-        TypeError: `producer` is no producer, or `options` are not those of one.
+        TypeError: `producer` is not a producer, or `options` are not those of a producer.
     """
     checked = for_producer(options)
     bare = producer.__wrapped__ if isinstance(producer, TracedClient) else producer
@@ -45,10 +45,10 @@ def wrap_producer(producer: Any, options: Options | None = None) -> Any:
 
 
 def wrap_consumer(consumer: Any, options: Options | None = None) -> Any:
-    """Trace the processing of what a consumer hands over.
+    """Trace the processing of the records that a consumer returns.
 
-    A subscription that the consumer has already goes on: there is no rebalance. A subclass of the client's that has a
-    `process()` or `process_batch()` keeps it: there, use `otelkafka.process(record, options)`.
+    If the consumer has subscribed already, its subscription stays, without a rebalance. If a subclass of the client has
+    its own `process()` or `process_batch()`, the proxy calls that method: use `otelkafka.process(record, options)`.
 
     Args:
         consumer: a `KafkaConsumer`, an `AIOKafkaConsumer`, a `Consumer` of confluent-kafka, or anything with the
@@ -59,7 +59,7 @@ def wrap_consumer(consumer: Any, options: Options | None = None) -> Any:
         A proxy that is used as the consumer itself, and passes `isinstance` as one.
 
     Raises:
-        TypeError: `consumer` is no consumer, or `options` are not those of one.
+        TypeError: `consumer` is not a consumer, or `options` are not those of a consumer.
     """
     checked = for_consumer(options)
     bare, before = consumer, None

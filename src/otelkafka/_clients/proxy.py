@@ -18,16 +18,16 @@ Client = TypeVar("Client", bound="TracedClient")
 
 
 def check_client(call: str, client: object, wanted: str, method: str) -> None:
-    """Refuse what is no client that can be traced.
+    """Raise TypeError for an object that is not a client that can be traced.
 
     Args:
-        call: what it was given to.
-        client: what was given.
-        wanted: the class to give.
-        method: what a client of another class must have.
+        call: the function that was called.
+        client: its argument.
+        wanted: the class that is expected.
+        method: the method that a client of another class must have.
 
     Raises:
-        TypeError: it is a class, or lacks the method.
+        TypeError: the client is a class, or does not have the method.
     """
     if isinstance(client, type) or not callable(getattr(client, method, None)):
         msg = f"{call}({type(client).__name__}): give a {wanted}, or an object with its {method}()"
@@ -35,7 +35,7 @@ def check_client(call: str, client: object, wanted: str, method: str) -> None:
 
 
 class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
-    """A proxy that is used as the client itself: what is not traced passes through.
+    """A proxy that is used like the client. Calls that are not traced pass through.
 
     Args:
         client: the client.
@@ -164,7 +164,7 @@ class Wrappers(Generic[Client]):
         found = {} if is_patched(client_class, self._calls) else helpers(client_class, self._calls, wrapped)
         if found:
             warn(
-                "%s calls %s of the client itself, past the wrapper, which does not trace that: use zero code, "
+                "%s calls %s of the client itself, past the wrapper, so they are not traced: use zero code, "
                 "otelkafka.instrumentor.%s().instrument().",
                 ", ".join(f"{client_class.__name__}.{name}()" for name in found),
                 ", ".join(f"{name}()" for name in dict.fromkeys(found.values())),

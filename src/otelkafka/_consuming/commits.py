@@ -21,11 +21,11 @@ class Commit:
     """A commit that has begun.
 
     Args:
-        commits: of the consumer.
-        destination: of what is committed.
+        commits: the commits of the consumer, which end this one.
+        destination: the topics whose offsets are committed.
         partition: the one partition; None for several.
-        start: when it was called, Unix time in nanoseconds.
-        span: its span, or one that records nothing.
+        start: when `commit()` was called, Unix time in nanoseconds.
+        span: the span of the commit, or one that records nothing.
     """
 
     __slots__ = ("_commits", "destination", "partition", "span", "start")
@@ -40,11 +40,11 @@ class Commit:
         self.span = span
 
     def acknowledged(self, _: object = None) -> None:
-        """End it, if nothing has yet: the broker has answered."""
+        """End the commit when the broker has answered, unless it has ended already."""
         self._commits.end(self, None)
 
     def failed(self, error: BaseException | None) -> None:
-        """End it, if nothing has yet, with an error."""
+        """End the commit with an error, unless it has ended already."""
         self._commits.end(self, error)
 
 
@@ -52,9 +52,9 @@ class Commits:
     """The commits of one consumer.
 
     Args:
-        telemetry: of the consumer.
-        options: of the consumer.
-        consumer: which waits for answers of the broker.
+        telemetry: the telemetry of the consumer.
+        options: the options of the consumer.
+        consumer: the client, which waits for answers of the broker.
     """
 
     def __init__(self, telemetry: Telemetry, options: ConsumerOptions, consumer: object) -> None:
@@ -64,7 +64,7 @@ class Commits:
         self._waiting = in_flight_of(consumer, "the consumer was closed before the broker acknowledged the commit")
 
     def begin(self, offsets: Any) -> Commit | None:
-        """Start a commit; None where telemetry is suppressed.
+        """Start a commit. Return None if telemetry is suppressed.
 
         Args:
             offsets: from partitions to offsets; None for all that is assigned.
@@ -82,16 +82,16 @@ class Commits:
         return commit
 
     def end(self, commit: Commit, error: BaseException | None) -> None:
-        """End a commit, unless another thread was first."""
+        """End a commit, unless another thread has ended it already."""
         if self._waiting.remove(commit):
             self._finish(commit, error)
 
     def end_all(self) -> None:
-        """End every commit that still waits: the consumer is closed."""
+        """End every commit that still waits for its answer. Called when the consumer is closed."""
         self._waiting.end_all()
 
     def count_automatic(self, offsets: Any, error: BaseException | None) -> None:
-        """Count a commit that the consumer made by itself, by its result."""
+        """Count an automatic commit, by its result."""
         if not is_suppressed():
             self._telemetry.guard.call("commit", None, self._count_automatic, offsets, error)
 

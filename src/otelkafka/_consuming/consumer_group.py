@@ -25,21 +25,22 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 def process(record: Record, options: Options | None = None) -> "ProcessBlock":
-    """Make a process span for a record that no wrapped consumer is at hand for, in another thread for example.
+    """Make a process span for a record, where the wrapped consumer cannot be reached, for example in another thread.
 
-    The consumer that handed the record over is found, where it is traced and still lives; where several have, the one
-    that did last. So the span and its metrics have its group, its client and how long the record waited.
+    otelkafka finds the consumer that returned the record, if it is traced and was not garbage collected. If several
+    consumers returned it, the last of them is used. The span and its metrics have the group, the client and the wait
+    that this consumer knows.
 
     Args:
         record: a consumed record, or a copy of one.
         options: `ConsumerOptions`, or `Options`; None for those of that consumer, else the defaults.
 
     Returns:
-        A context manager that yields the span, makes it current and records the exception of its body. On a record
-        whose span is open already it yields that one, records the exception there and ends it.
+        A context manager that yields the span, makes it current and records the exception of its body. If a span of
+        the record is open already, it yields that span, records the exception on it and ends it.
 
     Raises:
-        TypeError: `record` is no consumed record, or `options` are not those of a consumer.
+        TypeError: `record` is not a consumed record, or `options` are not those of a consumer.
     """
     return process_block(AnyConsumer(options), record)
 
@@ -47,20 +48,20 @@ def process(record: Record, options: Options | None = None) -> "ProcessBlock":
 def process_batch(
     records: Collection[Record] | Mapping[Any, Sequence[Record]], options: Options | None = None
 ) -> "ProcessBlock":
-    """Make one process span for a batch of records that no wrapped consumer is at hand for.
+    """Make one process span for a batch of records, where the wrapped consumer cannot be reached.
 
-    The consumer is found as by `process()`: the one that handed over the last record of the batch.
+    otelkafka finds the consumer as `process()` does. It is the consumer that returned the last record of the batch.
 
     Args:
         records: consumed records, or what `poll()` returned; an empty batch gets no span.
         options: `ConsumerOptions`, or `Options`; None for those of that consumer, else the defaults.
 
     Returns:
-        A context manager that yields the span, makes it current and records the exception of its body. Lists that
-        came from `poll()` make no spans of their own any more.
+        A context manager that yields the span, makes it current and records the exception of its body. After that,
+        an iteration of the lists that `poll()` returned makes no spans.
 
     Raises:
-        TypeError: `records` has something in it that is no consumed record, or `options` are not those of a consumer.
+        TypeError: `records` contains something that is not a consumed record, or `options` are not those of a consumer.
     """
     return process_batch_block(AnyConsumer(options), records)
 
@@ -74,18 +75,21 @@ def wrap_handler(handler: None = None, options: Options | None = None) -> Callab
 
 
 def wrap_handler(handler: Any = None, options: Options | None = None) -> Any:
-    """Run a handler of records inside a process span, which records what it raises.
+    """Wrap a handler, so that it runs inside a process span, which records its exception.
 
-    The consumer is found at each call, as by `process()` and `process_batch()`.
+    otelkafka finds the consumer at each call, as `process()` and `process_batch()` do.
 
     Args:
-        handler: a function or method, sync or async (a plain one that returns an awaitable is over when it has
-            returned that), one of whose arguments is a record, a list of records, or what
-            `poll()` returned. Left out, a decorator is returned: `@wrap_handler(options=...)`.
+        handler: a function or method, sync or async. One of its arguments must be a record, a list of records, or
+            what `poll()` returned. The span of an async function ends when it was awaited to its end; the span of a
+            plain function that returns an awaitable ends when it returns. None: return a decorator, for
+            `@wrap_handler(options=...)`.
         options: `ConsumerOptions`, or `Options`; None for those of the consumer, else the defaults.
 
     Returns:
-        What behaves as the handler: it is called, inspected, copied and pickled in the same way.
+        A callable that takes the handler's arguments, returns its result and raises its exceptions. It has the name
+        and the signature of the handler, and can be inspected, copied and pickled like the handler. Without a
+        handler: a decorator that returns such a callable.
 
     Raises:
         TypeError: `handler` cannot be called, or `options` are not those of a consumer.
@@ -157,12 +161,12 @@ class ProcessBlock:
 
 
 class _Entered(NamedTuple):
-    """What a block has entered, which may do so again inside itself.
+    """One entry of a block. A block can be entered again inside itself.
 
     Args:
         opened: the span.
         is_first: whether it is the outermost block around it, which ends it.
-        mark: takes it away from `held`; None where it is not there.
+        mark: removes the span from `held`; None if it is not in `held`.
     """
 
     opened: OpenSpan
@@ -181,7 +185,7 @@ class Opens(Protocol):
 
 
 class AnyConsumer:
-    """Opens the process spans of records of any consumer: as the one that handed a record over would, if it is known.
+    """Opens process spans for records of any consumer, with the operation of the consumer that returned them, if known.
 
     Args:
         options: of the calls; None for those of that consumer.
@@ -246,7 +250,7 @@ def process_batch_block(operation: Opens, records: Any) -> ProcessBlock:
 
 
 def _open_batch(operation: Opens, batch: Sequence[Any], given: object) -> OpenSpan:
-    """Open a batch beside the span that a loop has open for one of its records, which ends: the batch processes it."""
+    """Open the span of a batch. If a loop has a span open for a record of the batch, end that span first."""
     for each in open_spans():
         if each.dispatcher is not None and not each.is_held and any(_is_same(each, record) for record in batch):
             each.dispatcher.end_here(each)
@@ -270,15 +274,15 @@ def _place_of(record: Any) -> tuple[Any, ...]:
 
 
 def _open_span_of_batch(records: object) -> OpenSpan | None:
-    """Return the span that is open here for a batch in this very object."""
+    """Return the span that is open in this context for this batch object; an equal batch does not count."""
     return next((each for each in open_spans() if each.record is records), None)
 
 
 class _BoundHandler(wrapt.BoundFunctionWrapper):  # type: ignore[misc,type-arg,unused-ignore]
-    """A wrapped method, as a class or an instance has it."""
+    """A wrapped method, bound to a class or an instance."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Return by which name its instance or its class has it, as methods do."""
+        """Return the instance or class, and the name of the method on it, as methods do."""
         method = self.__wrapped__
         if inspect.ismethod(method):
             return method.__reduce_ex__(protocol)
@@ -316,7 +320,7 @@ class _TracedHandler(wrapt.FunctionWrapper):  # type: ignore[misc,type-arg,unuse
         self._self_options = options
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Return its name where it is found by that, as functions do, else what it was made of."""
+        """Return its name, if pickle finds it by that name, as functions do; else the arguments to make it again."""
         owner, name = _place_by_name(self.__wrapped__)
         if getattr(owner, name, None) is self:
             return self.__wrapped__.__qualname__
@@ -335,7 +339,7 @@ class _TracedHandler(wrapt.FunctionWrapper):  # type: ignore[misc,type-arg,unuse
 
 
 def _place_by_name(function: Any) -> tuple[object, str]:
-    """Return the module or class that has a function by its name, as the function itself says, and that name there."""
+    """Return the module or class that holds a function by its `__qualname__`, and the function's name there."""
     path = getattr(function, "__qualname__", None)
     owner: object = sys.modules.get(getattr(function, "__module__", None) or "")
     *outer, name = path.split(".") if isinstance(path, str) else [""]
@@ -366,7 +370,7 @@ _TIMES: Final = (int, float, type(None))
 
 
 def _is_record(value: Any) -> bool:
-    """Return whether a value is a record: a mock may have anything by these names."""
+    """Return whether a value is a record. Types are checked, because a mock has every attribute."""
     try:
         return (
             isinstance(getattr(value, "topic", None), str)

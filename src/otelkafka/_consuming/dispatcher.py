@@ -28,20 +28,21 @@ _ENDS: Final = (StopIteration, StopAsyncIteration)
 
 
 class Dispatcher:
-    """Hands over the records of one consumer, each in its process span where the options want that.
+    """Returns the records of one consumer to the application, each inside its process span if the options ask for it.
 
-    Around each call of the client's that fetches: `fetching()`, the call, then `received()`, `polled()` or `failed()`.
+    The face calls `fetching()` before each call of the client that fetches, and `received()`, `polled()` or `failed()`
+    after it.
 
     Args:
         contexts: of the consumer.
         options: of the consumer.
-        history: of the consumer's time.
+        history: when the consumer was fetching and when it was busy.
 
     Attributes:
-        process: the consumer's process operation.
-        operations: those of its records under options that calls give.
-        inside: the context of the span that was opened right inside the one before, if it goes on.
-        stopped: whether iterators that live on hand over their records without spans.
+        process: the process operation of the consumer.
+        operations: the process operations for options that were passed to `process()` and other calls, by options.
+        inside: the context of the span that was opened directly inside the previous one, while it is open.
+        stopped: True after `stop()`: remaining iterators return records without spans.
     """
 
     def __init__(self, contexts: Contexts, options: ConsumerOptions, history: WaitHistory) -> None:
@@ -72,10 +73,10 @@ class Dispatcher:
             yield attributes.of_place(named, partition, self._client), lag
 
     def fetching(self) -> int:
-        """Note that the consumer fetches from now on, and end the span of the record before.
+        """Note that the consumer fetches from now on, and end the span of the previous record.
 
         Returns:
-            When, a Unix time in nanoseconds; for the call that comes after the client's.
+            The time, Unix time in nanoseconds. Pass it to `received()`, `polled()` or `failed()`.
         """
         if lifetime.waiting:
             lifetime.finish_waiting()
@@ -95,14 +96,14 @@ class Dispatcher:
         return started
 
     def received(self, record: Any, started: int) -> OpenSpan | None:
-        """Note that the client has handed over a record, and open its process span.
+        """Note that the client has returned a record, and open its process span.
 
         Args:
             record: the record.
             started: what `fetching()` returned.
 
         Returns:
-            None where the options want no span.
+            The open span; None if the options ask for none.
         """
         spent, marks, now = self._spent, self._fetches, started
         spent.entered = None
@@ -128,28 +129,29 @@ class Dispatcher:
         return opened
 
     def polled(self, polled: Any, started: int) -> Any:
-        """Note that the client has handed over lists of records, and return what the application gets.
+        """Note that the client has returned lists of records, and return what the application gets.
 
         Args:
             polled: lists of records, by partition.
             started: what `fetching()` returned.
 
         Returns:
-            The lists, so that iterating them dispatches, where the options want that; anything else as it is.
+            The lists. If the options ask for it, their first iteration opens process spans. Anything else than lists
+            of records is returned unchanged.
         """
         now = self._telemetry.now()
         self._telemetry.guard.call("time_ns", None, self._note_fetch, started, now, is_poll=True)
         return self._telemetry.guard.call("poll", polled, self._hand_over_lists, polled, started, now)
 
     def received_list(self, records: Mapping[tuple[str, int], Any], started: int) -> dict[tuple[str, int], Handover]:
-        """Note that the client has handed over records of several partitions in one list.
+        """Note that the client has returned records of several partitions in one list.
 
         Args:
-            records: those of each partition, by its topic and number: at least one.
+            records: the records of each partition, by topic and number; at least one record each.
             started: what `fetching()` returned.
 
         Returns:
-            When and how they came, by partition.
+            The hand-over of each partition: when and how its records were returned.
         """
         now = self._telemetry.now()
         self._telemetry.guard.call("time_ns", None, self._note_fetch, started, now, is_poll=True)
@@ -174,9 +176,9 @@ class Dispatcher:
         """Note that the client has raised.
 
         Args:
-            error: what it raised; the end of an iteration is no failure.
+            error: what it raised. StopIteration and StopAsyncIteration are not failures.
             started: what `fetching()` returned.
-            is_poll: whether it fetches lists.
+            is_poll: whether the call returns lists.
         """
         if isinstance(error, Exception) and not isinstance(error, _ENDS) and not is_suppressed():
             self._telemetry.guard.call("poll", None, self._record_failure, started, error)
@@ -195,10 +197,10 @@ class Dispatcher:
         return self.process.open(record, self, handover, now)
 
     def end_one(self, opened: OpenSpan, now: int | None) -> bool:
-        """End the span of the record before, wherever it is, and note what goes on inside it.
+        """End the span of the previous record, in whatever context it is, and note which span goes on inside it.
 
         Returns:
-            Whether the context from before it is current again, in which no span is open.
+            Whether the context from before that span is current again, without an open span.
         """
         current = get_current()
         if (
@@ -231,7 +233,7 @@ class Dispatcher:
         return False
 
     def go_on_with(self, opened: OpenSpan | None) -> OpenSpan | None:
-        """Go on with another iteration of the consumer, and return the span that this one has open.
+        """Switch to another iteration of the consumer, and return the span that is open for the current one.
 
         Args:
             opened: the span that the other iteration has open; None for none.
@@ -240,7 +242,7 @@ class Dispatcher:
         return iterated
 
     def end_here(self, opened: OpenSpan, now: int | None = None) -> None:
-        """End a span if it was attached in this very context; one that this context inherited goes on."""
+        """End a span if it was attached in this context. A span that this context inherited from another stays open."""
         inside, token = opened.inside(), opened.token
         if opened.is_held:
             opened.close()
@@ -251,14 +253,14 @@ class Dispatcher:
             self.inside = inside
 
     def drop_one(self, opened: OpenSpan) -> None:
-        """End the span of the last record in a finalizer: the loop was left."""
+        """End the span of the last record, in a finalizer. Called when a loop was left before its end."""
         inside, token = None if opened.ended else opened.inside(), opened.token
         opened.drop()
         if inside is not None and opened.token is not token:
             self.inside = inside
 
     def _restore(self, now: int | None = None) -> None:
-        """End what a list has left open here, and restore the context from spans that ended elsewhere."""
+        """End the span that a list left open in this context, and detach spans that have ended in another context."""
         for each in open_spans():
             if each.dispatcher is self:
                 self.end_here(each, now)
@@ -267,16 +269,17 @@ class Dispatcher:
     def _open_beside(
         self, record: Any, handover: Handover | None, now: int | None, *, is_fresh: bool = False
     ) -> OpenSpan:
-        """Open the process span of a record beside the one before, inside which another consumer has one open still."""
+        """Open the span of a record beside the previous one, inside which a span of another consumer is open."""
         inside, self.inside = self.inside, None
         if inside is not None:
             start_beside(inside)
         return self.process.open(record, self, handover, now, is_fresh=is_fresh)
 
     def handed_over(self, record: Any) -> int | None:
-        """Return when the consumer handed a record over, Unix time in nanoseconds; None where it did not.
+        """Return when the consumer returned a record, Unix time in nanoseconds; None if it did not return it.
 
-        Where no time was noted it is a guess, to compare consumers by: about a millisecond a record.
+        If no time was noted, the result is an estimate, one millisecond for each later record. It only serves to
+        compare consumers.
         """
         noted = self.history.handover_of(record)
         if noted is not None:
@@ -288,9 +291,9 @@ class Dispatcher:
         return self.history.fetches.last - (last - int(record.offset)) * MILLISECOND
 
     def end_open(self) -> None:
-        """End the span that iteration left open, wherever it is, and one of a list that was left in this context.
+        """End the span that iteration left open, in any context, and the span of a list that is open in this context.
 
-        A span that ended in another context than this, where it is still current, is so no longer.
+        A span that has ended in another context, but is still current in this one, is detached.
         """
         if self._iterated is not None:
             self.end_one(self._iterated, None)
@@ -303,7 +306,7 @@ class Dispatcher:
             self.drop_one(self._iterated)
 
     def stop(self) -> None:
-        """Hand over no record with a span any more."""
+        """Return all further records without spans."""
         self.stopped = True
         self.end_open()
 
@@ -316,7 +319,7 @@ class Dispatcher:
                 self.history.update(self._client.assignment(), started)
 
     def _note_one(self, record: Any, now: int) -> None:
-        """Note when a record was handed over, for who will process it."""
+        """Note when a record was returned, for the call that will process it."""
         handover = Handover(now, self._client.highwater(record.topic, record.partition))
         self._note(record.topic, record.partition, record.offset, record.offset, handover)
 
@@ -325,7 +328,7 @@ class Dispatcher:
         self._telemetry.destinations[topic].last_offsets[partition] = last
 
     def _count_one(self, record: Any) -> None:
-        """Count a record that is handed over, as `_count()`: it happens once a record."""
+        """Count one record that is returned. Same as `_count()`, but written out, because it runs for each record."""
         telemetry, partition = self._telemetry, record.partition
         try:
             if get_current() and is_suppressed():
@@ -360,7 +363,7 @@ class Dispatcher:
         return handed_over if self._options.process == "auto" else polled
 
     def _count(self, last: Any, count: int, highwater: int | None) -> None:
-        """Count records of one partition that are handed over, and note how many lie behind the last one."""
+        """Count records of one partition that are returned, and note the lag behind the last one."""
         telemetry, partition = self._telemetry, last.partition
         if telemetry.instruments is None or is_suppressed():
             return
@@ -427,7 +430,10 @@ _dispatchers: Final[WeakValueDictionary[int, Dispatcher]] = WeakValueDictionary(
 
 
 def dispatcher_of(record: Any) -> Dispatcher | None:
-    """Return what handed a record over in this process, whatever thread asks; the last one, where several have."""
+    """Return the dispatcher of the consumer that returned a record, of several consumers the last.
+
+    Any thread of the process may call this.
+    """
     found, latest = None, None
     for reference in _dispatchers.valuerefs():
         dispatcher = reference()
@@ -440,9 +446,9 @@ def dispatcher_of(record: Any) -> Dispatcher | None:
 
 
 class PolledRecords(list[Any]):
-    """A list of records whose first iteration runs the body of its loop inside each record's process span.
+    """A list of records. In its first iteration, the body of the loop runs inside the process span of each record.
 
-    Any other use of it is a list's; copied or pickled it is a plain list.
+    In all else it behaves as a list. A copy, and what is unpickled, is a plain list.
     """
 
     __slots__ = ("_dispatch",)
@@ -457,12 +463,12 @@ class PolledRecords(list[Any]):
         return None
 
     def take_dispatch(self) -> tuple[Dispatcher, Handover] | None:
-        """Take the one dispatching iteration away; None where it was had already."""
+        """Return what the first iteration needs, and None for later ones."""
         dispatch, self._dispatch = self._dispatch, None
         return dispatch
 
     def __iter__(self) -> Iterator[Any]:
-        """Iterate as a list does, and dispatch the first time."""
+        """Return an iterator; the first one opens process spans."""
         dispatch = self.take_dispatch()
         return super().__iter__() if dispatch is None else PolledIterator(*dispatch, super().__iter__())
 
@@ -472,7 +478,7 @@ class PolledRecords(list[Any]):
 
 
 class DispatchingIterator:
-    """An iterator of records, awaited or not, that runs the body of the loop inside each record's process span."""
+    """An iterator of records, sync or async. The body of the loop runs inside the process span of each record."""
 
     __slots__ = ("_dispatcher", "_open")
     _dispatcher: Dispatcher
@@ -497,7 +503,7 @@ class PolledIterator(DispatchingIterator, Iterator[Any]):
         self._open = None
 
     def __next__(self) -> Any:
-        """Return the next record, whose process span is current until the one after is asked for."""
+        """Return the next record. Its process span is current until the record after it is requested."""
         try:
             now: int | None = clock.now()
         except Exception:  # noqa: BLE001 (who is given no time reads the clock, and contains its failure)

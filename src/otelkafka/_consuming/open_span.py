@@ -30,20 +30,20 @@ from otelkafka._telemetry.telemetry import Telemetry
 
 @dataclass(slots=True)
 class Beginning:
-    """What is known when processing begins, and may be so no more when it has failed.
+    """What is known when processing begins. A span that is made after a failure needs it, when it may be gone.
 
     Args:
-        start: of the processing, Unix time in nanoseconds.
-        records: the record, or those of a batch that are traced.
-        ambient: the context around.
-        handover: when the record came out of its client; None where it was noted then.
-        is_batch: whether they are a batch.
-        is_fresh: whether the record came out of its client this moment.
+        start: when processing starts, Unix time in nanoseconds.
+        records: the record, or the traced records of a batch.
+        ambient: the context around the processing.
+        handover: when the client returned the record; None if the client noted that at the time.
+        is_batch: whether the records are a batch.
+        is_fresh: whether the client returned the record a moment ago.
 
     Attributes:
-        handovers: when each came out of its client, once that is noted.
-        attended: since when there was somebody to fetch each; None where that is not known.
-        created: their creation contexts, once they have been read.
+        handovers: when the client returned each record; set later.
+        attended: since when a consumer could fetch each record; None if that is not known.
+        created: the creation contexts of the records; set when they have been read.
     """
 
     start: int
@@ -59,7 +59,7 @@ class Beginning:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a batch has instead of one partition and offset.
+    """The count and the partitions of a batch, which has no single partition and offset.
 
     Args:
         count: how many records it has.
@@ -94,30 +94,30 @@ class OpenSpan:
     """The process span of a record or of a batch, which may be current in one `contextvars.Context`.
 
     Attributes:
-        operation: of the consumer, which ends it; None for one that records nothing.
-        record: the record that is processed; for a batch, the object that the caller has it in.
-        dispatcher: ends it where the next record is asked for; None where a context manager does.
-        destination: where it came from.
-        partition: the one partition; None where a batch has several.
-        offset: of the record; None for a batch.
-        start: when its processing started, Unix time in nanoseconds.
-        span: its span.
-        current: the span that is current meanwhile, where that is not its own but the one in its headers.
-        batch: what a batch has.
-        origins: of its records.
-        parent: of its span, where that is known.
-        beginning: what is known of it at its start, where anything is recorded of it or may be.
-        place: what the metrics of its records share, where they are measured.
+        operation: the process operation, which ends the span; None if nothing is recorded.
+        record: the record that is processed; for a batch, the object that the caller passed.
+        dispatcher: ends the span when the next record is requested; None if a context manager ends it.
+        destination: the topic of the record.
+        partition: the partition; None if a batch has several.
+        offset: the offset of the record; None for a batch.
+        start: when processing started, Unix time in nanoseconds.
+        span: the span of OpenTelemetry.
+        current: the span that is current during processing, if that is the one of the headers and not `span`.
+        batch: count and partitions; None for a single record.
+        origins: the origins of the records, for the time to glass.
+        parent: the parent of the span, if known.
+        beginning: what is known at the start; None if nothing can be recorded.
+        place: the metric points of its partition; None if nothing is measured.
         ended: whether it has ended.
         ended_at: when it ended.
-        failure: the error that was recorded last.
-        gone: the events that its partition is not the consumer's any more, and when they were.
-        is_alone: whether no span was open where it was attached.
-        is_bare: whether there is nothing to record or measure at its end.
-        is_held: whether a block is around its processing, which alone ends it then.
-        is_left: whether it is not current any more in the `contextvars.Context` where it was attached.
-        outer: the span that was open here before it.
-        token: restores the context where it was attached; None where it was not, or is so already.
+        failure: the last error that was recorded.
+        gone: events for partitions that the consumer has lost during processing, with their times.
+        is_alone: whether no other span was open in the context where it was attached.
+        is_bare: whether its end records and measures nothing.
+        is_held: whether a block is around its processing. Then only the block ends the span.
+        is_left: whether it is no longer current in the `contextvars.Context` where it was attached.
+        outer: the span that was open in this context before.
+        token: restores the previous context; None if the span was not attached, or is detached already.
     """
 
     # Defaults of the class, which an open span of the fast path does not set.
@@ -249,7 +249,7 @@ class OpenSpan:
 
 
 class RecordSpan(OpenSpan):
-    """The process span of a record, which says where it comes from."""
+    """The process span of a single record."""
 
     @property
     def destination(self) -> Destination:  # type: ignore[override]
@@ -269,10 +269,12 @@ class RecordSpan(OpenSpan):
 
 
 class BareSpan(UnparsedSpan, RecordSpan):
-    """An open span that is its own span, of which nothing is recorded or measured: the fast path makes one a record.
+    """An open span that is also the OpenTelemetry span. Nothing of it is recorded or measured.
+
+    The fast path makes one for each record that is not sampled.
 
     Attributes:
-        traceparent: of the record, valid.
+        traceparent: the header of the record, which is valid.
     """
 
     is_bare = True
@@ -290,7 +292,7 @@ class BareSpan(UnparsedSpan, RecordSpan):
 
 
 class BareSpanWithRandomId(BareSpan):
-    """The same, under an SDK that says whether a trace id is random."""
+    """A `BareSpan` for an SDK whose trace flags say whether a trace id is random."""
 
     @property
     def flags(self) -> int:  # type: ignore[override]
@@ -299,7 +301,7 @@ class BareSpanWithRandomId(BareSpan):
 
 
 class CarriedSpan(BareSpan):
-    """The same without an SDK: it is the span of the record's header."""
+    """A `BareSpan` without an SDK. Its ids are those of the record's header."""
 
     is_remote = True
 
@@ -318,7 +320,7 @@ UNPARSED.update((BareSpan, BareSpanWithRandomId, CarriedSpan))
 
 
 class _EndedLater:
-    """The process operation of a span that ends while garbage is collected: it takes no lock before that is over."""
+    """The process operation of a span that ends during a garbage collection. It takes no lock until that is over."""
 
     def __init__(self, operation: Owner) -> None:
         self.telemetry = operation.telemetry
@@ -337,9 +339,9 @@ class _EndedLater:
 
 
 innermost: ContextVar[OpenSpan | None] = ContextVar("otelkafka_innermost_span", default=None)
-"""The span that was opened here last; it may have ended."""
+"""The span that was opened last in this context; it may have ended."""
 held: ContextVar[tuple[OpenSpan, ...]] = ContextVar("otelkafka_held_spans", default=())
-"""The spans that were open already when a block around this took them over."""
+"""The spans that a block around the current code has joined: they were open before it."""
 _NOWHERE = Destination(None, None)
 _NOTHING = Context()
 

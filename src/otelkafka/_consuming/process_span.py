@@ -36,7 +36,7 @@ class Started(NamedTuple):
 
     Args:
         span: the span.
-        parent: its parent, where that is known.
+        parent: the parent of the span; None if it is not known.
     """
 
     span: Span
@@ -50,10 +50,10 @@ class ProcessSpans:
         contexts: of the consumer.
         options: of the consumer.
         operation: starts spans of its kind.
-        history: of the consumer's time; None where it is not known.
+        history: when the consumer was fetching and busy; None if the consumer is not known.
 
     Attributes:
-        samples_waits: whether what waited too long is recorded although it was not sampled.
+        samples_waits: whether records that waited too long are recorded although they are not sampled.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class ProcessSpans:
         self._is_linked = options.relation != "parent"
 
     def reason_for(self, record: Any, start: int, span: Any) -> str | None:
-        """Return why a record that the fast path has a span for is recorded all the same: it waited too long.
+        """Return "wait" if a record of the fast path waited too long and must be recorded; None otherwise.
 
-        One that starts a trace is not.
+        A record that starts a trace is never recorded for that reason.
 
         Args:
             record: the record.
@@ -98,7 +98,7 @@ class ProcessSpans:
         reason: str | None = None,
         tracer: Tracer | None = None,
     ) -> Started | None:
-        """Start the span of a record; None where the provider failed.
+        """Start the span of a record. Return None if the provider failed.
 
         Args:
             record: the record.
@@ -106,10 +106,10 @@ class ProcessSpans:
             start: of its processing, Unix time in nanoseconds.
             ambient: the context around.
             created: the record's creation context.
-            context: both of them merged.
+            context: the ambient context and the creation context, merged.
             about: what is known of it.
-            reason: why it is recorded although its context was not sampled, where that was decided before.
-            tracer: starts it; None for the one of the options.
+            reason: why the record is recorded although its context is not sampled; None if that is still to be decided.
+            tracer: starts the span; None for the tracer of the options.
         """
         around = trace.get_current_span(ambient) if ambient else INVALID_SPAN
         linked = link_to(created, semconv.LINK_CREATION) if self._is_linked else []
@@ -135,7 +135,7 @@ class ProcessSpans:
     def start_batch(
         self, destination: Destination, partition: int | None, start: int, ambient: Context, about: Beginning
     ) -> Started | None:
-        """Start the span of a batch; None where the provider failed.
+        """Start the span of a batch. Return None if the provider failed.
 
         Args:
             destination: their topic, or several.
@@ -159,19 +159,19 @@ class ProcessSpans:
         return None if span is None else Started(span)
 
     def acquire_for_failure(self, span: Span) -> bool:
-        """Return whether a failure gets a span of its own, as its span is not sampled; if so, it is counted."""
+        """Return whether a failure gets an additional span, because its own is not sampled. If so, count it."""
         return self._sampling.acquire_for_failure(span)
 
     def start_after_failure(self, failed: OpenSpan, about: Beginning, context: Context) -> Started | None:
-        """Start a span for what has failed and was not sampled; None where there is none.
+        """Start a span for a record or a batch that failed and is not sampled. Return None if there is no such span.
 
-        It continues what the first span did; if that is not known, then the first span itself. That of a batch is of
-        the trace of its first record that is not sampled.
+        The new span has the parent of the first span. If that parent is not known, it is a child of the first span.
+        The span of a batch belongs to the trace of the first record of the batch that is not sampled.
 
         Args:
-            failed: what has failed.
-            about: what was known when it began.
-            context: that of the record.
+            failed: the open span of the record or batch.
+            about: what was known when processing began.
+            context: the context of the record.
         """
         created = self.created(about)
         own, known = failed.span.get_span_context(), why_failed(failed.span)
@@ -191,7 +191,7 @@ class ProcessSpans:
         return self._start_against(*place, parent, context, links, known, about)
 
     def note_beginning(self, about: Beginning) -> None:
-        """Note what is known of a record or a batch as its processing begins, once."""
+        """Note what is known when the processing of a record or a batch begins. Later calls note nothing."""
         if about.handovers:
             return
         history, handover = self._history, about.handover
@@ -217,15 +217,15 @@ class ProcessSpans:
         highwater: int | None,
         attended: int | None,
     ) -> Sequence[Link]:
-        """Add to attributes what is said of a record, and return links to what kept its consumer busy before it.
+        """Add the attributes of a record, and return links to what kept its consumer busy while the record waited.
 
         Args:
-            found: the attributes.
+            found: the attributes, to which those of the record are added.
             record: the record.
             start: of its processing, Unix time in nanoseconds.
-            handover: when it came out of its client, Unix time in nanoseconds.
-            highwater: the end of its partition then, where that is known.
-            attended: since when there was somebody to fetch it; None where that is not known.
+            handover: when the client returned the record, Unix time in nanoseconds.
+            highwater: the end of the partition at that time; None if it is not known.
+            attended: since when a consumer could fetch the record; None if that is not known.
         """
         self._telemetry.describe_record(found, record, highwater)
         history = self._history
@@ -241,7 +241,7 @@ class ProcessSpans:
         return known[1]
 
     def _describe_record(self, about: Beginning, taken: int) -> Described:
-        """Return what the span of a record says of it, and the links to what kept its consumer busy.
+        """Return the attributes of a record's span, and the links to what kept its consumer busy.
 
         Args:
             about: what is known of the record.
@@ -257,7 +257,7 @@ class ProcessSpans:
         return Described(found, busy[: max(0, most - taken)], max(0, taken - most))
 
     def _describe_batch(self, about: Beginning, taken: int) -> Described:
-        """Return what the span of a batch says, and its links: what kept the consumer busy, then its records."""
+        """Return the attributes of a batch's span and its links: first the busy links, then those to its records."""
         self.note_beginning(about)
         of_records: list[Attributes] = []
         links: Sequence[Link] = ()
@@ -286,7 +286,7 @@ class ProcessSpans:
         return queue is not None and queue > self._longest_wait
 
     def _first_late(self, records: Sequence[Any], start: int) -> SpanContext | None:
-        """Return the first context that is not sampled of a record that waited too long."""
+        """Return the context of the first record that waited too long and is not sampled."""
         late = (record for record in records if self._is_late(record, start))
         return next(
             filter(is_unsampled, (self._contexts.creation_context(record, again=True) for record in late)), None
@@ -303,7 +303,7 @@ class ProcessSpans:
         known: Attributes,
         about: Beginning,
     ) -> Started | None:
-        """Start a span that is recorded although its context was not sampled; None where the sampler says no.
+        """Start a span that is recorded although its context is not sampled. Return None if the sampler refuses.
 
         Args:
             destination: of the records, as the next ones.

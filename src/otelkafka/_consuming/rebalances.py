@@ -39,11 +39,11 @@ class Rebalances:
 
     @contextmanager
     def rebalance(self, kind: str, partitions: Iterable[Any]) -> Iterator[None]:
-        """Record a rebalance: the span is current inside of `with`, around the user's listener.
+        """Record a rebalance. Its span is current in the `with` block, in which the user's listener runs.
 
         Args:
             kind: `assign`, `revoke` or `lose`.
-            partitions: those that come or go.
+            partitions: the partitions that are assigned or taken away.
         """
         if self.is_stopped or lifetime.is_collecting():  # a finalizer that closes a consumer takes no lock
             yield
@@ -68,7 +68,7 @@ class Rebalances:
         contained("rebalance", None, self._finish, kind, changed, span, None)
 
     def stop(self) -> None:
-        """Record nothing any more."""
+        """Record no further rebalance."""
         self.is_stopped = True
 
     def _note(self, kind: str, changed: set[tuple[str, int]]) -> None:

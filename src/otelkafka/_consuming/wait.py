@@ -25,7 +25,7 @@ SLOW = MILLISECOND
 
 
 class Handover(NamedTuple):
-    """When a record came out of its client, and the end of its partition then, if that is known."""
+    """When the client returned a record, and the end of the partition at that time, if known."""
 
     time: int
     highwater: int | None
@@ -53,7 +53,7 @@ class Processed(NamedTuple):
     records: int | None
 
     def link_attributes(self) -> Attributes:
-        """Return what a link to it says."""
+        """Return the attributes of a link to it."""
         found: Attributes = {
             semconv.LINK_TYPE: semconv.LINK_BUSY,
             **self.destination.attributes,
@@ -65,7 +65,7 @@ class Processed(NamedTuple):
 
 
 def queue_of(record: Any, start: int) -> int | None:
-    """Return how long `record` waited until `start`; None where it has no timestamp."""
+    """Return how long `record` waited until `start`, in nanoseconds; None if it has no timestamp."""
     timestamp = record.timestamp
     return None if timestamp is None or timestamp < 0 else max(0, start - timestamp * MILLISECOND)
 
@@ -73,18 +73,21 @@ def queue_of(record: Any, start: int) -> int | None:
 def describe_wait(
     found: Attributes, record: Any, start: int, handover: int, history: "WaitHistory | None", attended: int | None
 ) -> int | None:
-    """Add the wait of a record to attributes: what is neither busy nor fetch was before somebody could fetch it.
+    """Add the parts of a record's wait to attributes.
+
+    The rest, neither busy nor fetch, is the time before a consumer could fetch the record.
 
     Args:
         found: the attributes.
         record: the consumed record.
         start: when its process span starts, Unix time in nanoseconds.
-        handover: when it came out of its client.
-        history: of the consumer that handed it over; None where that is not known, and then there is no split.
-        attended: since when there was somebody to fetch it.
+        handover: when the client returned the record.
+        history: that of the consumer that returned the record; None if it is not known: then the wait has no parts.
+        attended: since when a consumer could fetch the record.
 
     Returns:
-        Since when the consumer was busy or fetching before it, where it was busy long enough to say with what.
+        The start of the part in which the consumer was busy or fetching. None if the consumer was busy for too short a
+        time for busy links.
     """
     timestamp = record.timestamp
     if timestamp is None or timestamp < 0:
@@ -116,10 +119,10 @@ def describe_wait(
 
 
 class _Marks:
-    """What a running total was at some moments; between two it is taken to have grown evenly.
+    """The values of a running total at some moments. Between two marks the total is interpolated.
 
-    Marks are a millisecond apart or more, and older ones are thinned out: they are bounded, and the further back they
-    are asked, the coarser they answer.
+    Marks are at least a millisecond apart, and older marks are thinned out. So their number is bounded, and the
+    resolution is lower for the more distant past.
 
     Args:
         now: when the total was zero.
@@ -136,7 +139,7 @@ class _Marks:
         self.last = self.next = now
 
     def mark(self, now: int, total: int) -> None:
-        """Note what the total is now."""
+        """Add a mark with the present total."""
         if len(self._marks) >= _MOST_MARKS:  # a new list: who reads the old one may be in another thread
             half = _MOST_MARKS // 2
             self._marks = self._marks[:half:2] + self._marks[half:]
@@ -155,7 +158,7 @@ class _Marks:
         return low + (high - low) * (moment - start) // (end - start)
 
     def follow_back(self, by: int) -> None:
-        """Follow a clock that was set back."""
+        """Shift the marks, after the clock was set back."""
         self._marks = [(moment - by, total) for moment, total in self._marks]
         self.last -= by
         self.next = self.last
@@ -168,13 +171,13 @@ class WaitHistory:
         now: when the consumer was wrapped.
 
     Attributes:
-        has_listener: whether a listener is called at each assignment; without one they are compared after fetches.
+        has_listener: whether a listener is called at each assignment. If not, assignments are compared after fetches.
         spent: the running totals of time.
-        fetches: of the time spent fetching.
+        fetches: the marks of the time spent fetching.
         processed: how many records have been processed.
-        processes: of that number, about: they are processed in other threads, too, and no lock is taken.
-        slow: what was processed for a millisecond or more.
-        lags: of each assigned partition, as of the last record handed over.
+        processes: the marks of `processed`. They are approximate, because other threads process records without a lock.
+        slow: records and batches whose processing took at least a millisecond.
+        lags: the lag of each assigned partition, as of the last record that was returned.
     """
 
     def __init__(self, now: int) -> None:
@@ -194,7 +197,7 @@ class WaitHistory:
         """Note that the consumer has been fetching, and returns what it fetched, or raises.
 
         Returns:
-            True about once a millisecond, and as soon as the clock was set back.
+            True about once a millisecond, and after the clock was set back.
         """
         spent, marks = self.spent, self.fetches
         spent.entered = None
@@ -219,9 +222,10 @@ class WaitHistory:
             self._revoked.pop(partition, None)
 
     def revoke(self, partitions: set[tuple[str, int]]) -> None:
-        """Forget partitions that the consumer has no more, and what was handed over of those revoked before.
+        """Forget partitions that the consumer has lost, and the records of partitions that were revoked before.
 
-        What was handed over of these may still be in process in other threads, also while a listener waits for that.
+        Records of the partitions that are lost now may still be processed in other threads, and a listener may wait
+        for that.
         """
         if not partitions:
             return
@@ -232,14 +236,14 @@ class WaitHistory:
             self.lags.pop(partition, None)
 
     def update(self, partitions: set[tuple[str, int]] | None, now: int) -> None:
-        """Note what the consumer is assigned now, if that is known, by comparing it with what was noted."""
+        """Compare the present assignment, if it is known, with the noted one, and note the difference."""
         if partitions is not None:
             noted = {*self._assigned, *self.lags}  # a lag may have been noted before the assignment was
             self.revoke(noted - partitions)
             self.assign(partitions - noted, now)
 
     def attended_since(self, topic: str, partition: int) -> int:
-        """Return since when there is somebody to fetch the partition's records."""
+        """Return since when a consumer could fetch the records of the partition."""
         assigned = self._assigned.get((topic, partition))
         return max(self._since, self._revoked.get((topic, partition), 0) if assigned is None else assigned)
 
@@ -251,7 +255,7 @@ class WaitHistory:
         return max(0, min(self.fetches.at(end, fetched) - self.fetches.at(start, fetched), end - start))
 
     def note_processed(self, processed: Processed) -> None:
-        """Note what was processed, in any thread."""
+        """Note that a record or a batch was processed. Called in any thread."""
         self.processed += 1 if processed.records is None else processed.records
         if processed.end >= self.processes.next:
             self.processes.mark(processed.end, self.processed)
@@ -265,7 +269,7 @@ class WaitHistory:
         self.slow = (*noted, processed)  # in its place: records are processed in other threads, too
 
     def slowest(self, since: int, until: int) -> Sequence[Processed]:
-        """Return what kept the consumer busy longest between two moments, for a millisecond or more, at most three."""
+        """Return what kept the consumer busy between two moments: at most three, longest first, from 1 ms on."""
         slow, found = self.slow, list[tuple[int, Processed]]()
         if self._slowest[0] is slow and self._slowest[1] == since and slow[-1].end <= until:  # as in a backlog
             return self._slowest[2]
@@ -286,7 +290,7 @@ class WaitHistory:
         return slowest
 
     def note_handover(self, topic: str, partition: int, first: int, last: int, handover: Handover) -> None:
-        """Note when the records from offset `first` to `last` were handed over, for who processes them later."""
+        """Note when the records from offset `first` to `last` were returned, for calls that process them later."""
         noted = self._handovers.get((topic, partition), ())
         if noted and noted[-1][1] < first and handover.time - noted[-1][2].time < MILLISECOND:
             first, _, handover = noted[-1]
@@ -295,14 +299,14 @@ class WaitHistory:
         self._handovers[topic, partition] = (*noted[1 - _MOST_HANDOVERS :], (first, last, handover))
 
     def handover_of(self, record: Any) -> Handover | None:
-        """Return when a record was handed over, if that was noted and is not too long ago."""
+        """Return when a record was returned, if that was noted and is still kept."""
         for first, last, handover in reversed(self._handovers.get((record.topic, record.partition), ())):
             if first <= record.offset <= last:
                 return handover
         return None
 
     def _follow_back(self, now: int) -> None:
-        """Follow a clock that was set back: what was noted has passed all the same."""
+        """Shift what was noted, after the clock was set back: the time has passed nevertheless."""
         by = self.fetches.last - now
         self.fetches.follow_back(by)
         self.processes.follow_back(by)

@@ -1,4 +1,4 @@
-"""Contexts: into headers and out of them, the current one, and the fast path for what is not sampled.
+"""Contexts: writing them into headers, reading them from headers, the current one, and the fast path.
 
-It stands on `_telemetry`, below `_producing` and `_consuming`.
+It imports `_telemetry`. `_producing` and `_consuming` import it.
 """

@@ -17,20 +17,20 @@ _MOST_ENDED = 6
 
 
 def is_suppressed() -> bool:
-    """Return whether OpenTelemetry's `suppress_instrumentation()` is in force here."""
+    """Return whether OpenTelemetry's `suppress_instrumentation()` is active in the current context."""
     current = get_current()
     return bool(current and (current.get(SUPPRESSED) or current.get(SUPPRESSED_ELSE)))
 
 
 class UnparsedSpan(NonRecordingSpan):
-    """A span that records nothing, and whose context is made, and its id drawn, only when somebody asks for it.
+    """A span that records nothing. Its context is made, and its id drawn, when they are first read.
 
     Attributes:
-        trace_id: as a number or as hexadecimal digits; 0 where there is none.
-        span_id: likewise; None where it is not drawn yet.
-        flags: of its context.
-        is_remote: whether it is of another process.
-        origin: when the pipeline began that it is part of, Unix time in milliseconds; None for no pipeline.
+        trace_id: a number or hexadecimal digits; 0 for none.
+        span_id: the same; None if it is not drawn yet.
+        flags: the trace flags.
+        is_remote: whether the span belongs to another process.
+        origin: when its pipeline began, Unix time in milliseconds; None for no pipeline.
     """
 
     # Defaults of the class, which the fast path does not set.
@@ -71,7 +71,7 @@ UNPARSED: Final[set[type]] = {UnparsedSpan}
 
 
 def draw_span_id() -> int:
-    """Return the id of a new span, as the SDK's own generator draws it."""
+    """Draw the id of a new span, as the SDK's own generator does."""
     while not (drawn := getrandbits(64)):
         pass
     return drawn
@@ -90,11 +90,11 @@ class Opened(Protocol):
     token: Any
 
     def leave(self) -> bool:
-        """Restore the context from before it; False where it was not attached, or in another `contextvars.Context`."""
+        """Restore the previous context. Return False if it was not attached in this `contextvars.Context`."""
 
 
 class Attached(Context):
-    """A context that a span has made current; what the application derives from it is a plain one.
+    """A context that was made current for a span. A context that the application derives from it is a plain one.
 
     Attributes:
         opened: the span.
@@ -107,9 +107,9 @@ class Attached(Context):
 
 
 def restored() -> Context:
-    """Return the current context, after those are left whose spans ended elsewhere, in another thread for example.
+    """Detach spans that have ended elsewhere, for example in another thread, and return the current context.
 
-    What was attached in another `contextvars.Context`, of which this one is a copy, stays.
+    A span that was attached in another `contextvars.Context`, of which this one is a copy, stays attached.
     """
     current = get_current()
     while type(current) is Attached and (current.opened.ended or current.opened.is_left) and current.opened.leave():
@@ -134,7 +134,7 @@ def forget_ended(attached: Attached) -> None:
 
 
 class _Entered(NamedTuple):
-    """What a foreign runtime has attached."""
+    """What is attached under a foreign runtime."""
 
     attached: "Attached | None"
     api: Any
@@ -143,10 +143,10 @@ class _Entered(NamedTuple):
 
 
 class ForeignRuntime:
-    """The current context where OpenTelemetry does not keep it in a context variable: ddtrace has a runtime of its own.
+    """The current context under a runtime other than OpenTelemetry's context variable, for example that of ddtrace.
 
-    Such a one may keep the span and the baggage alone, hand out another object than it was given, and ignore
-    `detach()`: what is current is known by its span, and attached again where leaving had no effect.
+    Such a runtime may keep only span and baggage, return another object than was attached, and ignore `detach()`. So a
+    context is recognized by its span. If `detach()` had no effect, the previous context is attached again.
     """
 
     def __init__(self) -> None:
@@ -168,7 +168,7 @@ class ForeignRuntime:
         return _Entered(attached, api, self._last.set(attached), before)
 
     def reset(self, entered: _Entered) -> None:
-        """Make a context current again that was so before.
+        """Make a previous context current again.
 
         Raises:
             ValueError: it was attached in another `contextvars.Context`.

@@ -1,8 +1,8 @@
-"""The fast path: what is certain of a send or a record that will not be sampled, without an object of OpenTelemetry's.
+"""The fast path of sends and records that will not be sampled. It makes no objects of OpenTelemetry.
 
-It is taken only where sampler, id generator and propagators are exactly the SDK's and the API's own, or where there is
-no SDK: then the result of the general path is known, and the fast path has the same one with less work. The same ids
-are drawn, and the same context is carried on. Anything else takes the general path.
+It is used only if sampler, id generator and propagators are exactly those of the SDK and the API, or if there is no
+SDK. Then the result of the general path is known in advance, and the fast path has the same result with less work: it
+draws the same ids, and carries the same context on. Everything else takes the general path.
 """
 
 import copy
@@ -48,7 +48,7 @@ _LOW_BITS: Final = (1 << 64) - 1
 
 @final
 class SampledRoot:
-    """A new trace whose id was drawn to ask the sampler, which samples it.
+    """A new trace that the sampler samples. Its id was drawn for the sampler's decision.
 
     Args:
         tracer: the SDK's.
@@ -69,11 +69,11 @@ class SampledRoot:
 
 
 class _Drawn:
-    """An id generator whose next trace id was drawn before.
+    """An id generator that returns a trace id that was drawn before.
 
     Args:
-        trace_id: which.
-        generator: draws the others.
+        trace_id: the id that was drawn.
+        generator: draws all other ids.
     """
 
     def __init__(self, trace_id: int, generator: Any) -> None:
@@ -90,20 +90,20 @@ class _Drawn:
 
 
 class FastPath:
-    """What is certain under the options and the global propagator and provider of a moment: contexts are the W3C's.
+    """The fast path for the present options, global propagator and provider, with contexts in the W3C format.
 
-    Of sampling nothing is certain here.
+    This base class knows nothing about sampling.
 
     Args:
         propagator: the global one.
-        provider: the global one; None where there is none yet.
+        provider: the global one; None if there is none yet.
 
     Attributes:
-        is_unrecorded: matches the `traceparent` of a record of which nothing is recorded for certain, where it has no
-            other header; None where that is not known.
+        is_unrecorded: matches the `traceparent` of a record that is certainly not recorded, if it is the only header;
+            None if that is not known.
         is_continued: matches the `traceparent` of a record whose span the SDK itself starts, and most likely records.
-        carries: whether its process span is the span in its headers.
-        keeps_random: whether its process span keeps the flag that says that its trace id is random.
+        carries: whether the process span of a record has the ids of the span in its headers.
+        keeps_random: whether the process span of a record keeps the flag for a random trace id.
     """
 
     is_unrecorded: Callable[[bytes], object] | None = None
@@ -115,7 +115,7 @@ class FastPath:
         self.provider = provider
 
     def holds(self) -> bool:
-        """Return whether the global propagator and provider are still those of that moment."""
+        """Return whether the global propagator and provider are still the same."""
         return PROPAGATE[PROPAGATOR] is self.propagator and TRACE[PROVIDER] is self.provider
 
     def start_send(
@@ -161,12 +161,12 @@ class FastPath:
 
 
 class WithSdk(FastPath):
-    """What is certain under the SDK's own provider, sampler and id generator.
+    """The fast path under the SDK's own provider, sampler and id generator.
 
     Args:
         propagator: the global one.
         provider: the global one.
-        sampler: what is certain of the sampler.
+        sampler: the decisions of the sampler that are known in advance.
     """
 
     def __init__(self, propagator: Any, provider: Any, sampler: Sampler) -> None:
@@ -238,7 +238,7 @@ class WithSdk(FastPath):
 
 
 class WithoutSdk(FastPath):
-    """What is certain without an SDK: nothing is recorded, and a context is carried on as it is."""
+    """The fast path without an SDK: nothing is recorded, and a context is carried on unchanged."""
 
     carries = True
 
@@ -276,10 +276,10 @@ class WithoutSdk(FastPath):
 
 
 class WithOrigins(FastPath):
-    """What is certain where the only baggage is the origin of a pipeline, too.
+    """The fast path if the origin of a pipeline is the only baggage.
 
     Args:
-        without: what is certain without baggage.
+        without: the fast path without baggage.
         carried: whether the propagator writes a `baggage` behind its `traceparent`, as the API's own.
     """
 
@@ -324,7 +324,7 @@ class WithOrigins(FastPath):
 
 
 def fast_path_of(options: Options) -> FastPath | None:
-    """Return what is certain under these options at this moment; None where contexts are not in the W3C's format."""
+    """Return the fast path for the present options; None if contexts are not in the W3C format."""
     try:
         propagator, provider = global_propagator(), global_provider()
         used = options.propagator or propagator

@@ -34,10 +34,10 @@ def origin_in(context: Context, now: int, drop: Callable[[str], None]) -> int | 
     Args:
         context: with the baggage.
         now: Unix time in nanoseconds.
-        drop: called where the entry is not a possible origin: it is not trusted.
+        drop: called if the entry is not a possible origin, which is ignored.
 
     Returns:
-        None where there is none.
+        The origin; None if there is none.
     """
     entry = baggage.get_baggage(semconv.ORIGIN, context)
     if entry is None:
@@ -67,15 +67,15 @@ def begin(
     drop: Callable[[str], None],
     start: int | None = None,
 ) -> Context:
-    """Return the context of a send with the earliest origin of where it is sent and of its headers, else its own.
+    """Return the context of a send with the earliest origin of the current context and of its headers, or a new one.
 
     Args:
-        context: both of them merged.
+        context: the current context and that of the headers, merged.
         ambient: the current context.
-        incoming: the one in the headers.
+        incoming: the context in the headers.
         now: Unix time in nanoseconds.
-        drop: called for each that is not trusted.
-        start: when the pipeline begins if it does so here, in Unix milliseconds; None for now.
+        drop: called for each entry that is not a possible origin.
+        start: the origin if the pipeline begins with this send, in Unix milliseconds; None for now.
     """
     found = origin_in(ambient, now, drop), origin_in(incoming, now, drop)
     if found != (None, None):
@@ -88,7 +88,7 @@ def begin(
 
 
 def since(origin: int, now: int) -> float:
-    """Return how long a pipeline has gone on, in seconds.
+    """Return the time since the origin of a pipeline, in seconds.
 
     Args:
         origin: Unix time in milliseconds.
@@ -98,7 +98,7 @@ def since(origin: int, now: int) -> float:
 
 
 def only_origin(entries: Any) -> int | None:
-    """Return the origin, where a baggage has no other entry."""
+    """Return the origin, if the baggage has no other entry."""
     entry = entries.get(semconv.ORIGIN) if len(entries) == 1 else None
     return int(entry) if type(entry) is str and _DIGITS.fullmatch(entry) else None
 

@@ -1,4 +1,4 @@
-"""Contexts into headers and out of them."""
+"""Writing contexts into headers, and reading them from headers."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -33,8 +33,8 @@ def inject(headers: Headers | None = None, context: Context | None = None, optio
         options: which propagator and carrier to use.
 
     Returns:
-        The headers as a new list, with the given context in place of the one that was in them; unchanged if the
-        propagator fails.
+        The headers as a new list. The given context replaces the one that was in them. If the propagator fails, the
+        context in them is unchanged.
 
     Raises:
         TypeError: `headers` are no list or tuple, or `options` are none.
@@ -55,7 +55,7 @@ def inject(headers: Headers | None = None, context: Context | None = None, optio
 
 
 def extract(record_or_headers: Record | Iterable[Any] | None, options: Options | None = None) -> Context:
-    """Return the context that a record carries. It has nothing of the caller's current context.
+    """Return the context that a record carries, without anything of the caller's current context.
 
     Args:
         record_or_headers: a consumed record, or its headers.
@@ -74,7 +74,7 @@ def extract(record_or_headers: Record | Iterable[Any] | None, options: Options |
 
 
 class Contexts:
-    """Reads contexts out of the headers of one client's records, and writes them into those that it sends.
+    """Reads contexts from the headers of one client's records, and writes contexts into headers that it sends.
 
     Args:
         telemetry: of the client.
@@ -82,7 +82,7 @@ class Contexts:
     Attributes:
         telemetry: of the client.
         options: of the client.
-        fast_path: what is certain as long as it `holds()`; None where contexts are not in the W3C's format.
+        fast_path: the fast path, valid while it `holds()`; None if contexts are not in the W3C format.
     """
 
     def __init__(self, telemetry: Telemetry) -> None:
@@ -103,7 +103,7 @@ class Contexts:
             lifetime.end_before_providers()
 
     def is_likely_recorded(self, context: Context) -> bool:
-        """Return whether a span that starts in a context will be recorded, as far as that is known."""
+        """Return whether a span that starts in a context will probably be recorded."""
         parent = trace.get_current_span(context).get_span_context()
         return parent.trace_flags.sampled if parent.is_valid else self._records_roots
 
@@ -191,7 +191,7 @@ class Contexts:
 
 
 def merge(over: Context, *, under: Context) -> Context:
-    """Return everything that is in either context, baggage entry by entry; where both have it, what is in `over`."""
+    """Return both contexts merged, baggage entry by entry. Where both have an entry, that of `over` is used."""
     if not under:
         return over
     merged = Context({**under, **over})
@@ -223,7 +223,7 @@ def _contexts_of(options: Options | None) -> Contexts:
 
 @lru_cache(maxsize=64)
 def _header_names(carrier: type[Carrier], keys: frozenset[str]) -> set[str]:
-    """Return under which names a carrier writes `keys`: one of the user's may add a prefix, for example."""
+    """Return the header names under which a carrier writes `keys`. A user's carrier may, for example, add a prefix."""
     probe = carrier()
     for key in keys:
         probe.set(key, "-")

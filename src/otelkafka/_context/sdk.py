@@ -1,6 +1,6 @@
-"""Private facts of OpenTelemetry's API and SDK, but for metrics and for the globals of the API.
+"""Private facts of OpenTelemetry's API and SDK, except metrics and the globals of the API.
 
-A fact that is missing, or that another release has elsewhere, counts as unknown: then the public API is used.
+If a fact is missing, or another release keeps it elsewhere, it is unknown, and the public API is used.
 """
 
 import sys
@@ -50,7 +50,7 @@ def parts_of(propagator: Any) -> list[Any]:
 
 
 class Sampler(NamedTuple):
-    """What is certain of the SDK's own sampler.
+    """The decisions of the SDK's own sampler that are known in advance.
 
     Args:
         tracer: the SDK's, which has it.
@@ -105,7 +105,7 @@ def _tracer_of(provider: Any) -> Any:
 
 
 def sampler_of(provider: Any) -> Sampler | None:
-    """Return what is certain of the sampler of a tracer provider; None where it is not exactly the SDK's own."""
+    """Return the known decisions of a tracer provider's sampler; None if it is not exactly one of the SDK's own."""
     try:
         return _sampler_of(provider)
     except (AttributeError, KeyError):  # an SDK that is made otherwise

@@ -22,8 +22,8 @@ class Batch:
     """The records of a batch until it is sent.
 
     Attributes:
-        send: begins with the first record; None before, and once the batch was sent.
-        linked: the traces of its records that its span is linked to, beside its own.
+        send: the send, which begins with the first record. None before it, and after the batch was sent.
+        linked: the ids of the other traces that the span links to.
     """
 
     __slots__ = ("linked", "send")
@@ -36,17 +36,17 @@ class Batch:
 class Batches(Sends):
     """The batches of one producer.
 
-    For each record of a batch: `headers_for()`. For the call that sends the batch: `begin_batch()`, the call inside the
-    send's `context`, and then as for any other send.
+    The face calls `headers_for()` for each record of a batch. Around the call that sends the batch it calls
+    `begin_batch()`, and then what it calls for every other send.
     """
 
     def _watch(self, instruments: Instruments) -> None:
         """Watch nothing: batches wait among the other sends of the producer, which are read already."""
 
     def headers_for(self, batch: Batch, headers: Any, timestamp_ms: int | None = None) -> Headers | None:
-        """Return what carries the context of a batch in the place of a record's headers; None to leave them.
+        """Return the headers of a record with the context of its batch; None if the headers need no change.
 
-        The first record begins the span of the batch: its topic is not known before the batch is sent.
+        The first record starts the span of the batch. The topic is not known before the batch is sent.
 
         Args:
             batch: the batch.
@@ -90,7 +90,7 @@ class Batches(Sends):
 
     @staticmethod
     def _link(batch: Batch, span: Span, around: Context) -> None:
-        """Link the span of a batch to a trace that one of its records is of."""
+        """Link the span of a batch to the trace of one of its records."""
         other = trace.get_current_span(around).get_span_context()
         is_own = not other.is_valid or other.trace_id == span.get_span_context().trace_id
         if not is_own and other.trace_id not in batch.linked and len(batch.linked) < _MOST_LINKS:
@@ -98,10 +98,10 @@ class Batches(Sends):
             span.add_link(other, {semconv.LINK_TYPE: semconv.LINK_AMBIENT})
 
     def begin_batch(self, batch: Batch, topic: Any, partition: int | None, count: int) -> Send | None:
-        """Begin the send of a batch; None where nothing is recorded of it.
+        """Begin the send of a batch. Return None if nothing is recorded of it.
 
         Args:
-            batch: the batch, which begins anew with the next record.
+            batch: the batch. It is empty afterwards: the next record starts a new span.
             topic: as the caller gave it, like the partition.
             partition: of the batch.
             count: how many records it has.
@@ -132,7 +132,7 @@ class Batches(Sends):
         return send
 
     def _name(self, send: Send, destination: Destination, partition: int | None, count: int) -> None:
-        """Give the span what is known of a send from its start."""
+        """Set the attributes that other sends have from the start."""
         telemetry, topic = self.telemetry, destination.topic
         known = {**destination.attributes, semconv.MESSAGING_BATCH_MESSAGE_COUNT: count}
         if partition is not None:

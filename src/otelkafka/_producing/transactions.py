@@ -37,9 +37,9 @@ class TransactionCall:
 
     Args:
         transactions: of the producer.
-        kind: of operation.
-        start: when it was called, Unix time in nanoseconds.
-        span: its span, or one that records nothing.
+        kind: the operation.
+        start: when the client was called, Unix time in nanoseconds.
+        span: the span of the call, or one that records nothing.
         offsets: that it commits, if it does.
     """
 
@@ -53,11 +53,11 @@ class TransactionCall:
         self.offsets = offsets
 
     def acknowledged(self, _: object = None) -> None:
-        """End it: the client's call returned."""
+        """End the call of the transaction, after the client's call returned."""
         self._transactions.end(self, None)
 
     def failed(self, error: BaseException) -> None:
-        """End it: the client's call raised."""
+        """End the call of the transaction with an error, after the client's call raised."""
         self._transactions.end(self, error)
 
 
@@ -78,17 +78,17 @@ class Transactions:
         self._sends: dict[int, int] = {}
 
     def note_sends(self, count: int = 1) -> None:
-        """Count the records of a send, which an abort would void."""
+        """Add the records of a send to those that an abort voids."""
         thread = get_ident()
         self._sends[thread] = self._sends.get(thread, 0) + count
 
     def forget_sends(self, count: int = 1) -> None:
-        """Count the records of a send of this thread no more: the client has not taken them."""
+        """Subtract the records of a send of this thread, which the client has refused."""
         thread = get_ident()
         self._sends[thread] = max(0, self._sends.get(thread, 0) - count)
 
     def begin(self, kind: Kind, offsets: Any = None) -> TransactionCall | None:
-        """Start a call of a transaction; None where telemetry is suppressed.
+        """Start a call of a transaction. Return None if telemetry is suppressed.
 
         Args:
             kind: of operation.

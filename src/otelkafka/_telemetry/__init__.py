@@ -1,4 +1,4 @@
-"""What is recorded: attributes, metrics, the options of one client resolved, and the guard around all of it.
+"""Attributes, metrics, the resolved options of one client, and the guard that contains failures.
 
-The ground floor: it imports none of the other wings.
+The lowest wing: it imports none of the others.
 """

@@ -1,7 +1,7 @@
-"""What an application has set in OpenTelemetry's API for its whole process: the globals that the API keeps private.
+"""The private globals of OpenTelemetry's API, which hold what an application has set for its whole process.
 
-A module's dictionary is asked, as a function of the API's costs more than that. What another release has elsewhere is
-missing there.
+They are read from the module's dictionary, which is faster than a function of the API. If a release keeps a global
+elsewhere, the dictionary does not have it.
 """
 
 from typing import Any, Final

@@ -26,13 +26,13 @@ def of_operation(name: str, kind: str | None = None) -> Attributes:
 
 
 def of_destination(topic: str | None, template: str | None) -> Attributes:
-    """Return what names a topic, and the template that stands for it."""
+    """Return the name of a topic and its template."""
     known = {semconv.MESSAGING_DESTINATION_NAME: topic, semconv.MESSAGING_DESTINATION_TEMPLATE: template}
     return {name: encodable(value) for name, value in known.items() if value is not None}
 
 
 def of_client(client: Client) -> Attributes:
-    """Return the client's id, its group and its cluster's id, each where it is known."""
+    """Return the client id, the group and the cluster id, each if it is known."""
     known = {semconv.MESSAGING_CLIENT_ID: client.client_id, semconv.MESSAGING_KAFKA_CLUSTER_ID: client.cluster_id}
     return {**{name: encodable(value) for name, value in known.items() if value is not None}, **of_group(client)}
 
@@ -52,18 +52,18 @@ def of_server(server: Server | None) -> Attributes:
 
 
 def of_partition(partition: int | None) -> Attributes:
-    """Return the partition, which the conventions want as a string."""
+    """Return the partition as a string, as the conventions require."""
     return {} if partition is None else {semconv.MESSAGING_DESTINATION_PARTITION_ID: str(partition)}
 
 
 def of_place(destination: Attributes, partition: int | None, client: Client) -> Attributes:
-    """Return what the gauges of a consumer say of a place: a destination, as metrics name it, and a partition."""
+    """Return the attributes of a consumer's gauges: the destination, by its metric name, and the partition."""
     named = {semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA, **destination}
     return {**named, **of_partition(partition), **of_group(client)}
 
 
 def of_offset(offset: int | None) -> Attributes:
-    """Return the offset; with `acks=0` a producer gets -1, which is none."""
+    """Return the offset; nothing for -1, which a producer gets with `acks=0`."""
     return {} if offset is None or offset < 0 else {semconv.MESSAGING_KAFKA_OFFSET: offset}
 
 
@@ -78,7 +78,7 @@ def of_old_names(client: Client, topic: str | None, partition: int | None) -> At
 
 
 def of_key(key: object, key_format: KeyFormat) -> Attributes:
-    """Return the key in its canonical string form; nothing where it has none."""
+    """Return the key in its canonical string form; nothing if there is no such form."""
     if key is None or key_format is False:
         return {}
     if key_format is True and isinstance(key, bytes | bytearray | memoryview):
@@ -92,17 +92,17 @@ def of_key(key: object, key_format: KeyFormat) -> Attributes:
 
 
 def of_blocked(nanoseconds: int) -> Attributes:
-    """Return how long `send()` took to return; nothing below zero, as the clock may have been set back."""
+    """Return how long `send()` took to return; nothing if that is negative because the clock was set back."""
     return {semconv.SEND_BLOCKED_DURATION: seconds(max(0, nanoseconds))}
 
 
 def of_tombstone(*, tombstone: bool) -> Attributes:
-    """Return that a record deletes its key; nothing where it does not."""
+    """Return the tombstone attribute for a record without a value; nothing for other records."""
     return {semconv.MESSAGING_KAFKA_MESSAGE_TOMBSTONE: True} if tombstone else {}
 
 
 def of_headers(headers: object, wanted: Sequence[str]) -> Attributes:
-    """Return the headers whose key fits a name or wildcard in `wanted`: each as the list of its UTF-8 values."""
+    """Return the headers whose key matches a name or wildcard in `wanted`, each with the list of its UTF-8 values."""
     if not wanted or not isinstance(headers, Iterable):
         return {}
     found: dict[str, list[str]] = {}
@@ -115,12 +115,12 @@ def of_headers(headers: object, wanted: Sequence[str]) -> Attributes:
 
 
 def of_error(error: BaseException, client: Client) -> Attributes:
-    """Return Kafka's name of the error, `UNKNOWN_TOPIC_OR_PARTITION` for example, else the name of its class."""
+    """Return Kafka's name of the error, for example `UNKNOWN_TOPIC_OR_PARTITION`, or else the name of its class."""
     return {semconv.ERROR_TYPE: encodable(client.error_name(error) or type(error).__name__)}
 
 
 def of_link(kind: str, more: Mapping[str, AttributeValue] | None = None) -> Attributes:
-    """Return the type of a link, `creation`, `busy` or `ambient`, with what else it says."""
+    """Return the attributes of a link: its type, `creation`, `busy` or `ambient`, and the given ones."""
     return {semconv.LINK_TYPE: kind, **(more or {})}
 
 
@@ -133,7 +133,7 @@ def _canonical(key: object) -> str | None:
 
 
 def is_encodable(text: str) -> bool:
-    """Return whether an exporter can write a text: with half a surrogate pair it would lose all that it exports."""
+    """Return whether an exporter can write a text. Half a surrogate pair would make it lose the whole export."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""What the options say of topics."""
+"""Topics and their options: the name in spans and metrics, and whether they are traced."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
@@ -14,16 +14,16 @@ _FAILED: Final[Any] = object()
 
 
 class Destination:
-    """What the options say of a topic of a client, or of several: whether they are traced, and their name.
+    """A topic, or several, with the results of the options: its name in spans and metrics, and whether it is traced.
 
     Args:
         topic: the topic's name; None for several.
-        template: the low-cardinality name that stands for it, or for all of them, if there is one.
+        template: the low-cardinality name that replaces it, or all of them; None for none.
         traced: whether its records get spans.
 
     Attributes:
-        last_offsets: of each partition of a consumer's topic, the offset of the last record that was handed over.
-        places: of each partition of a consumer's topic, what its records share.
+        last_offsets: for a consumer, by partition, the offset of the last record that was returned.
+        places: for a consumer, by partition, what its records share.
     """
 
     __slots__ = ("attributes", "last_offsets", "metric_attributes", "name", "places", "topic", "traced")
@@ -40,11 +40,11 @@ class Destination:
 
 
 class Destinations(dict[str, Destination]):
-    """What the options say of topics, by their names: asked once for each topic, and remembered.
+    """The destinations by topic. The functions of the options are called once for each topic.
 
     Args:
-        options: are asked.
-        guard: contains what they raise.
+        options: the options of the client.
+        guard: contains what their functions raise.
     """
 
     def __init__(self, options: Options, guard: Guard) -> None:
@@ -53,7 +53,7 @@ class Destinations(dict[str, Destination]):
         self._guard = guard
 
     def __missing__(self, topic: str) -> Destination:
-        """Ask the options."""
+        """Make the destination of a topic by the options."""
         template, traced = self._template(topic), self._traced(topic)
         found = Destination(topic, None if template is _FAILED else template, traced=traced is _FAILED or bool(traced))
         if template is not _FAILED and traced is not _FAILED:  # what has failed may work for the next record
@@ -63,7 +63,7 @@ class Destinations(dict[str, Destination]):
         return found
 
     def of(self, topics: set[str]) -> Destination:
-        """Return what several topics have in common: their template, where they share one."""
+        """Return the destination of several topics, with their template if all have the same one."""
         if len(topics) == 1:
             return self[next(iter(topics))]
         names = {self[topic].name for topic in topics}
@@ -88,7 +88,7 @@ class Committed(NamedTuple):
     Attributes:
         destination: their topic, or several.
         partition: the one partition; None for several.
-        offset: the one that is committed there, of the next record to be read.
+        offset: the committed offset of that partition: that of the next record to read.
     """
 
     destination: Destination
@@ -102,9 +102,9 @@ def committed_by(
     """Return what the offsets of a commit have in common.
 
     Args:
-        offsets: from partitions to offsets; anything else for all of `otherwise`.
+        offsets: a dict from partitions to offsets; anything else means all of `otherwise`.
         destination_of: `Destinations.of`.
-        otherwise: topics and numbers of partitions.
+        otherwise: topics and numbers of partitions, which are committed without `offsets`.
     """
     is_known = isinstance(offsets, Mapping)
     given = {(each.topic, each.partition) for each in offsets} if is_known else set(otherwise)

@@ -10,7 +10,7 @@ _MOST_LINKED = 100
 
 
 def is_plain(error: BaseException) -> bool:
-    """Return whether an SDK can record an exception as it is: it has a text, and so has all that it is linked to."""
+    """Return whether an SDK can record an exception unchanged: it and its causes have texts that can be exported."""
     try:
         return all(map(is_encodable, _texts_of(error)))
     except Exception:  # noqa: BLE001 (an exception may raise where it is asked for its text)
@@ -18,7 +18,7 @@ def is_plain(error: BaseException) -> bool:
 
 
 def message_of(error: BaseException) -> str:
-    """Return the text of an exception in a form that can be exported; the name of its class where it has none."""
+    """Return the text of an exception in a form that can be exported; without a text, the name of its class."""
     try:
         return encodable(str(error))
     except Exception:  # noqa: BLE001 (likewise)
@@ -39,7 +39,7 @@ def attributes_of(error: BaseException) -> Attributes:
 
 
 def _texts_of(error: BaseException) -> Iterator[str]:
-    """Yield the text of an exception, of its notes and of those that it is linked to, as a traceback shows them."""
+    """Yield the texts of an exception, its notes and its causes, in the order of a traceback."""
     waiting: list[Any] = [error]
     seen: set[int] = set()
     while waiting and len(seen) < _MOST_LINKED:

@@ -14,14 +14,14 @@ _MOST_KINDS = 100
 
 
 def warn(message: str, *args: object, error: Exception | None = None) -> None:
-    """Log a warning; a logging handler that raises is contained.
+    """Log a warning, and contain what a logging handler raises.
 
-    Where logging is not set up, and OpenTelemetry's handlers alone get it, it is shown as `logging` would without them.
+    If OpenTelemetry's handlers are the only ones, the warning goes to stderr, too, as it would without any handler.
 
     Args:
-        message: with places for `args`, as for `logging`.
-        args: what stands there.
-        error: whose traceback is logged, too.
+        message: a message with placeholders for `args`, as for `logging`.
+        args: the values for the placeholders.
+        error: its traceback is logged, too; None for none.
     """
     with suppress(Exception):
         _logger.warning(message, *args, exc_info=error)
@@ -33,7 +33,7 @@ def warn(message: str, *args: object, error: Exception | None = None) -> None:
 
 
 def _is_only_exported() -> bool:
-    """Return whether what is logged has handlers, all of them OpenTelemetry's: nobody reads it where this runs."""
+    """Return whether all handlers are OpenTelemetry's, so that a log line does not appear where the process runs."""
     handlers: list[logging.Handler] = []
     logger: logging.Logger | None = _logger
     while logger is not None:
@@ -43,15 +43,16 @@ def _is_only_exported() -> bool:
 
 
 class Guard:
-    """Contains what telemetry raises: each kind is logged once, with its traceback, and the Kafka call goes on.
+    """Contains exceptions of telemetry. It logs each kind once, with its traceback, and the Kafka call goes on.
 
     Args:
         count: called with the name of the call and its error.
-        logged: the kinds that were logged before; None for none.
-        logs_messages: whether the log has the message and the traceback of an error, or the name of its class alone.
+        logged: the kinds of failure that were logged before; None for none.
+        logs_messages: whether log lines have the message and the traceback of an error. If not, only the name of its
+            class.
 
     Attributes:
-        logged: the kinds that were logged.
+        logged: the kinds of failure that were logged.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Guard:
         self.logged = set() if logged is None else logged
 
     def call(self, name: str, default: T, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what `function` returns, or `default` where it raises."""
+        """Return what `function` returns, or `default` if it raises."""
         try:
             return function(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 (whatever it is, the application must not get it)
@@ -74,7 +75,7 @@ class Guard:
             return default
 
     def contain(self, name: str, error: Exception) -> None:
-        """Count `error`, which the call `name` raised, and log it if it is the first of its kind."""
+        """Count an error that the call `name` raised, and log it if it is the first of its kind."""
         with suppress(Exception):  # a meter provider may fail, too
             self._count(name, error)
         kind = (name, type(error).__name__)

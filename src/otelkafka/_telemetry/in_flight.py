@@ -1,4 +1,4 @@
-"""What waits for an acknowledgement of the broker: sends and commits."""
+"""Sends and commits that wait for the broker's acknowledgement."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -32,10 +32,10 @@ class InFlight:
     """The sends or the commits of one client that wait for their acknowledgement.
 
     Args:
-        unanswered: the message of the error for those that never get one.
+        unanswered: the message of the error on spans that never get an acknowledgement.
 
     Attributes:
-        pending: those that wait.
+        pending: the sends or commits that wait.
     """
 
     def __init__(self, unanswered: str) -> None:
@@ -44,14 +44,14 @@ class InFlight:
         lifetime.end_at_exit(self)
 
     def add(self, pending: Pending, limit: int) -> bool:
-        """Add one; False where there are `limit` already."""
+        """Add one. Return False if `limit` of them wait already."""
         if len(self.pending) >= limit:
             return False
         self.pending[pending] = None
         return True
 
     def remove(self, pending: Pending) -> bool:
-        """Remove one; False where another thread was first, so that each ends once."""
+        """Remove one. Return False if another thread has removed it, so that each ends once."""
         try:
             del self.pending[pending]
         except KeyError:
@@ -59,17 +59,17 @@ class InFlight:
         return True
 
     def read(self) -> list[Reading]:
-        """Return how many of the spans that wait are recorded."""
+        """Return the number of waiting spans that are recorded."""
         recording = sum(pending.span.is_recording() for pending in list(self.pending))
         return [({semconv.MESSAGING_SYSTEM: semconv.SYSTEM_KAFKA}, recording)]
 
     def end_all(self) -> None:
-        """End what will not be acknowledged any more."""
+        """End everything that waits, with `NotAcknowledgedError`."""
         for pending in list(self.pending):
             pending.failed(NotAcknowledgedError(self._unanswered))
 
     def restart(self) -> None:
-        """Forget what waits, in the child of a fork: its close() ends nothing of its parent's."""
+        """Forget everything that waits, in the child of a fork, so that its `close()` ends no span of the parent."""
         self.pending.clear()
 
 

@@ -1,7 +1,7 @@
-"""Ends that no call asks for: of garbage, of the process, and of what a fork has copied.
+"""Ends without a call: by garbage collection, at the end of the process, and after a fork.
 
-A finalizer may run at any allocation while garbage is collected, inside of any lock, also one that it would take: the
-SDK's, that of logging or of a hook. What it has to do then waits until the collection is over.
+A garbage collection runs finalizers at any allocation. The thread may hold any lock then, also one that the finalizer
+needs: of the SDK, of logging or of a hook. So the work of a finalizer waits until the collection is over.
 """
 
 import _thread
@@ -30,21 +30,21 @@ class Lasting(Protocol):
         """End what is open."""
 
     def restart(self) -> None:
-        """Forget what is open, in the child of a fork: it is the parent's."""
+        """Forget what is open, in the child of a fork. It belongs to the parent."""
 
 
 def is_collecting() -> bool:
-    """Return whether this thread collects garbage now, for all that is known: then it may take no lock."""
+    """Return whether this thread may be collecting garbage now. If so, it must take no lock."""
     return not _tells_collections or collects_for_certain()
 
 
 def collects_for_certain() -> bool:
-    """Return whether this thread is known to collect garbage now; False where the interpreter does not say."""
+    """Return whether this thread is certainly collecting garbage now; False if the interpreter does not report it."""
     return _collecting == get_ident()
 
 
 def finish(work: Callable[[], None]) -> None:
-    """Do what a finalizer has to do: now, or as soon as the collection that is under way is over."""
+    """Do the work of a finalizer now, or as soon as the current collection is over."""
     if not is_collecting():
         work()
         return
@@ -54,7 +54,7 @@ def finish(work: Callable[[], None]) -> None:
 
 
 def finish_waiting() -> None:
-    """Do what finalizers have left to do."""
+    """Do the work of finalizers that has waited."""
     while True:
         try:
             work = waiting.popleft()
@@ -65,14 +65,14 @@ def finish_waiting() -> None:
 
 
 def end_at_exit(lasting: Lasting) -> None:
-    """End what is open of it before the providers that are there by now are shut down; it is held weakly."""
+    """At exit, end what the object has open, before the present providers are shut down. It is held weakly."""
     key = id(lasting)
     _lasting[key] = ref(lasting, lambda _: _lasting.pop(key, None))
     end_before_providers()
 
 
 def end_before_providers() -> None:
-    """At exit, end what is open before the providers that are there by now are shut down."""
+    """At exit, end what is open, before the present providers are shut down."""
     atexit.unregister(_end_all)
     atexit.register(_end_all)
 

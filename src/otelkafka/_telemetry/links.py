@@ -13,23 +13,23 @@ from otelkafka._telemetry.telemetry import Telemetry
 
 
 def link_to(context: SpanContext, kind: str) -> list[Link]:
-    """Return one link, or none where the context is not valid."""
+    """Return one link, or none if the context is not valid."""
     return [Link(context, attributes.of_link(kind))] if context.is_valid else []
 
 
 def links_between(ambient: Context, incoming: Context) -> list[Link]:
-    """Return a link to the context that came in the headers, where it is of another trace than the ambient span."""
+    """Return a link to the context in the headers, if it belongs to another trace than the ambient span."""
     here = trace.get_current_span(ambient).get_span_context()
     there = trace.get_current_span(incoming).get_span_context()
     return link_to(there, semconv.LINK_CREATION) if here.is_valid and here.trace_id != there.trace_id else []
 
 
 class Described(NamedTuple):
-    """What a span that is recorded says beyond what is known of every one of its kind.
+    """The attributes and links of one recorded span, in addition to those of every span of its operation.
 
     Attributes:
-        attributes: of the span.
-        links: of it.
+        attributes: the attributes of the span.
+        links: the links of the span.
         dropped: how many links were left out.
     """
 
@@ -45,16 +45,16 @@ def describe_records(
     room: int,
     attributes_of: Callable[[int], Attributes],
 ) -> Described:
-    """Return the links to the creation contexts of records, sampled ones first where there are too many.
+    """Return the links to the creation contexts of records. If there are too many, sampled ones are preferred.
 
-    What differs from record to record stands on its link; where there is one record, on the span, too.
+    A link has the attributes in which its record differs from the others. For a single record the span has them, too.
 
     Args:
         telemetry: of the client.
         records: the batch.
         created: their creation contexts.
-        room: how many links there may be.
-        attributes_of: returns what the link of the record at an index says of it, beside where it was read from.
+        room: the maximum number of links.
+        attributes_of: returns the attributes of the link for the record at an index, without its partition.
     """
     found = attributes_of(0) if len(records) == 1 else {}
     is_mixed = len({record.topic for record in records}) > 1

@@ -1,4 +1,4 @@
-"""The instruments, one set of them for each meter provider in a process, and what they observe."""
+"""The instruments, one set for each meter provider of the process, and the values that they observe."""
 
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -34,13 +34,13 @@ _OVERFLOW_KEY: Final[Key] = frozenset(OVERFLOW.items())
 
 
 def bounded(attributes: Attributes, known: Collection[Key]) -> tuple[Key, Attributes]:
-    """Return attributes and their key; those of the overflow where they are new and there is no room."""
+    """Return attributes and their key. New attributes beyond the limit are replaced by those of the overflow."""
     key = frozenset(attributes.items())
     return (key, attributes) if key in known or len(known) < MOST_SETS else (_OVERFLOW_KEY, OVERFLOW)
 
 
 def merged(readings: Iterable[Reading], merge: Callable[[list[float]], float]) -> list[Observation]:
-    """Return one observation for equal attribute sets, of which an SDK would keep one; too many go into one, too."""
+    """Return one observation for each attribute set, as an SDK keeps one, and one for all sets beyond the limit."""
     found: dict[Key, tuple[Attributes, list[float]]] = {}
     for attributes, value in readings:
         key, kept = bounded(attributes, found)
@@ -52,7 +52,7 @@ class Total:
     """A number that only grows, with its attributes.
 
     Attributes:
-        count: adds one, from any thread, without a lock and without a frame of Python.
+        count: adds one, from any thread, without a lock and without a call of a Python function.
     """
 
     __slots__ = ("_added", "_lock", "_taken", "attributes", "count")
@@ -76,7 +76,7 @@ class Total:
             self._added += amount
 
     def read(self) -> float:
-        """Return the number of now."""
+        """Return the present number."""
         with self._lock:
             ones = self.count() - self._taken
             self._taken += 1  # the one by which it was read
@@ -84,10 +84,10 @@ class Total:
 
 
 class Totals:
-    """The totals of one counter, by attributes: what a client has counted outlives it.
+    """The totals of one counter, by attributes. They outlive the clients that counted.
 
     Args:
-        on_overflow: called for each attribute set that there is no room for.
+        on_overflow: called for each attribute set beyond the limit.
     """
 
     def __init__(self, on_overflow: Callable[[], None] = lambda: None) -> None:
@@ -97,7 +97,7 @@ class Totals:
         self._totals: dict[Key, Total] = {}
 
     def of(self, attributes: Attributes) -> Total:
-        """Return the total with these attributes; who counts often may keep it."""
+        """Return the total with these attributes. The caller may keep it."""
         with self._lock:
             key, kept = bounded(attributes, self._totals)
             found = self._totals.get(key)
@@ -108,7 +108,7 @@ class Totals:
         return found
 
     def observe(self, _: CallbackOptions | None = None) -> list[Observation]:
-        """Return the totals of now."""
+        """Return the present totals."""
         return [Observation(total.read(), total.attributes) for total in list(self._totals.values())]
 
     def restart(self) -> None:
@@ -119,10 +119,10 @@ class Totals:
 
 
 class Gauge:
-    """The observations of one asynchronous instrument: clients are asked when an SDK collects.
+    """The observations of one asynchronous instrument. It reads the clients when an SDK collects.
 
     Args:
-        merge: makes one value of those with equal attributes.
+        merge: makes one value of several with equal attributes.
     """
 
     def __init__(self, merge: Callable[[list[float]], float]) -> None:
@@ -130,7 +130,7 @@ class Gauge:
         self._reads: set[WeakMethod[Callable[[], Iterable[Reading]]]] = set()
 
     def watch(self, read: Callable[[], Iterable[Reading]]) -> None:
-        """Ask a client at each collection, as long as it lives.
+        """Read a client at each collection, until it is garbage collected.
 
         Args:
             read: a bound method of it; it is held weakly.
@@ -138,7 +138,7 @@ class Gauge:
         self._reads.add(WeakMethod(read, self._reads.discard))
 
     def observe(self, _: CallbackOptions | None = None) -> list[Observation]:
-        """Return the values of now."""
+        """Return the present values."""
         living = [read for read in (reference() for reference in list(self._reads)) if read is not None]
         return merged((reading for read in living for reading in read()), self._merge)
 
@@ -154,10 +154,10 @@ class TimeSpent:
         start: when the consumer was wrapped.
 
     Attributes:
-        fetched: how long it has been fetching, until it fetched last.
-        entered: since when it fetches, if it does.
-        abandoned: whether the consumer has been dropped.
-        counted_by: the instruments that count it: of the last meter provider, where it was replaced.
+        fetched: the time that it spent fetching, without the present fetch.
+        entered: the start of the present fetch; None if there is none.
+        abandoned: whether the consumer was garbage collected.
+        counted_by: the instruments that count it; those of the last meter provider, if it was replaced.
     """
 
     def __init__(self, start: int) -> None:
@@ -171,7 +171,7 @@ class TimeSpent:
         self._lock = Lock()
 
     def set_back(self, by: int) -> None:
-        """Note that the clock was set back: what has passed remains as long as it was."""
+        """Note that the clock was set back. Durations that have passed do not change."""
         self._start -= by
 
     def stop(self, now: int) -> None:
@@ -181,19 +181,19 @@ class TimeSpent:
         self._end = self._end or now
 
     def abandon(self) -> None:
-        """Note that the consumer has been dropped; in its finalizer, which may run anywhere and must take no lock."""
+        """Note that the consumer was dropped. Called in its finalizer, which may run anywhere and must take no lock."""
         self.abandoned = True
         with suppress(Exception):  # a clock that fails
             self.stop(clock.now())
 
     def restart(self) -> None:
-        """Leave to the parent process what has passed, with a lock that no thread of it holds."""
+        """Start from zero in the child of a fork, with a new lock: a thread of the parent may hold the old one."""
         self._lock = Lock()
         with suppress(Exception):  # a clock that fails
             self.take(clock.now())
 
     def take(self, now: int) -> tuple[float, float]:
-        """Return how much busy and fetch time, in seconds, has come since the last call; from any thread."""
+        """Return the busy and the fetch time since the last call, in seconds. Called from any thread."""
         with self._lock:
             entered, fetched = self.entered, self.fetched
             fetch = fetched + (0 if entered is None else max(0, now - entered))
@@ -264,13 +264,13 @@ class Instruments:
         )
 
     def follow(self, owner: object, spent: TimeSpent, attributes: Attributes) -> None:
-        """Count the time of a consumer, to the last moment of its life."""
+        """Count the time of a consumer until its end."""
         self._spent[spent] = attributes
         spent.counted_by = self
         finalize(owner, spent.abandon).atexit = False
 
     def admit(self, operation: str, attributes: Attributes) -> Attributes:
-        """Return the attributes for the metrics of an operation; those of the overflow where it has too many sets."""
+        """Return the attributes for the metrics of an operation; beyond the limit of sets, those of the overflow."""
         admitted = self._admitted.setdefault(operation, set())
         key, kept = bounded(attributes, admitted)
         admitted.add(key)
@@ -279,7 +279,7 @@ class Instruments:
         return kept
 
     def drop(self, reason: str, items: int = 1) -> None:
-        """Count what is left out on purpose."""
+        """Count telemetry that is left out on purpose."""
         self.dropped.of({semconv.DROP_REASON: reason}).add(items)
 
     def restart(self) -> None:
@@ -341,7 +341,7 @@ class Instruments:
 
 
 class Restartable(Protocol):
-    """What begins anew in the child of a fork."""
+    """An object that starts from zero in the child of a fork."""
 
     def restart(self) -> None:
         """Begin at zero, without the clients of a parent process."""
@@ -351,14 +351,14 @@ R = TypeVar("R", bound=Restartable)
 
 
 class PerProvider(Generic[R]):
-    """One set of instruments for each meter provider, as a second instrument of the same name would be lost.
+    """One set of instruments for each meter provider, because a second instrument of the same name would be lost.
 
-    A provider is known by its identity, as long as it lives. In the child of a fork every set begins anew.
+    A provider is identified by its `id()`, as long as it lives. In the child of a fork each set starts from zero.
 
     Args:
-        make: makes the set of a provider; None where nobody listens. Where it raises, it is not called again for that
-            provider, whose set is None: the instruments that it has made so far would pile up. Where it is interrupted,
-            by a KeyboardInterrupt for example, it is.
+        make: makes the set of a provider, or returns None if nothing reads its metrics. If it raises, the set is None,
+            and it is not called again for that provider, so that instruments do not pile up. If it is interrupted, for
+            example by a KeyboardInterrupt, it is called again.
     """
 
     def __init__(self, make: Callable[[MeterProvider], R | None]) -> None:
@@ -414,13 +414,13 @@ _instruments = PerProvider(_make_instruments)
 
 
 def instruments_of(provider: MeterProvider | None) -> Instruments | None:
-    """Return the instruments of a meter provider: one set, whoever asks.
+    """Return the instruments of a meter provider. Each call for it returns the same set.
 
     Args:
-        provider: None for the global one of this moment.
+        provider: the meter provider; None for the present global one.
 
     Returns:
-        None where nobody listens: there is no SDK, or it is disabled.
+        The instruments; None if nothing reads them, because there is no SDK or it is disabled.
     """
     listener = api.get_meter_provider() if provider is None else provider
     if type(listener).__module__.startswith(api.__name__):  # the API's own, which listen to nothing

@@ -24,14 +24,14 @@ _NOTHING: Final = Described({})
 
 
 class Series:
-    """What the metrics of one operation on one partition with one outcome share.
+    """The attributes, totals and tallies of one operation on one partition with one outcome.
 
     Args:
-        attributes: of its metrics.
-        kind: its type, if it has one, which only the duration of a client's operation carries.
+        attributes: the attributes of the metrics.
+        kind: the operation type; None for none. Only `messaging.client.operation.duration` carries it.
 
     Attributes:
-        is_stale: whether who keeps it has to ask for another: a leader may have moved.
+        is_stale: whether a caller that keeps it must get a new one, because the leader may have changed.
     """
 
     __slots__ = ("_tallies", "_totals", "attributes", "is_stale", "typed")
@@ -51,7 +51,7 @@ class Series:
         return found
 
     def tally(self, tallies: Tallies) -> Tally:
-        """Return the tally with these attributes in `tallies`; who records often may keep it."""
+        """Return the tally with these attributes in `tallies`. The caller may keep it."""
         found = self._tallies.get(tallies)
         if found is None:
             attributes = self.typed if tallies.has_type else self.attributes
@@ -68,12 +68,12 @@ class Known:
 
 
 class Operation:
-    """Starts the spans of one kind of operation, with everything that a sampler may want to know, and measures it.
+    """Starts and ends the spans of one kind of operation, with the attributes that a sampler needs, and measures it.
 
     Args:
         telemetry: of the client.
-        name: of the operation: `send` for example.
-        kind: its type in the conventions' terms: `send`, `receive`, `process` or `settle`; None where they have none.
+        name: the operation name, for example `send`.
+        kind: the operation type of the conventions, `send`, `receive`, `process` or `settle`; None for none.
         span_kind: the kind of its spans.
     """
 
@@ -103,21 +103,21 @@ class Operation:
         describe: Callable[[], Described] | None = None,
         is_likely: bool = False,
     ) -> Span | None:
-        """Start a span; None where the provider failed.
+        """Start a span. Return None if the provider failed.
 
-        What describes it is given at its start where it will be recorded as far as that is known: it costs less, and
-        not every provider's spans take links later. Otherwise it is found once the span is known to be recorded.
+        If the span will probably be recorded, `describe` is called before it starts: this is faster, and spans of some
+        providers take no links later. Otherwise `describe` is called after the start, if the span is recorded.
 
         Args:
-            context: holds its parent.
+            context: the context that holds the parent.
             destination: the topic, or several.
             partition: the one partition, where that is known.
             links: its links.
             start_time: Unix time in nanoseconds; None for now.
-            more: what else is known at the start.
-            tracer: starts it; None for the one of the options.
-            describe: returns what else there is to say where it is recorded.
-            is_likely: whether it will be recorded, as far as that is known.
+            more: further attributes that are known at the start.
+            tracer: starts the span; None for the tracer of the options.
+            describe: returns the attributes and links of a recorded span.
+            is_likely: whether the span will probably be recorded.
         """
         telemetry = self._telemetry
         if TRACE.get(PROVIDER) is not telemetry.global_tracer_provider:
@@ -168,14 +168,14 @@ class Operation:
         span: Span,
         error: BaseException | None = None,
     ) -> Series | None:
-        """Measure a client's operation, end its span, and return what other metrics carry, if somebody listens.
+        """Measure an operation of the client, end its span, and return its series; None if nothing reads metrics.
 
         Args:
             start: Unix time in nanoseconds.
             destination: the topic, or several.
             partition: the one partition, where that is known.
             span: its span, or one that records nothing.
-            error: how it failed.
+            error: the error; None after success.
         """
         telemetry = self._telemetry
         now = telemetry.not_before(start, telemetry.now())
@@ -207,7 +207,7 @@ class Operation:
     def series(
         self, destination: Destination, partition: int | None = None, error: BaseException | None = None
     ) -> Series:
-        """Return what the metrics of this operation carry, of one partition where that is known, with one outcome."""
+        """Return the series of this operation for one partition, if it is known, with one outcome."""
         outcome = None if error is None else str(self._telemetry.error_attributes(error)[semconv.ERROR_TYPE])
         key = (destination.name, partition, outcome)
         found = self._series.get(key)
@@ -223,7 +223,7 @@ class Operation:
         return found
 
     def _admitted(self, known: Attributes) -> Series:
-        """Return what they carry if there is room for it: an SDK keeps each attribute set of a histogram for good."""
+        """Return the attributes, if the limit of sets allows: an SDK keeps each set of a histogram forever."""
         instruments = self._telemetry.instruments
         admitted = known if instruments is None else instruments.admit(self._name, known)
         return Series(admitted, self._kind if admitted is known else None)
@@ -232,7 +232,7 @@ class Operation:
         self._telemetry.guard.call("monotonic", None, self._renew)
 
     def _renew(self) -> None:
-        """Forget what was known, now and then: leaders move, and to ask for each record costs more than the record."""
+        """Forget what is known, at intervals. Leaders change, but asking for each record would cost too much."""
         now = clock.monotonic()
         if now >= self._renew_at:
             self._renew_at = now + _RENEW_SECONDS
@@ -246,7 +246,7 @@ class Operation:
         self._learned.clear()
 
     def known_of(self, destination: Destination, partition: int | None) -> Known:
-        """Return the name and the attributes of spans that are always the same."""
+        """Return the name and the attributes that all spans of a destination and partition share."""
         key = (destination.name, destination.topic, partition)
         found = self._known.get(key)
         if found is None:
@@ -257,7 +257,7 @@ class Operation:
         return found
 
     def learned(self, destination: Destination, partition: int) -> Attributes:
-        """Return what is known of a partition beyond what was known before its number was: the leader, for example."""
+        """Return the attributes that are known once the partition is known: the leader, for example."""
         key = (destination.name, destination.topic, partition)
         found = self._learned.get(key)
         if found is None:

@@ -1,4 +1,4 @@
-"""What is recorded although its context was not sampled: what waited too long, and what failed."""
+"""Records that waited too long, and failures, which are recorded although their context is not sampled."""
 
 import itertools
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from otelkafka._telemetry.telemetry import Telemetry
 
 
 class Limit:
-    """Admits so many in each second.
+    """Admits a limited number in each second.
 
     Args:
-        most: how many.
+        most: the maximum for one second.
     """
 
     def __init__(self, most: int) -> None:
@@ -24,7 +24,7 @@ class Limit:
         self._seconds: dict[int, Iterator[int]] = {}
 
     def acquire(self) -> bool:
-        """Count one more, from any thread, and return whether there was room for it."""
+        """Count one, and return whether it is within the limit. Called from any thread."""
         now = int(clock.monotonic())
         counted = self._seconds.get(now)
         if counted is None:
@@ -35,13 +35,13 @@ class Limit:
 
 
 class Sampling:
-    """Decides what one client records although its context was not sampled.
+    """Decides what one client records although its context is not sampled.
 
     Args:
         telemetry: of the client.
 
     Attributes:
-        errors: whether what fails is recorded.
+        errors: whether failures are recorded.
     """
 
     def __init__(self, telemetry: Telemetry) -> None:
@@ -51,7 +51,7 @@ class Sampling:
         self._limits = {reason: Limit(limit) for reason in (semconv.REASON_WAIT, semconv.REASON_ERROR)}
 
     def acquire(self, reason: str) -> bool:
-        """Count one more for this reason, and return whether there was room for it; where not, that is counted, too."""
+        """Count one for this reason, and return whether it is within the limit. If not, count it as dropped."""
         if not self._telemetry.may_record:
             return False
         if self._limits[reason].acquire():
@@ -60,11 +60,11 @@ class Sampling:
         return False
 
     def acquire_for_failure(self, span: Span) -> bool:
-        """Return whether a failure gets a span of its own, as its span is not sampled; if so, it is counted."""
+        """Return whether a failure gets an additional span, because its own is not sampled. If so, count it."""
         return self.errors and is_unsampled(span.get_span_context()) and self.acquire(semconv.REASON_ERROR)
 
     def keep(self, span: Span | None) -> bool:
-        """Return whether the sampler followed its parent; a span that it records for its processors alone is ended."""
+        """Return whether the sampler followed its parent. If not, end a span that only its processors would see."""
         if span is None or not span.is_recording():
             return False
         if span.get_span_context().trace_flags.sampled:
@@ -73,12 +73,12 @@ class Sampling:
         return False
 
     def count(self, attributes: Attributes, reason: str, records: int = 1) -> None:
-        """Count what has been recorded.
+        """Count records that were recorded although they are not sampled.
 
         Args:
-            attributes: of its metrics.
-            reason: why: `wait` or `error`.
-            records: how many the span is of.
+            attributes: the attributes of the metric.
+            reason: `wait` or `error`.
+            records: the number of records that the span covers.
         """
         instruments = self._telemetry.instruments
         if instruments is not None:
@@ -91,11 +91,11 @@ def is_unsampled(context: SpanContext) -> bool:
 
 
 def sampled(context: SpanContext, around: Context | None = None) -> Context:
-    """Return the same context as if it were sampled: a sampler that follows its parent records what continues it.
+    """Return a copy of a context with the sampled flag, so that a parent-based sampler records its children.
 
     Args:
-        context: whose flag is set.
-        around: what else is in the context.
+        context: the context to copy.
+        around: the context to put it into.
     """
     flags = TraceFlags(context.trace_flags | TraceFlags.SAMPLED)
     parent = SpanContext(context.trace_id, context.span_id, context.is_remote, flags, context.trace_state)
@@ -103,6 +103,6 @@ def sampled(context: SpanContext, around: Context | None = None) -> Context:
 
 
 def why_failed(original: Span) -> Attributes:
-    """Return the attributes of a span that was made after a failure, in the place of `original`."""
+    """Return the attributes of a span that was made after a failure and replaces the span `original`."""
     span_id = trace.format_span_id(original.get_span_context().span_id)
     return {semconv.SAMPLED_REASON: semconv.REASON_ERROR, semconv.ORIGINAL_SPAN_ID: span_id}

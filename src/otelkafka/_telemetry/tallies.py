@@ -1,7 +1,8 @@
 """Histograms whose points are kept as plain numbers and merged into the SDK's own aggregation when it collects.
 
-The SDK takes ten microseconds for a point, a list a tenth of one. What is read of the SDK's private parts stands here:
-the parts are used where their types are exactly the known ones and a self-test has passed, else the public API is.
+The SDK takes ten microseconds for a point, a list a tenth of a microsecond. All access to private parts of the SDK's
+metrics is in this file. They are used if their types are exactly the known ones and a self-test has passed. Otherwise
+each point goes through the public API.
 """
 
 import sys
@@ -30,7 +31,7 @@ _NO_SPAN: Final = set_span_in_context(INVALID_SPAN, _NOTHING)
 
 
 class _Unknown:
-    """Stands for what an SDK keeps that is not known: it equals nothing, so that each point takes the public API."""
+    """Stands for an unknown SDK. It is equal to nothing, so that each point goes through the public API."""
 
     def __init__(self) -> None:
         self._reader_storages = object()
@@ -42,14 +43,14 @@ _UNKNOWN: Final = _Unknown()
 class Tally:
     """The points of one histogram with the same attributes.
 
-    The first point takes the public API, by which the SDK makes its aggregations, with their start times. So does the
-    next one after readers have come or gone, and of the points of recording spans one a bucket between two
-    collections, so that each bucket has an exemplar.
+    Some points go through the public API: the first one, so that the SDK makes its aggregations with their start
+    times; the first one after readers were added or removed; and, of the points of recording spans, one for each bucket
+    between two collections, so that each bucket has an exemplar.
 
     Args:
         histogram: the SDK's.
         attributes: of the points.
-        consumer: where the histogram's points go; `_UNKNOWN` where each takes the public API.
+        consumer: the SDK's consumer of the points; `_UNKNOWN` if each point goes through the public API.
     """
 
     __slots__ = (
@@ -79,11 +80,11 @@ class Tally:
 
     @property
     def is_public(self) -> bool:
-        """Whether each point takes the public API."""
+        """Whether each point goes through the public API."""
         return self._consumer is _UNKNOWN
 
     def add(self, value: float) -> None:
-        """Record a point that no recording span is about, from any thread; it takes no lock but to merge."""
+        """Record a point without a recording span, from any thread. Only merging takes a lock."""
         if self._consumer._reader_storages is not self._storages:
             self._record(value, _NO_SPAN)
             return
@@ -93,7 +94,7 @@ class Tally:
             self.merge()
 
     def add_recording(self, value: float, span: Span) -> None:
-        """Record a point that a recording span is about: an exemplar may lead to it."""
+        """Record a point of a recording span, which an exemplar may refer to."""
         if self._consumer._reader_storages is self._storages:
             bucket = bisect_left(self._bounds, value)
             if bucket in self._with_exemplar:
@@ -103,19 +104,19 @@ class Tally:
         self._record(value, set_span_in_context(span, _NOTHING))
 
     def record(self, value: float, span: Span) -> None:
-        """Record a point that a span is about, recording or not."""
+        """Record a point of a span, recording or not."""
         if span.is_recording():
             self.add_recording(value, span)
         else:
             self.add(value)
 
     def collect(self) -> None:
-        """Give the aggregations all points so far, as a collection begins."""
+        """Add all points so far to the aggregations, when a collection begins."""
         self._with_exemplar.clear()
         self.merge()
 
     def merge(self) -> None:
-        """Give the aggregations all points so far."""
+        """Add all points so far to the aggregations."""
         with self._lock:
             if self._is_merging:  # the handler of a signal has interrupted it
                 return
@@ -126,7 +127,7 @@ class Tally:
                 self._is_merging = False
 
     def restart(self) -> None:
-        """Begin without points, with locks that no thread of a parent process holds."""
+        """Start without points in the child of a fork, with new locks: a thread of the parent may hold the old ones."""
         self._lock = RLock()
         for aggregation in self._aggregations:  # it may have been merging
             aggregation._lock = Lock()
@@ -155,7 +156,7 @@ class Tally:
             raise failures[0]
 
     def _record(self, value: float, context: Context) -> None:
-        """Record a point by the public API; where the readers are not those of before, find their aggregations."""
+        """Record a point through the public API. If the readers have changed, find their aggregations."""
         consumer = self._consumer
         storages = consumer._reader_storages
         if storages is self._storages or consumer is _UNKNOWN:
@@ -174,7 +175,7 @@ class Tally:
         self._aggregations, self._storages = found, storages
 
     def _aggregations_in(self, storage: Any) -> list[Any]:
-        """Return the aggregations of these attributes in what the SDK keeps for one reader, one for each view.
+        """Return the aggregations for these attributes of one reader, one for each view.
 
         Raises:
             LookupError: a view leaves out attributes.
@@ -195,11 +196,11 @@ class Tally:
 
 
 class Tallies:
-    """The tallies of one histogram, by attributes; there is one for equal ones, whoever asks.
+    """The tallies of one histogram, one for each attribute set.
 
     Args:
         histogram: of the meter provider.
-        has_type: whether its points carry the type of the operation, too.
+        has_type: whether the points carry `messaging.operation.type`.
     """
 
     def __init__(self, histogram: Histogram, *, has_type: bool = False) -> None:
@@ -209,7 +210,7 @@ class Tallies:
         self._tallies: dict[frozenset[tuple[str, Any]], Tally] = {}
 
     def of(self, attributes: Attributes) -> Tally:
-        """Return the tally with these attributes; who records often may keep it."""
+        """Return the tally with these attributes. The caller may keep it."""
         key = frozenset(attributes.items())
         found = self._tallies.get(key)
         if found is None:
@@ -217,7 +218,7 @@ class Tallies:
         return found
 
     def collect(self) -> None:
-        """Give the SDK all points so far, as a collection begins."""
+        """Add all points so far to the SDK's aggregations, when a collection begins."""
         failures = []
         for tally in list(self._tallies.values()):
             try:
@@ -275,7 +276,7 @@ def _sdk() -> _Sdk:
 
 
 def _consumer_of(histogram: Histogram) -> Any:
-    """Return where the points of a histogram go; `_UNKNOWN` where it is not exactly the SDK's own."""
+    """Return the SDK's consumer of a histogram's points; `_UNKNOWN` if a type is not exactly the SDK's own."""
     if f"{_SDK}._internal" in sys.modules and _passes_self_test() and type(histogram) is _sdk().histogram:
         consumer: Any = getattr(histogram, "_measurement_consumer", None)
         if type(consumer) is _sdk().consumer:
@@ -290,7 +291,7 @@ def _expect(part: object, *known: type) -> None:
 
 
 def _is_enabled(histogram: Any) -> bool:
-    """Return whether a histogram records what it is given; those of old releases always do."""
+    """Return whether a histogram is enabled. Those of old releases always are."""
     return not hasattr(histogram, "_is_enabled") or bool(histogram._is_enabled())
 
 
@@ -299,8 +300,8 @@ def _add(aggregation: Any, values: list[float], total: float) -> None:
 
     Args:
         aggregation: an explicit bucket histogram.
-        values: of the points, sorted.
-        total: their sum.
+        values: the values of the points, sorted.
+        total: the sum of the values.
     """
     ends = [0, *(bisect_right(values, bound) for bound in aggregation._boundaries), len(values)]
     counts = [end - start for start, end in pairwise(ends)]
@@ -317,7 +318,7 @@ def _add(aggregation: Any, values: list[float], total: float) -> None:
 
 @cache
 def _passes_self_test() -> bool:
-    """Return whether the SDK of this process exports what is tallied as what the public API is given."""
+    """Return whether the SDK of this process exports tallied points exactly like points of the public API."""
     try:
         return _tallies_equal_points()
     except Exception:  # noqa: BLE001 (whatever it is, this is not the SDK that is known)

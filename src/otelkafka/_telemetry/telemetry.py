@@ -26,23 +26,23 @@ LOGGED_OF_UNKNOWN: Final[set[tuple[str, str]]] = set()
 
 
 class Telemetry:
-    """Options, resolved.
+    """The options of one client, resolved to tracer, propagator, instruments and destinations.
 
     Args:
-        options: of a client, or of calls without one.
-        client: the facts about it; None where it is not known.
+        options: the options of a client, or of a call without a client.
+        client: the facts about the client; None if it is not known.
         logged: the kinds of failure that were logged before; None for none.
 
     Attributes:
-        guard: contains what telemetry raises.
-        old_names: whether the attributes of before the current conventions are set, too.
-        instruments: of the meter provider; None as long as nobody listens.
-        destinations: what the options say of topics.
-        tracer: of the tracer provider.
-        refreshed: when `refresh()` last did something, a Unix time in nanoseconds, like the next.
-        refresh_at: when it does so again, as it does where the clock was set back before `refreshed`.
-        global_tracer_provider: what `tracer` is of where the options have no provider; the API's private global.
-        global_meter_provider: likewise, of `instruments`.
+        guard: contains exceptions of telemetry.
+        old_names: whether the attributes of the older conventions are set, too.
+        instruments: those of the meter provider; None while nothing reads metrics.
+        destinations: the destinations by topic.
+        tracer: the tracer of the tracer provider.
+        refreshed: when `refresh()` last did something, Unix time in nanoseconds.
+        refresh_at: when it will do so again, Unix time in nanoseconds. It also does so after the clock was set back.
+        global_tracer_provider: the API's private global that `tracer` belongs to, if the options have no provider.
+        global_meter_provider: the same for `instruments`.
     """
 
     def __init__(
@@ -72,18 +72,18 @@ class Telemetry:
         return tracer
 
     def now(self) -> int:
-        """Return the Unix time in nanoseconds; 0 where the clock fails."""
+        """Return the Unix time in nanoseconds; 0 if the clock fails."""
         return self.guard.call("time_ns", 0, _now)
 
     def not_before(self, start: int, now: int) -> int:
-        """Return `now`, or `start` where the clock has been set back since."""
+        """Return the present time, or `start` if the clock was set back since."""
         return self.guard.call("time_ns", now, max, start, now)
 
     def refresh(self, now: int) -> None:
-        """Ask for a meter provider, and for what else may have changed, once in a tenth of a second.
+        """Read the meter provider, and whatever else may have changed, at most ten times a second.
 
-        To do so at each record would cost more than the record. A global provider that was replaced, as it is between
-        tests, is followed at once.
+        Doing this for each record would cost too much. A global provider that was replaced, for example between tests,
+        is used at once.
 
         Args:
             now: Unix time in nanoseconds.
@@ -122,7 +122,7 @@ class Telemetry:
         refresh()
 
     def on_instruments(self, begin: Callable[[Instruments], None]) -> None:
-        """Call a bound method, which is held weakly, as soon as there are instruments, and when there are others."""
+        """Call a bound method, which is held weakly, when there are instruments, and when they are replaced."""
         watching = WeakMethod(begin)
         self._watching.append(watching)
         self._watch(watching)
@@ -137,23 +137,23 @@ class Telemetry:
             self.instruments.errors.of({semconv.CALL: name, **self.error_attributes(error)}).add()
 
     def drop(self, reason: str, count: int = 1) -> None:
-        """Count what is left out on purpose."""
+        """Count telemetry that is left out on purpose."""
         if count and self.instruments is not None:
             self.instruments.drop(reason, count)
 
     @property
     def may_record(self) -> bool:
-        """Whether spans may be recorded: the tracer provider is not one of the API's own."""
+        """Whether spans may be recorded. The API's own tracer providers record none."""
         provider = self.options.tracer_provider or trace.get_tracer_provider()
         return not type(provider).__module__.startswith(trace.__name__)
 
     @property
     def propagator(self) -> TextMapPropagator:
-        """The propagator of the options, else the global one of this moment."""
+        """The propagator of the options, or else the present global one."""
         return self.options.propagator or propagate.get_global_textmap()
 
     def span_name(self, operation: str, destination: str) -> str:
-        """Return the name of a span; `destination` is empty where there is no one destination."""
+        """Return the name of a span. `destination` is empty if there are several."""
         name = self._names.get((operation, destination))
         if name is None:
             name = attributes.encodable(self._name(operation, destination))
@@ -173,7 +173,7 @@ class Telemetry:
         return plain
 
     def set_attributes(self, span: Span, make: Callable[[], Attributes]) -> None:
-        """Set what `make` returns on a recording span; for others it is not called."""
+        """Set the attributes that `make` returns on a recording span. For other spans `make` is not called."""
         try:
             if span.is_recording():
                 span.set_attributes(make())
@@ -181,7 +181,7 @@ class Telemetry:
             self.guard.contain("set_attributes", error)
 
     def end_span(self, span: Span, error: BaseException | None = None, end_time: int | None = None) -> None:
-        """End a span: its status is unset after success, else the error."""
+        """End a span. Its status stays unset after success, and is ERROR after an error."""
         if span is INVALID_SPAN:
             return
         try:
@@ -194,7 +194,7 @@ class Telemetry:
                 self.guard.contain("end_span", failure)
 
     def record_exception(self, span: Span, error: BaseException) -> None:
-        """Record an error on a span, which goes on."""
+        """Record an error on a span, without ending it."""
         self.guard.call("record_exception", None, self._record_exception, span, error)
 
     def _record_exception(self, span: Span, error: BaseException) -> None:
@@ -212,11 +212,11 @@ class Telemetry:
             span.add_event("exception", exceptions.attributes_of(error))
 
     def error_attributes(self, error: BaseException) -> Attributes:
-        """Return the type of an error."""
+        """Return the attribute `error.type` of an error."""
         return attributes.of_error(error, self.client)
 
     def key_attributes(self, key: object) -> Attributes:
-        """Return the key of a record, in the form that the options want."""
+        """Return the key attribute of a record, as the options ask for it."""
         try:
             return attributes.of_key(key, self.options.capture_key)
         except Exception as error:  # noqa: BLE001 (likewise)
@@ -224,12 +224,12 @@ class Telemetry:
             return {}
 
     def describe_record(self, found: Attributes, record: Any, highwater: int | None = None) -> None:
-        """Add to attributes what is said of one consumed record, on its span or on a link.
+        """Add the attributes of one consumed record, for its span or for a link.
 
         Args:
-            found: the attributes.
+            found: the attributes, to which those of the record are added.
             record: the record.
-            highwater: the end of its partition when it was handed over, where that is known.
+            highwater: the end of the partition when the record was returned; None if it is not known.
         """
         key, offset = record.key, record.offset
         if key is not None:
@@ -251,7 +251,7 @@ class Telemetry:
         return self.guard.call("capture_headers", {}, attributes.of_headers, headers, wanted) if wanted else {}
 
     def call_hook(self, name: str, hook: Callable[[Span, Any], None] | None, span: Span, argument: object) -> None:
-        """Call a hook of the user's, if there is one."""
+        """Call a hook of the user, if there is one."""
         if hook is not None:
             self.guard.call(name, None, hook, span, argument)
 

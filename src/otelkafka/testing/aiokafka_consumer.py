@@ -100,7 +100,7 @@ class FakeAIOKafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         await self._join()
 
     async def stop(self) -> None:
-        """Commit how far it has come, where `enable_auto_commit` says so, and leave the group."""
+        """Commit the positions if `enable_auto_commit` is set, and leave the group."""
         if self.config["enable_auto_commit"] and self._group_id and self.assignment():
             self._commit(self._subscription.all_consumed_offsets())
         self._is_stopped = True
@@ -181,7 +181,7 @@ class FakeAIOKafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         list(self._subscription.clear())
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        """Take these partitions."""
+        """Assign these partitions."""
         self._subscription.assign(partitions)
 
     def assignment(self) -> frozenset[TopicPartition]:
@@ -197,19 +197,19 @@ class FakeAIOKafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         self._subscription.seek(partition, offset)
 
     async def seek_to_beginning(self, *partitions: TopicPartition) -> bool:
-        """Go to the first record, of all partitions where none are given."""
+        """Go to the first record, of all partitions if none are given."""
         for partition in partitions or self.assignment():
             self.seek(partition, 0)
         return True
 
     async def seek_to_end(self, *partitions: TopicPartition) -> bool:
-        """Go behind the last record, of all partitions where none are given."""
+        """Go behind the last record, of all partitions if none are given."""
         for partition in partitions or self.assignment():
             self.seek(partition, self.cluster.end_of(partition))
         return True
 
     async def seek_to_committed(self, *partitions: TopicPartition) -> dict[TopicPartition, int | None]:
-        """Go to what is committed, of all partitions where none are given."""
+        """Go to what is committed, of all partitions if none are given."""
         found = {each: await self.committed(each) for each in partitions or self.assignment()}
         for partition, offset in found.items():
             self.seek(partition, offset or 0)
@@ -228,7 +228,7 @@ class FakeAIOKafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         return set(self._subscription.paused)
 
     async def commit(self, offsets: dict[TopicPartition, Any] | None = None) -> None:
-        """Commit these offsets, or how far it has come.
+        """Commit these offsets, or the positions.
 
         Raises:
             IllegalOperation: it has no group.
@@ -239,7 +239,7 @@ class FakeAIOKafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         self.cluster.commit(self._group(), {partition: _committed(offset) for partition, offset in offsets.items()})
 
     async def committed(self, partition: TopicPartition) -> int | None:
-        """Return how far the group has come, None where nothing was committed."""
+        """Return the committed offset of the group; None if there is none."""
         found = self.cluster.committed(self._group(), partition)
         return None if found is None else int(found.offset)
 
@@ -269,15 +269,15 @@ class FakeAIOKafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         return {partition: self.cluster.end_of(partition) for partition in partitions}
 
     async def offsets_for_times(self, timestamps: dict[TopicPartition, int]) -> dict[TopicPartition, Any]:
-        """Return, for each partition, the first offset at or after a time, None where there is none."""
+        """Return, for each partition, the first offset at or after a time, None if there is none."""
         return {partition: self.cluster.offset_at(partition, at) for partition, at in timestamps.items()}
 
     async def topics(self) -> set[str]:
-        """Return the topics that there are."""
+        """Return the existing topics."""
         return set(self.cluster.topics)
 
     def partitions_for_topic(self, topic: str) -> set[int] | None:
-        """Return the partitions of a topic, None where it is not there."""
+        """Return the partitions of a topic, None if it does not exist."""
         return {each.partition for each in self.cluster.partitions_of(topic)} or None
 
     def __aiter__(self) -> "FakeAIOKafkaConsumer":

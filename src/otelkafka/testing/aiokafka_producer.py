@@ -31,19 +31,19 @@ class FakeAwaitedSend(NamedTuple):
 
 
 class FakeAIOKafkaProducer(AIOKafkaProducer):  # type: ignore[misc]
-    """Keeps what it is asked to send, and acknowledges it at once or on cue.
+    """Stores the records that it is asked to send, and acknowledges them at once or on demand.
 
     It is used as an `AIOKafkaProducer`, and passes `isinstance` as one. It can be made outside of a running loop.
 
     Args:
-        cluster: where its records go, for a fake consumer of the same one, of aiokafka or of kafka-python; None for
-            one of its own.
+        cluster: stores its records, for fake consumers of any client library with the same cluster; None for a new
+            one.
         auto_complete: False to resolve each send by `complete_next()` or `error_next()`.
         config: as an `AIOKafkaProducer` takes it; serializers are applied.
 
     Attributes:
-        cluster: where its records go.
-        history: the records that it was asked to send, in that order.
+        cluster: stores its records.
+        history: the records that it was asked to send, in order.
         config: of the client.
     """
 
@@ -71,13 +71,13 @@ class FakeAIOKafkaProducer(AIOKafkaProducer):  # type: ignore[misc]
         """Do nothing: there is no broker to connect to."""
 
     async def stop(self) -> None:
-        """Stop it: what waits for its cue is never resolved, as where a broker has gone."""
+        """Stop the producer. Sends that wait are never resolved, as if the broker was gone."""
         if self._auto_complete:
             await self.flush()
         self._is_stopped = True
 
     async def flush(self) -> None:
-        """Acknowledge all that waits."""
+        """Acknowledge every send that waits."""
         while self.complete_next():
             pass
 
@@ -157,7 +157,7 @@ class FakeAIOKafkaProducer(AIOKafkaProducer):  # type: ignore[misc]
         return self._keep(TopicPartition(topic, partition), found)
 
     def complete_next(self) -> bool:
-        """Acknowledge the send that waits longest; False where none does."""
+        """Acknowledge the send that has waited longest. Return False if none waits."""
         if not self._waiting:
             return False
         place, records, future = self._waiting.pop(0)
@@ -173,7 +173,7 @@ class FakeAIOKafkaProducer(AIOKafkaProducer):  # type: ignore[misc]
         return True
 
     def error_next(self, error: Exception) -> bool:
-        """Let the send that waits longest fail; False where none does."""
+        """Fail the send that has waited longest. Return False if none waits."""
         if not self._waiting:
             return False
         future = self._waiting.pop(0).future
@@ -182,7 +182,7 @@ class FakeAIOKafkaProducer(AIOKafkaProducer):  # type: ignore[misc]
         return True
 
     async def begin_transaction(self) -> None:
-        """Begin a transaction: nobody reads its records before it is committed."""
+        """Begin a transaction: its records cannot be read before it is committed."""
         self._check_transactional()
         self._transaction, self._offsets = [], []
 
@@ -200,7 +200,7 @@ class FakeAIOKafkaProducer(AIOKafkaProducer):  # type: ignore[misc]
         self._end_transaction(committed=True)
 
     async def abort_transaction(self) -> None:
-        """Abort the transaction: nobody will read its records, and sends that wait fail."""
+        """Abort the transaction: its records will never be read, and sends that wait fail."""
         self._check_transactional()
         while self.error_next(KafkaError("the transaction was aborted")):
             pass

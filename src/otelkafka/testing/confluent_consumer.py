@@ -70,12 +70,12 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
         self._errors.append(error)
 
     def poll(self, timeout: float = _ANY) -> FakeMessage | None:  # noqa: ARG002 (confluent-kafka's)
-        """Return the next message or error; None where there is none."""
+        """Return the next message or error; None if there is none."""
         messages = self._take(1)
         return messages[0] if messages else None
 
     def consume(self, num_messages: int = 1, timeout: float = _ANY) -> list[FakeMessage]:  # noqa: ARG002 (confluent-kafka's)
-        """Return messages and errors, as many as are there and wanted.
+        """Return the messages and errors that are there, up to the given number.
 
         Raises:
             RuntimeError: it is closed.
@@ -111,7 +111,7 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
                 callback(self, [ConfluentTopicPartition(*each) for each in sorted(turn.partitions)])
 
     def lose(self) -> None:
-        """Lose all partitions, as where the group has gone on without it."""
+        """Lose all partitions, as if the group had removed this member."""
         lost = [ConfluentTopicPartition(*each) for each in sorted(self._subscription.positions)]
         callback = self._callbacks.get("on_lost") or self._callbacks.get("on_revoke")
         self._subscription.positions = {}
@@ -137,11 +137,11 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
         self._subscription.subscribe([] if pattern else topics, pattern, None)
 
     def unsubscribe(self) -> None:
-        """Give subscription and assignment up."""
+        """End subscription and assignment."""
         self._call(self._subscription.clear())
 
     def assign(self, partitions: list[Any]) -> None:
-        """Take these partitions, from the offsets that they have, if any."""
+        """Assign these partitions, from the offsets in them, if any."""
         subscription = self._subscription
         if subscription.partitions_auto_assigned():  # by the group, which is what an `on_assign` calls this for
             subscription.positions = {each: subscription.positions.get(each, 0) for each in map(_place, partitions)}
@@ -150,16 +150,16 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
         self._seek_to(partitions)
 
     def incremental_assign(self, partitions: list[Any]) -> None:
-        """Take these partitions in addition."""
+        """Assign these partitions in addition."""
         self._subscription.assign([*self._subscription.positions, *map(_place, partitions)])
         self._seek_to(partitions)
 
     def incremental_unassign(self, partitions: list[Any]) -> None:
-        """Give these partitions up."""
+        """Remove these partitions from the assignment."""
         self._subscription.assign(set(self._subscription.positions) - {_place(each) for each in partitions})
 
     def unassign(self) -> None:
-        """Give the assignment up."""
+        """End the assignment."""
         self._subscription.assign([])
 
     def _seek_to(self, partitions: list[Any]) -> None:
@@ -230,7 +230,7 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
             callback(None, [ConfluentTopicPartition(*each, offset) for each, offset in committed.items()])
 
     def committed(self, partitions: list[Any], timeout: float = _ANY) -> list[Any]:  # noqa: ARG002
-        """Return how far the group has come."""
+        """Return the committed offsets of the group."""
         group = self.config["group.id"]
         found = {each: self.cluster.committed(group, each) for each in map(_place, partitions)}
         return [
@@ -263,7 +263,7 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
         return f"{self.config['client.id']}-fake"
 
     def list_topics(self, topic: str | None = None, timeout: float = _ANY) -> Any:  # noqa: ARG002
-        """Return nothing that there could be without a broker.
+        """Raise, because there is no broker.
 
         Raises:
             KafkaException: always.
@@ -271,7 +271,7 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
         raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
     def cluster_id(self, timeout: float = _ANY) -> str:  # noqa: ARG002
-        """Return no id: there is no broker.
+        """Raise, because there is no broker.
 
         Raises:
             KafkaException: always.
@@ -279,10 +279,10 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
         raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
     def set_sasl_credentials(self, username: str, password: str) -> None:
-        """Take credentials, and use them for nothing."""
+        """Accept credentials, and ignore them."""
 
     def close(self) -> None:
-        """Commit what is stored, where `enable.auto.commit` says so, and leave the group."""
+        """Commit the stored offsets if `enable.auto.commit` is set, and leave the group."""
         if self._is_closed:
             return
         if not _is_off(self.config.get("enable.auto.commit")) and self._stored and self._subscription.positions:

@@ -30,13 +30,13 @@ class FakeConfluentProducer(Producer):  # type: ignore[misc]
 
     Args:
         config: the configuration of a `Producer`. Of it `on_delivery` and `queue.buffering.max.messages` are applied.
-        cluster: where its records go; None for one of its own.
+        cluster: stores its records; None for a new one.
         auto_complete: False to acknowledge each record by `complete_next()` or `error_next()`.
 
     Attributes:
-        cluster: where its records go.
+        cluster: stores its records.
         config: of the client.
-        history: the records that it was asked to send, in that order.
+        history: the records that it was asked to send, in order.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class FakeConfluentProducer(Producer):  # type: ignore[misc]
         return len(messages)
 
     def complete_next(self) -> bool:
-        """Acknowledge the record that waits longest; False where none does."""
+        """Acknowledge the record that has waited longest. Return False if none waits."""
         try:
             record, callback = self._waiting.popleft()
         except IndexError:
@@ -137,7 +137,7 @@ class FakeConfluentProducer(Producer):  # type: ignore[misc]
         return True
 
     def error_next(self, error: KafkaError) -> bool:
-        """Let the record that waits longest fail; False where none does."""
+        """Fail the record that has waited longest. Return False if none waits."""
         try:
             record, callback = self._waiting.popleft()
         except IndexError:
@@ -156,26 +156,26 @@ class FakeConfluentProducer(Producer):  # type: ignore[misc]
         return reported
 
     def flush(self, timeout: float = _ANY) -> int:
-        """Acknowledge all that waits, and call the callbacks."""
+        """Acknowledge every record that waits, and call the callbacks."""
         while self.complete_next():
             pass
         FakeConfluentProducer.poll(self, timeout)
         return len(self)
 
     def purge(self, in_queue: bool = True, in_flight: bool = True, blocking: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002
-        """Let all fail that waits."""
+        """Fail every record that waits."""
         while self.error_next(KafkaError(KafkaError._PURGE_QUEUE)):
             pass
 
     def close(self) -> bool:
-        """Flush, and take nothing any more."""
+        """Flush, and refuse further records."""
         if not self._is_closed:
             self.flush()
         self._is_closed = True
         return True
 
     def list_topics(self, topic: str | None = None, timeout: float = _ANY) -> Any:  # noqa: ARG002
-        """Return nothing that there could be without a broker.
+        """Raise, because there is no broker.
 
         Raises:
             KafkaException: always.
@@ -183,7 +183,7 @@ class FakeConfluentProducer(Producer):  # type: ignore[misc]
         raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
     def cluster_id(self, timeout: float = _ANY) -> str:  # noqa: ARG002
-        """Return no id: there is no broker.
+        """Raise, because there is no broker.
 
         Raises:
             KafkaException: always.
@@ -191,10 +191,10 @@ class FakeConfluentProducer(Producer):  # type: ignore[misc]
         raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
     def set_sasl_credentials(self, username: str, password: str) -> None:
-        """Take credentials, and use them for nothing."""
+        """Accept credentials, and ignore them."""
 
     def init_transactions(self, timeout: float = _ANY) -> None:  # noqa: ARG002
-        """Get ready for transactions.
+        """Prepare for transactions.
 
         Raises:
             KafkaException: there is no `transactional.id`.
@@ -204,7 +204,7 @@ class FakeConfluentProducer(Producer):  # type: ignore[misc]
             raise KafkaException(KafkaError(KafkaError._NOT_CONFIGURED))
 
     def begin_transaction(self, timeout: float = _ANY) -> None:  # noqa: ARG002
-        """Begin a transaction: nobody reads its records before it is committed."""
+        """Begin a transaction: its records cannot be read before it is committed."""
         self._check_open()
         self._transaction, self._offsets = [], []
 
@@ -222,7 +222,7 @@ class FakeConfluentProducer(Producer):  # type: ignore[misc]
         self._end_transaction(committed=True)
 
     def abort_transaction(self, timeout: float = _ANY) -> None:
-        """Abort the transaction: nobody will read its records, and what waits fails."""
+        """Abort the transaction: its records will never be read, and records that wait fail."""
         self.purge()
         self.poll(timeout)
         self._end_transaction(committed=False)

@@ -65,7 +65,7 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
         max_records: int | None = None,
         update_offsets: bool = True,  # noqa: ARG002, FBT001, FBT002
     ) -> dict[TopicPartition, list[Any]]:
-        """Return what is there, partition by partition; it never waits.
+        """Return the records that are there, by partition. It never waits.
 
         Raises:
             IllegalStateError: it is closed.
@@ -83,7 +83,7 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
         return self
 
     def __next__(self) -> Any:
-        """Return the next record; the iteration ends where there is none, and goes on when one has come."""
+        """Return the next record. The iteration ends if there is none, and can go on later."""
         for record in () if self._is_closed else self._take(1):
             return record
         raise StopIteration
@@ -125,15 +125,15 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
         self._subscription.subscribe(topics, pattern, listener)
 
     def subscription(self) -> set[str] | None:
-        """Return the topics subscribed to, None where there are none."""
+        """Return the topics subscribed to, None if there are none."""
         return self._subscription.topics() or None
 
     def unsubscribe(self) -> None:
-        """Give subscription and assignment up."""
+        """End subscription and assignment."""
         self._call(self._subscription.clear())
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        """Take these partitions."""
+        """Assign these partitions."""
         self._subscription.assign(partitions)
 
     def assignment(self) -> set[TopicPartition]:
@@ -149,12 +149,12 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
         self._subscription.seek(partition, offset)
 
     def seek_to_beginning(self, *partitions: TopicPartition) -> None:
-        """Go to the first record, of all partitions where none are given."""
+        """Go to the first record, of all partitions if none are given."""
         for partition in partitions or self.assignment():
             self.seek(partition, 0)
 
     def seek_to_end(self, *partitions: TopicPartition) -> None:
-        """Go behind the last record, of all partitions where none are given."""
+        """Go behind the last record, of all partitions if none are given."""
         for partition in partitions or self.assignment():
             self.seek(partition, self.cluster.end_of(partition))
 
@@ -171,7 +171,7 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
         return set(self._subscription.paused)
 
     def commit(self, offsets: dict[TopicPartition, Any] | None = None, timeout_ms: float | None = None) -> None:  # noqa: ARG002
-        """Commit these offsets, or how far it has come.
+        """Commit these offsets, or the positions.
 
         Raises:
             IllegalStateError: it has no group.
@@ -192,14 +192,14 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
         metadata: bool = False,  # noqa: FBT001, FBT002
         timeout_ms: float | None = None,  # noqa: ARG002
     ) -> Any:
-        """Return how far the group has come, None where nothing was committed."""
+        """Return the committed offset of the group; None if there is none."""
         found = self.cluster.committed(self._group(), partition)
         return found if metadata or found is None else found.offset
 
     def _group(self) -> str:
         group: str | None = self.config["group_id"]
         if group is None:
-            msg = "to commit takes a group: give it a group_id"
+            msg = "a commit needs a group: give it a group_id"
             raise IllegalStateError(msg)
         return group
 
@@ -232,19 +232,19 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
         timestamps: dict[TopicPartition, int],
         timeout_ms: float | None = None,  # noqa: ARG002
     ) -> dict[TopicPartition, Any]:
-        """Return, for each partition, the first offset at or after a time, None where there is none."""
+        """Return, for each partition, the first offset at or after a time, None if there is none."""
         return {partition: self.cluster.offset_at(partition, at) for partition, at in timestamps.items()}
 
     def topics(self) -> set[str]:
-        """Return the topics that there are."""
+        """Return the existing topics."""
         return set(self.cluster.topics)
 
     def partitions_for_topic(self, topic: str) -> set[int] | None:
-        """Return the partitions of a topic, None where it is not there."""
+        """Return the partitions of a topic, None if it does not exist."""
         return {each.partition for each in self.cluster.partitions_of(topic)} or None
 
     def metrics(self, raw: bool = False) -> dict[str, Any]:  # noqa: ARG002, FBT001, FBT002
-        """Return no figures: it has none."""
+        """Return no metrics."""
         return {}
 
     def bootstrap_connected(self) -> bool:
@@ -256,7 +256,7 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
         return True
 
     def close(self, autocommit: bool = True, timeout_ms: float | None = None) -> None:  # noqa: ARG002, FBT001, FBT002
-        """Commit how far it has come, where `enable_auto_commit` says so, and leave the group."""
+        """Commit the positions if `enable_auto_commit` is set, and leave the group."""
         if autocommit and self.config["enable_auto_commit"] and self.config["group_id"] and self.assignment():
             self.commit()
         self._call(self._subscription.clear())

@@ -60,7 +60,7 @@ class FakeFuture(Future):  # type: ignore[misc]
             KafkaTimeoutError: nobody has resolved it.
         """
         if not self._resolved.wait(timeout):
-            msg = f"nobody acknowledged the send to {self._place.topic} within {timeout} s"
+            msg = f"the send to {self._place.topic} was not acknowledged within {timeout} s"
             raise KafkaTimeoutError(msg)
         if self.exception is not None:
             raise self.exception

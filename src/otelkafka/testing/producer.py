@@ -45,18 +45,18 @@ class FakeSend(NamedTuple):
 
 
 class FakeProducer(KafkaProducer):  # type: ignore[misc]
-    """Keeps what it is asked to send, and acknowledges it at once or on cue.
+    """Stores the records that it is asked to send, and acknowledges them at once or on demand.
 
     It is used as a `KafkaProducer`, and passes `isinstance` as one.
 
     Args:
-        cluster: where its records go, for a `FakeConsumer` of the same one; None for one of its own.
+        cluster: stores its records, for a `FakeConsumer` with the same cluster; None for a new one.
         auto_complete: False to resolve each send by `complete_next()` or `error_next()`.
         config: as a `KafkaProducer` takes it; serializers are applied.
 
     Attributes:
-        cluster: where its records go.
-        history: the records that it was asked to send, in that order.
+        cluster: stores its records.
+        history: the records that it was asked to send, in order.
         config: of the client.
     """
 
@@ -109,7 +109,7 @@ class FakeProducer(KafkaProducer):  # type: ignore[misc]
         return future
 
     def complete_next(self) -> bool:
-        """Acknowledge the send that waits longest; False where none does."""
+        """Acknowledge the send that has waited longest. Return False if none waits."""
         try:
             record, future = self._waiting.pop(0)
         except IndexError:  # not asked before: another thread may have been first
@@ -123,7 +123,7 @@ class FakeProducer(KafkaProducer):  # type: ignore[misc]
         return True
 
     def error_next(self, error: Exception) -> bool:
-        """Let the send that waits longest fail; False where none does."""
+        """Fail the send that has waited longest. Return False if none waits."""
         try:
             _, future = self._waiting.pop(0)
         except IndexError:
@@ -132,12 +132,12 @@ class FakeProducer(KafkaProducer):  # type: ignore[misc]
         return True
 
     def flush(self, timeout: float | None = None) -> None:  # noqa: ARG002 (kafka-python's signature)
-        """Acknowledge all that waits."""
+        """Acknowledge every send that waits."""
         while self.complete_next():
             pass
 
     def close(self, timeout: float | None = None, **_: Any) -> None:  # noqa: ARG002
-        """Close it: what waits for its cue is never resolved, as where a broker has gone."""
+        """Close the producer. Sends that wait are never resolved, as if the broker was gone."""
         self._is_closed = True
 
     def partitions_for(self, topic: str) -> set[int]:
@@ -145,7 +145,7 @@ class FakeProducer(KafkaProducer):  # type: ignore[misc]
         return {each.partition for each in self.cluster.partitions_of(topic)}
 
     def metrics(self, raw: bool = False) -> dict[str, Any]:  # noqa: ARG002, FBT001, FBT002
-        """Return no figures: it has none."""
+        """Return no metrics."""
         return {}
 
     def bootstrap_connected(self) -> bool:
@@ -153,11 +153,11 @@ class FakeProducer(KafkaProducer):  # type: ignore[misc]
         return True
 
     def init_transactions(self) -> None:
-        """Get ready for transactions."""
+        """Prepare for transactions."""
         self._check_open()
 
     def begin_transaction(self) -> None:
-        """Begin a transaction: nobody reads its records before it is committed."""
+        """Begin a transaction: its records cannot be read before it is committed."""
         self._check_open()
         self._transaction, self._offsets = [], []
 
@@ -176,7 +176,7 @@ class FakeProducer(KafkaProducer):  # type: ignore[misc]
         self._end_transaction(committed=True)
 
     def abort_transaction(self) -> None:
-        """Abort the transaction: nobody will read its records, and sends that wait fail."""
+        """Abort the transaction: its records will never be read, and sends that wait fail."""
         while self.error_next(KafkaError("the transaction was aborted")):
             pass
         self._end_transaction(committed=False)
