@@ -19,6 +19,7 @@ RUNS = {
     "tests": "everything but Kafka's releases",
     "instrumented": "all that depends on versions, Kafka's releases, faults, bounds, over patched classes",
     "awaited": "all that depends on versions, faults, bounds, over the face of aiokafka",
+    "librdkafka": "all that depends on versions, faults, bounds, over the face of confluent-kafka",
     "client": "all that depends on versions, Kafka's releases",
     "telemetry": "all that depends on versions, faults, bounds",
     "": "all that depends on versions",

@@ -1,8 +1,8 @@
-"""The faces of the engine: the whole suite runs over wrapped clients, over patched classes, and over aiokafka's face.
+"""The faces of the engine: the whole suite runs over wrapped clients, over patched classes, and over other libraries'.
 
 `OTELKAFKA_FACE=instrumented` makes `wrap_producer` and `wrap_consumer` patch a class of the client's own, in the way of
-`KafkaInstrumentor`, and return the client itself. `OTELKAFKA_FACE=aiokafka` makes them bridge the client
-to the face of aiokafka, by `tests/support/awaited_face.py`.
+`KafkaInstrumentor`, and return the client itself. `OTELKAFKA_FACE=aiokafka` and `OTELKAFKA_FACE=confluent` make them
+bridge the client to the face of that library, by `tests/support/awaited_face.py` or `tests/support/confluent_face.py`.
 """
 
 import os
@@ -13,7 +13,7 @@ from tests.support import called, internals
 
 FACE = os.environ.get("OTELKAFKA_FACE")
 INSTRUMENTED = FACE == "instrumented"
-_BRIDGES = {"aiokafka": "awaited_face"}
+_BRIDGES = {"aiokafka": "awaited_face", "confluent": "confluent_face"}
 BRIDGED = FACE in _BRIDGES
 """Whether the suite's fakes are bridged to the face of another library than kafka-python."""
 

@@ -11,12 +11,14 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+from opentelemetry import context
+
 from otelkafka import reporter
 from otelkafka._clients.kafka_python import facts
 from otelkafka._clients.kafka_python.consumer import ConsumerFace
 from otelkafka._clients.kafka_python.producer import ProducerFace
 from otelkafka._clients.patch import Patch
-from otelkafka._consuming import dispatcher
+from otelkafka._consuming import dispatcher, open_span
 from otelkafka._consuming.consumer_group import _of_unknown_consumers, process_batch_block, process_block
 from otelkafka._consuming.wait import Handover, Processed, WaitHistory
 from otelkafka._context import current, fastpath
@@ -76,6 +78,12 @@ def cli() -> SimpleNamespace:
 # What traces a client.
 
 
+def forget_current() -> None:
+    """Make nothing current, and no span open here."""
+    context.attach(context.Context())
+    open_span.innermost.set(None)
+
+
 def forget_consumers() -> None:
     """Forget the consumers that are traced, some of which may live on: they handed over nothing of what comes."""
     dispatcher._dispatchers.clear()
@@ -121,6 +129,20 @@ def take_errors_of_kafka_python(too_large: type[Exception]) -> None:
 
     of_aiokafka.AIOKafkaFacts.error_name = staticmethod(NoClient().error_name)
     awaited_producer.MessageSizeTooLargeError = (MessageSizeTooLargeError, too_large)
+
+
+def any_error_name(error: BaseException) -> str | None:
+    """Return the name of an error, of any client library."""
+    from otelkafka._protocols import NoClient
+
+    return NoClient().error_name(error)
+
+
+def take_errors_of_any_library() -> None:
+    """Have the face of confluent-kafka know the errors of kafka-python's fakes, too, which the suite bridges to it."""
+    from otelkafka._clients.confluent_kafka import facts as of_confluent_kafka
+
+    of_confluent_kafka.Facts.error_name = staticmethod(any_error_name)
 
 
 def _patched(client: Any, face: type, make_face: Callable[[Any], Any]) -> Any:

@@ -1,5 +1,7 @@
 """A global provider or propagator that is replaced, as OpenTelemetry's own test utilities do between tests, is followed."""
 
+import gc
+
 import pytest
 from kafka import TopicPartition
 from opentelemetry import metrics as metrics_api
@@ -31,6 +33,7 @@ def handle(_):
 
 @pytest.fixture(autouse=True)
 def _globals():
+    gc.collect()  # what other tests have dropped ends now, and not by the providers of these
     propagator = propagate.get_global_textmap()
     reset_trace_globals()
     reset_metrics_globals()
