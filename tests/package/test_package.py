@@ -120,7 +120,7 @@ def test_metadata_says_what_is_tested(wheel):
     assert told["Requires-Python"] == f">={PYTHONS[0]}"
     assert (told["License-Expression"], told["Name"]) == ("Apache-2.0", "otelkafka")
     assert {*told.get_all("Classifier")} >= {"Typing :: Typed", "Framework :: OpenTelemetry"}
-    assert {*told.get_all("Provides-Extra")} == {"aiokafka", "auto", "demo", "inspect", "sdk"}
+    assert {*told.get_all("Provides-Extra")} == {"aiokafka", "auto", "confluent", "demo", "inspect", "sdk"}
     assert told.get_payload() == (ROOT / "README.md").read_text()
 
 

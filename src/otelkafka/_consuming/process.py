@@ -1,4 +1,4 @@
-"""The process operation of a consumer: it opens the span of a record or a batch, measures it and ends it."""
+"""The process operation of a consumer: it starts the span of a record or a batch, measures it and ends it."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,13 +51,13 @@ _never: Final[_Matches] = re.compile(rb"(?!)").fullmatch
 
 
 class _Flat:
-    """What the one header of a record must look like for its span to be opened without any other question.
+    """The patterns of a record's only header by which its span is started without further checks.
 
     Args:
-        is_unrecorded: matches the traceparent of one that is not recorded.
-        is_recorded: matches that of one that most likely is.
-        path: what is certain.
-        kind: of the span of one that is not recorded.
+        is_unrecorded: matches the traceparent of a record that is certainly not recorded.
+        is_recorded: matches that of a record that most likely is.
+        path: whose propagator and provider these patterns hold for.
+        kind: the class of the span of a record that is not recorded.
     """
 
     __slots__ = ("is_recorded", "is_unrecorded", "kind", "propagator", "provider")
@@ -74,12 +74,12 @@ class ProcessOperation:
     """The process operation of one consumer.
 
     Args:
-        contexts: of the consumer; for records of an unknown one, of calls without a client.
+        contexts: of the consumer; if the consumer is not known, those of calls without a client.
         options: of the consumer.
         history: of the consumer's time; None where it is not known.
 
     Attributes:
-        in_process: what is open now, where anybody asks for it.
+        in_process: the spans that are open now, as far as they are measured or recorded.
         measures: of what is processed.
     """
 
@@ -101,7 +101,7 @@ class ProcessOperation:
         lifetime.end_at_exit(self)
 
     def _refresh(self) -> None:
-        """Find out what a record must look like for its span to be opened without any other question."""
+        """Choose the patterns of a record whose span is started without further checks."""
         path, self._flat = self.contexts.fast_path, None
         if path is not None and self._is_plain and (path.is_unrecorded or path.is_continued):
             kind = CarriedSpan if path.carries else BareSpanWithRandomId if path.keeps_random else BareSpan
@@ -124,13 +124,13 @@ class ProcessOperation:
 
         Args:
             record: the consumed record.
-            dispatcher: ends it where the next record is asked for; None where a context manager does.
-            handover: when it came out of its client; None where it was noted then.
+            dispatcher: ends the span when the next record is read; None if a context manager does.
+            handover: when the client returned it; None if that was noted at the time.
             start: when its processing starts, Unix time in nanoseconds; None for now.
-            is_fresh: whether it came out of its client this moment.
+            is_fresh: whether the client returned it just now.
 
         Returns:
-            An open span, which does nothing where telemetry is suppressed or fails.
+            An open span, which does nothing if telemetry is suppressed or fails.
         """
         try:
             ambient, telemetry = get_current(), self.telemetry
@@ -210,11 +210,11 @@ class ProcessOperation:
         is_fresh: bool,  # noqa: FBT001 (passed on)
         traceparent: bytes,
     ) -> OpenSpan:
-        """Open a record that continues a sampled trace, as the general path does: in few calls.
+        """Start the span of a record that continues a sampled trace: the result of `_open()`, in few calls.
 
         Args:
             record: the consumed record.
-            dispatcher: as for `open()`, and so the next five.
+            dispatcher: as for `open()`.
             destination: its topic.
             start: when its processing starts, Unix time in nanoseconds.
             ambient: the context around.
@@ -278,7 +278,7 @@ class ProcessOperation:
         handover: Handover | None,
         is_fresh: bool,  # noqa: FBT001 (passed on)
     ) -> OpenSpan:
-        """Open a record without an object of OpenTelemetry's where it is certain that it is not recorded: as `open()`.
+        """Start the span of a record without the SDK if it is certainly not recorded, else by `_open()`.
 
         Args:
             record: the consumed record.
@@ -331,7 +331,7 @@ class ProcessOperation:
         reason: str | None,
         tracer: Tracer | None,
     ) -> OpenSpan:
-        """Open a record on the general path: as `open()`.
+        """Start the span of a record with all checks.
 
         Args:
             record: the consumed record.
@@ -341,7 +341,7 @@ class ProcessOperation:
             ambient: the context around.
             handover: as for `open()`.
             is_fresh: as for `open()`.
-            reason: why it is recorded although its context was not sampled, where the fast path found it so.
+            reason: why it is recorded although its context was not sampled, if that is known already.
             tracer: starts its span; None for the one of the options.
         """
         telemetry = self.telemetry
@@ -385,11 +385,11 @@ class ProcessOperation:
         return opened.attach(context, ambient)
 
     def open_batch(self, records: Sequence[Any], given: object = None) -> OpenSpan:
-        """Start the process span of a batch, and make it current; it carries no record's baggage.
+        """Start the process span of a batch, and make it current. Its context has no record's baggage.
 
         Args:
             records: the batch.
-            given: the object that the caller has it in, by which its span is found again.
+            given: the object that the caller uses as the batch; its span is found by it.
         """
         if not records or is_suppressed():
             return idle_span(given)
@@ -465,10 +465,10 @@ class ProcessOperation:
         return found
 
     def ended(self, opened: OpenSpan, error: BaseException | None) -> None:  # noqa: C901 (as `open()`)
-        """End the span of what was open, and measure it; it is called once, where it ends.
+        """End an open span, and measure it. It is called once for each.
 
         Args:
-            opened: what has ended.
+            opened: the open span.
             error: how the processing failed, if it did.
         """
         telemetry, history, place = self.telemetry, self.history, opened.place
@@ -502,7 +502,7 @@ class ProcessOperation:
                     telemetry.guard.contain("end_span", failure)
 
     def _finish(self, opened: OpenSpan, error: BaseException | None) -> None:
-        """Record and measure what has failed, or is part of a pipeline."""
+        """Record and measure what failed, or is part of a pipeline."""
         telemetry, beginning = self.telemetry, opened.beginning
         opened.beginning = None
         if beginning is not None and error is not None:
@@ -514,7 +514,7 @@ class ProcessOperation:
             telemetry.set_attributes(opened.span, lambda: {semconv.PIPELINE_DURATION: took})
 
     def _note(self, history: WaitHistory, opened: OpenSpan, end: int) -> None:
-        """Note what was processed, for those that waited meanwhile."""
+        """Note what was processed, for the records that waited at that time."""
         place = opened.destination, opened.partition, opened.offset
         records = None if opened.batch is None else opened.batch.count
         span = opened.current or opened.span
@@ -523,7 +523,7 @@ class ProcessOperation:
         history.note_processed(Processed(opened.start, end, span, *place, records))
 
     def _record_failure(self, opened: OpenSpan, beginning: Beginning, error: BaseException) -> None:
-        """Record what has failed and was not sampled, in the trace of the record, or of the first of a batch."""
+        """Record a failure that was not sampled, in the trace of the record, or of the first record of a batch."""
         if not self._spans.acquire_for_failure(opened.span):
             return
         contexts = [self.contexts.read(record.headers, again=True) for record in beginning.records]
@@ -538,17 +538,17 @@ class ProcessOperation:
             span.add_event(event, timestamp=when)
 
     def end_all(self) -> None:
-        """End what is open at the end of the process, also inside a block of a thread that goes on until then."""
+        """End the open spans at the end of the process, also those of a thread's block that is still running."""
         for opened in list(self.in_process):
             opened.is_held = False
             opened.close()
 
     def restart(self) -> None:
-        """Forget what is open, in the child of a fork: it ends in the parent."""
+        """Forget the open spans in the child of a fork: they end in the parent."""
         self.in_process.clear()
 
     def note_gone(self, partitions: AbstractSet[tuple[str, int]], event: str) -> None:
-        """Add an event to the spans of what is in process and was read from partitions that have gone.
+        """Add an event to the open spans of records from partitions that were revoked or lost.
 
         Args:
             partitions: topic and number of each.
@@ -575,11 +575,11 @@ def _partitions_of(records: Sequence[Any]) -> set[tuple[str, int]]:
 
 
 class ProcessOperations:
-    """The process operations of one consumer's records, or of records of unknown ones, under options that calls give.
+    """The process operations of one consumer, or of unknown consumers, by the options that calls give.
 
     Args:
         client: the consumer; None where it is not known.
-        history: of its time; None likewise.
+        history: of its time; None if it is not known.
     """
 
     def __init__(self, client: Client | None = None, history: WaitHistory | None = None) -> None:
@@ -592,7 +592,7 @@ class ProcessOperations:
 
         Args:
             options: of a call.
-            logged: the kinds of failure that were logged of them before.
+            logged: the kinds of failure that were logged before.
         """
         key: object = options
         try:

@@ -45,14 +45,14 @@ class Message(NamedTuple):
 
 
 class ForFailure(NamedTuple):
-    """What a span that is made after a failure needs: the span that it continues, and the attributes of the record."""
+    """What a span that is made after a failure needs: its parent, and the attributes of the record."""
 
     parent: Span
     attributes: Attributes
 
 
 class Send:
-    """One call of `send()`, without the record, so that waiting for its end holds no memory of the caller's.
+    """One call of `send()`. It does not hold the record: a send that waits holds no memory of the caller.
 
     Attributes:
         sends: of the producer.
@@ -61,11 +61,11 @@ class Send:
         start: when it was called, Unix time in nanoseconds.
         context: to attach for the call.
         outside: to attach when the call has returned or raised.
-        headers: to send in place of the caller's; None to leave them.
-        is_followed: whether anything is recorded at its end.
+        headers: to send instead of the caller's; None to send the caller's.
+        is_followed: whether its end is recorded or measured.
         partition: the one that the caller gave.
-        count: how many records are sent: one, but for a batch.
-        for_failure: what a span that is made after a failure needs; None where none will be made.
+        count: how many records are sent; more than one only for a batch.
+        for_failure: what a span that is made after a failure needs; None if none will be made.
         blocked: how long the call took to return, in nanoseconds.
     """
 
@@ -92,9 +92,9 @@ class Send:
         self.sends.telemetry.set_attributes(self.span, lambda: without)
 
     def returned(self) -> bool:
-        """Note that the client's call returned, and return whether the broker's answer is waited for.
+        """Note that the client's call returned, and return whether the send waits for the broker's answer.
 
-        Where it is not, since too many wait already, the send ends here.
+        If too many sends wait already, this one ends here.
         """
         sends = self.sends
         try:
@@ -109,27 +109,27 @@ class Send:
         return True
 
     def acknowledged(self, metadata: Acknowledgement) -> None:
-        """End the span, if nothing has yet, with the broker's answer."""
+        """End the span with the broker's answer, if it is still open."""
         self.sends.end(self, metadata, None, waited=self.context is None)
 
     def refused(self, error: BaseException) -> None:
-        """End the span with an error of the client's call: the client has not taken the record."""
+        """End the span with an error of the client's call: the client did not accept the record."""
         self.sends.refuse(self, error)
 
     def failed(self, error: BaseException | None) -> None:
-        """End the span, if nothing has yet, with an error of the record's delivery.
+        """End the span with an error of the record's delivery, if it is still open.
 
         Args:
-            error: None where the send can be followed no further.
+            error: None if the outcome of the send cannot be known.
         """
         self.sends.end(self, None, error, waited=self.context is None)
 
 
 class BareSend(UnparsedSpan):
-    """A send that is its own span, of which nothing is recorded or measured: the fast path makes one a record.
+    """A send that is also the OpenTelemetry span. Nothing of it is recorded or measured: one object for each record.
 
     Attributes:
-        destination: as of any send, and so the others.
+        destination: as in `Send`, like the others.
     """
 
     is_followed = False
@@ -148,7 +148,7 @@ class BareSend(UnparsedSpan):
         """Do nothing."""
 
     def returned(self) -> bool:
-        """Do nothing: it is not followed."""
+        """Do nothing, and return that it does not wait."""
         return False
 
     def refused(self, error: BaseException) -> None:  # noqa: ARG002 (as `Send.refused()`)
@@ -159,7 +159,7 @@ class BareSend(UnparsedSpan):
 
 
 class MeasuredSend(UnparsedSpan, Send):
-    """A send that is its own span, of which nothing is recorded, and which is measured: one object a record as well."""
+    """A send that is also the OpenTelemetry span. It is measured, and not recorded: one object for each record."""
 
     is_followed = True
 
@@ -178,11 +178,11 @@ UNPARSED.update((BareSend, MeasuredSend))
 
 
 class Place:
-    """What the sends to one partition share: to find it for each would cost more than to use it.
+    """What the sends to one partition share. It is kept, because to find it costs more than to use it.
 
     Args:
         series: of their metrics.
-        instruments: those that they are measured by.
+        instruments: which measure them.
     """
 
     __slots__ = ("duration", "instruments", "sent", "series")
@@ -198,14 +198,14 @@ class Sends:
     """The sends of one producer.
 
     For each call of the client's: `begin()`, the call inside the send's `context`, then its `outside` again. Then
-    `refused()`, where the client has not taken the record; else, where the send `is_followed`, `returned()`, and then
+    `refused()`, if the client did not accept the record; else, if the send `is_followed`, `returned()`, and then
     `acknowledged()` or `failed()`.
 
     Args:
         contexts: of the producer.
         options: of the producer.
         transactions: of the producer.
-        producer: which waits for acknowledgements of the broker.
+        producer: which waits for the broker's acknowledgements.
     """
 
     def __init__(
@@ -242,9 +242,9 @@ class Sends:
         partition: int | None = None,
         timestamp_ms: int | None = None,
     ) -> Send | BareSend | None:
-        """Start a send; None where nothing is recorded of it, and nothing carried.
+        """Start a send, and return it; None if it has neither a span nor headers to send.
 
-        It raises no TypeError but for arguments that it does not have.
+        It raises a TypeError only for arguments that it does not have.
 
         Args:
             topic: as the caller gave it, like the others.
@@ -317,7 +317,7 @@ class Sends:
         headers: Headers | None,
         partition: int | None,
     ) -> Send:
-        """Return a send: its arguments are those of its attributes."""
+        """Return a send with these attributes."""
         send = Send()
         send.sends, send.destination, send.span, send.start = self, destination, span, start
         send.context, send.outside, send.headers, send.partition = context, outside, headers, partition
@@ -329,7 +329,7 @@ class Sends:
     def _begin_unrecorded(
         self, start: int, ambient: Context, message: Message, destination: Destination, span: Any
     ) -> Send:
-        """Start a send of which no span is recorded for certain: as `begin()`.
+        """Start a send whose span is certainly not recorded, as `begin()` does.
 
         Args:
             start: when it was called, Unix time in nanoseconds.
@@ -360,7 +360,7 @@ class Sends:
         partition: int | None,
         tracer: Tracer | None,
     ) -> Send:
-        """Start a send without headers by the SDK, as the general way does: in few calls.
+        """Start a send without headers with the SDK: the result of `_begin_generally()`, in few calls.
 
         Args:
             start: when it was called, Unix time in nanoseconds.
@@ -448,7 +448,7 @@ class Sends:
     def _keep_origin(
         self, context: Context, ambient: Context, incoming: Context, start: int, message: Message
     ) -> Context:
-        """Return the context of a send with the origin of its pipeline, where that is wanted."""
+        """Return the context of a send with the origin of its pipeline, if the options ask for it."""
         if not self._options.pipeline_time:
             return context
         drop = self.telemetry.drop
@@ -465,16 +465,16 @@ class Sends:
         return known
 
     def end_early(self, send: Send) -> None:
-        """End a send for whose acknowledgement is not waited, as too many wait already."""
+        """End a send without its acknowledgement, because too many sends wait already."""
         self.telemetry.drop(semconv.DROPPED_IN_FLIGHT)
         self.end(send, None, None, waited=False)
 
     def end_all(self) -> None:
-        """End every send that still waits: the producer is closed."""
+        """End each send that still waits, because the producer is closed."""
         self._in_flight.end_all()
 
     def refuse(self, send: Send, error: BaseException) -> None:
-        """End a send whose record the client has not taken: it was never attempted, and no abort can void it."""
+        """End a send whose record the client did not accept. It was not attempted, so an abort does not void it."""
         if self._transactions is not None:
             self._transactions.forget_sends(send.count)
         self.end(send, None, error, waited=False, is_refused=True)
@@ -492,10 +492,10 @@ class Sends:
 
         Args:
             send: the send.
-            metadata: the broker's acknowledgement; None for none.
+            metadata: the broker's acknowledgement; None if there is none.
             error: how it failed, if it did.
             waited: whether it is in flight; otherwise the client's call has just returned or raised.
-            is_refused: whether the client has not taken the record.
+            is_refused: whether the client did not accept the record.
         """
         if not send.is_followed or (waited and not self._in_flight.remove(send)):
             return
@@ -530,7 +530,7 @@ class Sends:
         return known
 
     def _finish(self, send: Send, partition: int | None) -> None:
-        """Measure a send that has not failed, and end its span; as `Operation.finish()`, in few calls."""
+        """Measure a send that succeeded, and end its span: the result of `Operation.finish()`, in few calls."""
         telemetry, start, span = self.telemetry, send.start, send.span
         try:
             now = max(clock.now(), start)  # it may have been set back
@@ -580,9 +580,9 @@ class Sends:
                 self._sampling.count(known.attributes, semconv.REASON_ERROR)
 
     def _record_failure(self, send: Send, partition: int | None) -> bool:
-        """Start a span for what has failed, if it was not sampled, and return whether there is one now.
+        """Start a span for a failed send that was not sampled, and return whether there is one now.
 
-        It continues what the first one did; if that is not known, then the first one.
+        The new span has the parent of the first one. If that parent is not known, it is a child of the first one.
         """
         if not self._sampling.acquire_for_failure(send.span):
             return False
@@ -598,7 +598,7 @@ class Sends:
 
 
 def _in_class_of(given: Headers, headers: Headers) -> Headers:
-    """Return headers in a list of the caller's own class: a serializer may use what else such a list can do."""
+    """Return headers in a list of the caller's class, because a serializer may use more than a list's methods."""
     made = copy.copy(given)
     if made is given or type(made) is not type(given):
         msg = "headers that are no plain list must be copied by copy.copy() to carry a context"
