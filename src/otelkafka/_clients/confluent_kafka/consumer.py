@@ -129,11 +129,11 @@ class MessageConsumerFace(ConsumerFaceBase[ConsumerFacts]):
         self._listened.rebalances = self._rebalances
 
     def use_as(self, consumer: Any) -> None:
-        """Note what the application uses as the consumer: its callbacks get that."""
+        """Remember the wrapper of the consumer: the user's callbacks get it."""
         self._listened.used_as = ref(consumer)
 
     def _begin_to_store(self, args: Args, kwargs: KwArgs) -> OffsetStore | None:
-        """Begin a `store_offsets()`; None where nothing is recorded of it, as a commit will settle the offsets."""
+        """Begin a `store_offsets()`; None if a later commit settles the offsets, so that it is not recorded."""
         if not self._client.settles_by_storing:
             return None
         return self._stores.begin(lambda: committed_offsets_of(commit_arguments(args, kwargs)))
@@ -161,7 +161,7 @@ class MessageConsumerFace(ConsumerFaceBase[ConsumerFacts]):
         return hand_over(self.dispatcher, messages, started, self._failed, dispatches=self._dispatches_lists)
 
     def _failed(self, error: BaseException, started: int, *, is_poll: bool = False) -> None:
-        """Note that the client has raised, or returned an error; the end of a partition is none."""
+        """Record an error that the client raised or returned. The end of a partition is no error."""
         self.dispatcher.failed(NOTHING if is_end_of_partition(error) else error, started, is_poll=is_poll)
 
     def _subscription(self, callbacks: type[Callbacks], args: Args, kwargs: KwArgs) -> Subscription:
@@ -297,13 +297,13 @@ class ConfluentConsumerFace(MessageConsumerFace):
         return call_inside(self._begin_to_store(args, kwargs), store_offsets, args, kwargs)
 
     def stop(self) -> None:
-        """Trace no more; the callbacks of the subscription live on, and call the user's."""
+        """Stop tracing. The callbacks of the subscription stay, and call the user's."""
         super().stop()
         self._waiting = None
         self._commits.end_all()
 
     def committed(self, error: Any, partitions: Any) -> None:
-        """Note that librdkafka reports a commit: the first that waits, else an automatic one."""
+        """Record a commit that librdkafka reports: the oldest that waits, or an automatic one."""
         waiting = self._waiting
         if waiting is None:
             return
@@ -337,13 +337,13 @@ _wrappers = Wrappers(TracedConfluentConsumer, ConfluentConsumerFace, own_methods
 
 
 def is_end_of_partition(error: BaseException) -> bool:
-    """Return whether an error is the end of a partition, which is none."""
+    """Return whether an error is the end of a partition, which is no failure."""
     reason = error.args[0] if isinstance(error, KafkaException) and error.args else None
     return isinstance(reason, KafkaError) and reason.code() == KafkaError._PARTITION_EOF
 
 
 def places_of(args: Args, kwargs: KwArgs) -> set[tuple[str, int]] | None:
-    """Return the partitions that an assignment is given; None where confluent-kafka takes something else for them."""
+    """Return the partitions of an assignment; None if the argument is of another type."""
     given = args[0] if args else kwargs.get("partitions")
     try:
         return {(each.topic, each.partition) for each in given or ()}

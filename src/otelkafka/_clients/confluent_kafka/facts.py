@@ -1,8 +1,7 @@
 """Facts about clients of confluent-kafka.
 
-librdkafka keeps what a client was configured with to itself, and its clients are C types without attributes. So the
-facts are those of the configuration, where that is known: zero code sees it, and who wraps a client gives it by the
-option `config`.
+librdkafka does not return the configuration of a client, and its clients are C types without attributes. The facts
+come from the configuration where it is known: zero code sees it, and the option `config` gives it to `wrap_*`.
 """
 
 import gc
@@ -45,7 +44,7 @@ _USED: Final = frozenset(
 
 
 def facts_of_configuration(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what is used of a configuration, which may hold passwords."""
+    """Return the settings that are used, and no others: a configuration may have passwords."""
     return {name: config[name] for name in config if name in _USED}
 
 
@@ -53,8 +52,8 @@ def configuration_of(client: Any, given: Mapping[str, Any] | None) -> Mapping[st
     """Return what a client was configured with, None where that is not known.
 
     Args:
-        client: the client; fakes have it as their `config`.
-        given: by the options.
+        client: the client. Fakes have a `config`.
+        given: the option `config`.
     """
     if given is not None:
         return given
@@ -93,7 +92,8 @@ class Facts:
 class ProducerFacts(Facts):
     """A producer as the engine sees it.
 
-    It does not hold the client: librdkafka holds what waits for its delivery report, where no collector sees it.
+    It does not hold the client. librdkafka holds each callback that waits for a delivery report, and garbage collection
+    does not see that.
 
     Args:
         producer: the client.
@@ -162,7 +162,7 @@ class ConsumerFacts(Facts):
         self._marks: dict[tuple[str, int], tuple[int | None, int]] = {}
 
     def forget(self) -> None:
-        """Hold the client no more: what librdkafka calls back holds this."""
+        """Drop the client: the callbacks that librdkafka holds have a reference to this object."""
         self.get = _get_none
 
     @staticmethod
@@ -202,7 +202,7 @@ class ConsumerFacts(Facts):
 
 
 def plain_headers(headers: Any) -> Any:
-    """Return headers that `produce()` takes as a new list, as it sends them; any others as they are."""
+    """Return a new list of the headers as `produce()` sends them; headers that it refuses are returned unchanged."""
     if isinstance(headers, dict):
         headers = list(headers.items())
     if not isinstance(headers, list):
@@ -225,7 +225,7 @@ def _plain_header(header: Any) -> Any:
 
 
 class Signature(NamedTuple):
-    """What a method takes: that of a subclass may have another order than the C type's, and less.
+    """The arguments that a method takes. A subclass may have another order than the C type, and fewer arguments.
 
     Attributes:
         names: of its positional arguments.
@@ -269,7 +269,7 @@ def offsets_by_partition(offsets: Any) -> Mapping[Any, Any] | None:
 
 
 class Place:
-    """A partition, as the engine has its topic and number.
+    """Topic and number of a partition, as the engine reads them.
 
     Args:
         topic: its topic.
@@ -309,7 +309,7 @@ def _topics(consumer: Any) -> set[str]:
 
 
 def _called(consumer: Any) -> Any:
-    """Return the consumer whose methods are not awaited: an async one has such a one inside."""
+    """Return the synchronous consumer. An async consumer has one inside."""
     return getattr(consumer, "_consumer", consumer)
 
 

@@ -95,7 +95,7 @@ class ClientPatch:
         self._put_aside: list[_PutAside] = []
 
     def apply(self) -> None:
-        """Patch the subclasses that there are, and put a patched one in the place of the C type's names."""
+        """Patch the existing subclasses, and replace the names of the C type by a patched subclass."""
         traced = _traced_class(self._original)
         direct: list[type] = self._original.__subclasses__()
         direct = [each for each in direct if _replaces(each) is None]
@@ -111,7 +111,7 @@ class ClientPatch:
         self._configured.append(_Configured(client_class, self._adopt))
 
     def _adopt(self, client: Any) -> None:
-        """Put contrib's wrappers aside, in a subclass of the patched one: it was made since."""
+        """Set contrib's wrappers aside in a subclass that was made after the patch."""
         for each in type(client).__mro__:
             if _is_contrib(each) and each not in self._patches:
                 self._put_aside += [_PutAside(each, name) for name in vars(each) if is_contrib(vars(each)[name])]
@@ -206,7 +206,7 @@ def _is_to_patch(client_class: type) -> bool:
 
 
 class _Replacing(ABCMeta):
-    """The class of a class that stands in the place of a C type: what is an instance of that is one of it.
+    """The metaclass of a class that replaces a C type: instances of the C type are instances of the class.
 
     It is an `ABCMeta`, so that a subclass may have other bases of such a class.
     """
@@ -223,7 +223,7 @@ class _Replacing(ABCMeta):
 
 
 def _replaces(client_class: Any) -> Any:
-    """Return the C type in whose place a class stands itself, None for its subclasses."""
+    """Return the C type that a class replaces; None for a subclass."""
     return vars(client_class).get("_otelkafka_original")
 
 
@@ -242,7 +242,7 @@ def _traced_class(original: Any) -> Any:
 
 
 def _rename(present: type, replacement: type) -> None:
-    """Put one class in the place of another wherever a module has it by a name."""
+    """Replace a class by another one in each module that has a name for it."""
     for module in list(sys.modules.values()):
         name = getattr(module, "__name__", None)
         if not isinstance(name, str) or (name.startswith(_NOT_REPLACED) and name not in _NAMED_IN):
@@ -262,7 +262,7 @@ def _names_of(module: Any, wanted: type) -> Iterator[str]:
 
 
 class _Configured:
-    """A class that keeps what its clients are configured with.
+    """A class that remembers the configuration of its clients.
 
     Args:
         client_class: the class.

@@ -62,7 +62,7 @@ class TracedConfluentProducer(ClosedClient, _Client):  # type: ignore[misc]
         super().__init__(producer, options, wrap_producer, face)
 
     def __getattr__(self, name: str) -> Any:
-        """Return what the producer has by this name, a call of a transaction traced."""
+        """Return an attribute of the producer. Calls of transactions are traced."""
         found = getattr(self.__wrapped__, name)
         if name not in _OTHER_CALLS:
             return found
@@ -70,7 +70,7 @@ class TracedConfluentProducer(ClosedClient, _Client):  # type: ignore[misc]
         return update_wrapper(lambda *args, **kwargs: method(bare(producer, name), args, kwargs), found)
 
     def __del__(self) -> None:
-        """End the sends of a producer that is dropped with its wrapper: librdkafka reports none of them any more."""
+        """End the sends of a producer that is dropped with its wrapper. librdkafka will not report them."""
         with suppress(Exception):  # at the end of the interpreter anything may be gone
             if sys.getrefcount(self.__wrapped__) <= _LAST_REFERENCES:
                 lifetime.finish(self._self_face.end)
@@ -83,7 +83,7 @@ class TracedConfluentProducer(ClosedClient, _Client):  # type: ignore[misc]
 class Delivery:
     """The callback for the delivery report of one record; librdkafka calls it from `poll()` and `flush()`.
 
-    The report may come to another thread before `produce()` has returned to this one: who is second ends the send.
+    Another thread may get the report before `produce()` returns here. The later of the two ends the send.
 
     Args:
         guard: contains what fails.
@@ -101,7 +101,7 @@ class Delivery:
         self.is_awaited = False
 
     def __call__(self, error: Any, message: Any) -> Any:
-        """End the send, and call the user's callback, outside of its span, as it is called without us."""
+        """End the send, and call the user's callback outside of its span, with the arguments that librdkafka gives."""
         try:
             self._guard.call("send", None, self._note, error, message)
         finally:
@@ -149,7 +149,7 @@ class BatchDelivery:
         self.report(error, message, self._callback)
 
     def on(self, message: Any) -> Any:
-        """Return a record of the batch that also reports here where it has a callback of its own."""
+        """Return a record of the batch. If it has its own callback, its report comes here, too."""
         callback = message.get("callback") if isinstance(message, dict) else None
         if callback is None:
             return message
@@ -308,7 +308,7 @@ class ConfluentProducerFace(ProducerFaceBase):
         return count
 
     def _wait_for_batch(self, begun: Send, delivery: BatchDelivery | None, messages: list[Any], count: Any) -> None:
-        """Wait for the reports of those records of a batch that the client has taken: so many as it has returned."""
+        """Wait for the reports of the records that the client accepted: `produce_batch()` returns their number."""
         refused = None
         if isinstance(count, int) and count < len(messages):
             refused = next((KafkaException(each["_error"]) for each in messages if "_error" in each), None)
@@ -383,7 +383,7 @@ class ConfluentProducerFace(ProducerFaceBase):
             return None
 
     def _call(self, produce: Call, args: Args, kwargs: KwArgs, headers: Any, delivery: Delivery | None) -> Any:
-        """Call `produce` with headers and callback in the place of the caller's, where there are any."""
+        """Call `produce` with headers and a callback instead of the caller's, if they are given."""
         if headers is not None and self._takes_headers:
             args, kwargs = self._replaced("headers", headers, args, kwargs)
         if delivery is not None:
@@ -405,7 +405,7 @@ class ConfluentProducerFace(ProducerFaceBase):
         return args, {**kwargs, name: value}
 
     def _make_delivery(self, begun: Any, given: KwArgs) -> Delivery | None:
-        """Return the callback for a delivery report; None where it would take the place of one that is not known."""
+        """Return the callback for a delivery report; None if it would replace a callback that is not known."""
         user = given.get("callback")
         if user is None:
             user = given.get("on_delivery")
@@ -461,7 +461,7 @@ _OTHER_CALLS = traced_methods(ConfluentProducerFace).keys() - set(dir(TracedConf
 
 
 def warn_once(message: str) -> None:
-    """Warn of what a program does again and again."""
+    """Log a warning once for each message."""
     if message not in _warned:
         _warned.add(message)
         warn(message)
@@ -473,7 +473,7 @@ def _wait(begun: Send, delivery: Delivery) -> None:
 
 
 def _copy_errors(sent: list[Any], given: list[Any]) -> None:
-    """Give the caller's own dicts what `produce_batch()` has written into ours."""
+    """Copy the errors that `produce_batch()` wrote into our dicts to the caller's dicts."""
     for ours, theirs in zip(sent, given, strict=True):
         if ours is not theirs and "_error" in ours:
             theirs["_error"] = ours["_error"]
