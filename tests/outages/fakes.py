@@ -368,7 +368,7 @@ class ConfluentConsumer:
         self.bare.error_next(error.args[0])
 
     def interrupt_next(self, error):
-        self.bare.consume = raising(error)
+        self.bare.poll = self.bare.consume = raising(error)
 
     def position(self):
         (found,) = self.bare.position([confluent_kafka.TopicPartition("t", 0)])

@@ -252,9 +252,8 @@ def test_interrupt_at_every_line_of_otelkafka(fakes, case, measured, sampled):
     """The client goes on as a bare one would; nothing stays current, ends twice or is logged."""
     places = set()
     for number in count(1):
-        # What an interrupt leaves of one round would make the next one longer.
-        with internals.forgotten_consumers():
-            where = contextvars.Context().run(interrupt_one, number, fakes, case, measured=measured, sampled=sampled)
+        internals.forget_consumers()  # what an interrupt leaves of one round would make the next one longer
+        where = contextvars.Context().run(interrupt_one, number, fakes, case, measured=measured, sampled=sampled)
         if where is None:
             break
         places.add(where)
