@@ -101,8 +101,8 @@ def check_leaves_nothing(act, metrics):
 
 def left_by(act, metrics):
     """Return how many blocks of memory are kept of some rounds, and how many objects of twice as many are garbage."""
-    gc.collect()
     gc.disable()
+    gc.freeze()  # what was there before is neither counted nor searched
     traced = sys.gettrace()
     sys.settrace(None)
     try:
@@ -115,6 +115,7 @@ def left_by(act, metrics):
         found = gc.collect()
     finally:
         sys.settrace(traced)
+        gc.unfreeze()
         gc.enable()
     return kept[1] - kept[0], found
 
