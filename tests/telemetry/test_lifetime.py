@@ -76,7 +76,9 @@ def no_collection():
     """Garbage is collected when the test asks for it."""
     gc.collect()
     gc.disable()
+    gc.freeze()  # what was there before is not searched each time
     yield
+    gc.unfreeze()
     gc.enable()
 
 
