@@ -28,6 +28,7 @@ from otelkafka._context.origin import header_of, with_baggage
 from otelkafka._context.propagation import Contexts
 from otelkafka._context.sdk import sampler_of
 from otelkafka._context.traceparent import SPAN_KEY, header
+from otelkafka._protocols import NoClient
 from otelkafka._telemetry import clock, semconv, tallies, telemetry
 from otelkafka._telemetry.destination import Destination
 from otelkafka._telemetry.metrics import instruments_of
@@ -125,16 +126,13 @@ def take_errors_of_kafka_python(too_large: type[Exception]) -> None:
 
     from otelkafka._clients.aiokafka import facts as of_aiokafka
     from otelkafka._clients.aiokafka import producer as awaited_producer
-    from otelkafka._protocols import NoClient
 
-    of_aiokafka.AIOKafkaFacts.error_name = staticmethod(NoClient().error_name)
+    of_aiokafka.AIOKafkaFacts.error_name = staticmethod(any_error_name)
     awaited_producer.MessageSizeTooLargeError = (MessageSizeTooLargeError, too_large)
 
 
 def any_error_name(error: BaseException) -> str | None:
     """Return the name of an error, of any client library."""
-    from otelkafka._protocols import NoClient
-
     return NoClient().error_name(error)
 
 

@@ -43,7 +43,8 @@ def traces(name: str) -> Callable[[Method], Method]:
 
 def traced_methods(face: type) -> dict[str, Call]:
     """Return the methods of a face by the names of the client's methods that they trace."""
-    return {getattr(each, _TRACES): each for each in vars(face).values() if hasattr(each, _TRACES)}
+    methods = (each for base in reversed(face.__mro__) for each in vars(base).values())
+    return {getattr(each, _TRACES): each for each in methods if hasattr(each, _TRACES)}
 
 
 class _OwnCall:

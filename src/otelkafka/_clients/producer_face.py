@@ -5,10 +5,19 @@ from typing import Any, Final
 
 from opentelemetry.trace import Span
 
-from otelkafka._clients.calls import Args, Call, KwArgs
+from otelkafka._clients.calls import Args, Call, KwArgs, await_inside, call_inside, traces
 from otelkafka._context.propagation import Contexts
 from otelkafka._producing.send import BareSend, Message, Send, Sends
-from otelkafka._producing.transactions import Transactions
+from otelkafka._producing.transactions import (
+    ABORT,
+    BEGIN,
+    COMMIT,
+    INIT,
+    SEND_OFFSETS,
+    Kind,
+    TransactionCall,
+    Transactions,
+)
 from otelkafka._protocols import Client
 from otelkafka._telemetry.guard import Guard
 from otelkafka._telemetry.telemetry import Telemetry
@@ -135,3 +144,70 @@ class ProducerFaceBase:
         except TypeError:
             return None
         return self._sends.begin(*message)
+
+    @staticmethod
+    def offsets_of(args: Args, kwargs: KwArgs) -> Any:
+        """Return the offsets that `send_offsets_to_transaction()` is given, by partition."""
+        return args[0] if args else kwargs.get("offsets")
+
+    def _begin_transaction_call(self, kind: Kind, args: Args, kwargs: KwArgs) -> TransactionCall | None:
+        return self._transactions.begin(kind, self.offsets_of(args, kwargs) if kind is SEND_OFFSETS else None)
+
+
+class CalledProducerFace(ProducerFaceBase):
+    """What traces a producer whose methods are called, with the calls of its transactions."""
+
+    @traces("init_transactions")
+    def init_transactions(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Initialize transactions. There is a span only if this fails."""
+        return self._transact(INIT, call, args, kwargs)
+
+    @traces("begin_transaction")
+    def begin_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Begin a transaction. There is a span only if this fails."""
+        return self._transact(BEGIN, call, args, kwargs)
+
+    @traces("send_offsets_to_transaction")
+    def send_offsets_to_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Send offsets to a transaction. Inside a span, this has a span."""
+        return self._transact(SEND_OFFSETS, call, args, kwargs)
+
+    @traces("commit_transaction")
+    def commit_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Commit a transaction inside a span."""
+        return self._transact(COMMIT, call, args, kwargs)
+
+    @traces("abort_transaction")
+    def abort_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Abort a transaction inside a span."""
+        return self._transact(ABORT, call, args, kwargs)
+
+    def _transact(self, kind: Kind, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        return call_inside(self._begin_transaction_call(kind, args, kwargs), call, args, kwargs)
+
+
+class AwaitedProducerFace(ProducerFaceBase):
+    """What traces a producer whose methods are awaited, with the calls of its transactions."""
+
+    @traces("begin_transaction")
+    async def begin_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Begin a transaction. There is a span only if this fails."""
+        return await self._transact(BEGIN, call, args, kwargs)
+
+    @traces("send_offsets_to_transaction")
+    async def send_offsets_to_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Send offsets to a transaction. Inside a span, this has a span."""
+        return await self._transact(SEND_OFFSETS, call, args, kwargs)
+
+    @traces("commit_transaction")
+    async def commit_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Commit a transaction inside a span."""
+        return await self._transact(COMMIT, call, args, kwargs)
+
+    @traces("abort_transaction")
+    async def abort_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        """Abort a transaction inside a span."""
+        return await self._transact(ABORT, call, args, kwargs)
+
+    async def _transact(self, kind: Kind, call: Call, args: Args, kwargs: KwArgs) -> Any:
+        return await await_inside(self._begin_transaction_call(kind, args, kwargs), call, args, kwargs)

@@ -10,21 +10,18 @@ from aiokafka.producer import AIOKafkaProducer
 
 from otelkafka._clients.aiokafka.facts import AIOKafkaFacts, failure_of, plain_headers, record_count, sender_of
 from otelkafka._clients.aiokafka.hooks import await_hook
-from otelkafka._clients.calls import Args, Call, KwArgs, await_inside, bare, traces
-from otelkafka._clients.producer_face import UNKNOWN, HeadersArgument, ProduceHook, ProducerFaceBase, ShownArguments
+from otelkafka._clients.calls import Args, Call, KwArgs, bare, traces
+from otelkafka._clients.producer_face import UNKNOWN, AwaitedProducerFace, HeadersArgument, ProduceHook, ShownArguments
 from otelkafka._clients.proxy import StoppedClient, Wrappers, check_client
 from otelkafka._context.current import attach, get_current, reset
-from otelkafka._producing import transactions
 from otelkafka._producing.batch import Batch, Batches
 from otelkafka._producing.send import BareSend, Send
-from otelkafka._producing.transactions import Kind
 from otelkafka.options import ProducerOptions
 
 _PARTITION, _POSITION = 3, 5
 """Where `send()` has partition and headers among its positional arguments; the first three are kafka-python's."""
 _HEADERS = HeadersArgument(_POSITION)
 _NAMES = ("topic", "value", "key", "partition", "timestamp_ms", "headers")
-_OFFSETS = "offsets"
 
 
 def wrap_producer(producer: Any, options: ProducerOptions) -> "TracedAIOKafkaProducer":
@@ -114,7 +111,7 @@ def _is_own_method(method: Any, client: Any) -> bool:
     return type(method) is MethodType and method.__self__ is client and isinstance(client, AIOKafkaProducer)
 
 
-class AIOKafkaProducerFace(ProducerFaceBase):
+class AIOKafkaProducerFace(AwaitedProducerFace):
     """The traced calls of one `AIOKafkaProducer`.
 
     Each takes the producer's own method, bound, and the arguments; none of them is kept.
@@ -225,26 +222,6 @@ class AIOKafkaProducerFace(ProducerFaceBase):
         finally:
             self.end()
 
-    @traces("begin_transaction")
-    async def begin_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Begin a transaction; a span only where it fails."""
-        return await self._transact(transactions.BEGIN, call, args, kwargs)
-
-    @traces("send_offsets_to_transaction")
-    async def send_offsets_to_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Send offsets to a transaction, inside a span where there is one around it."""
-        return await self._transact(transactions.SEND_OFFSETS, call, args, kwargs)
-
-    @traces("commit_transaction")
-    async def commit_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Commit a transaction inside a span."""
-        return await self._transact(transactions.COMMIT, call, args, kwargs)
-
-    @traces("abort_transaction")
-    async def abort_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Abort a transaction inside a span."""
-        return await self._transact(transactions.ABORT, call, args, kwargs)
-
     def _begin(
         self,
         topic: Any,
@@ -307,10 +284,6 @@ class AIOKafkaProducerFace(ProducerFaceBase):
         if begun is None:
             return
         self._telemetry.guard.call("send", None, _end, begun, future)
-
-    async def _transact(self, kind: Kind, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        offsets = args[0] if args else kwargs.get(_OFFSETS)
-        return await await_inside(self._transactions.begin(kind, offsets), call, args, kwargs)
 
 
 def _end(begun: Send, future: Any) -> None:

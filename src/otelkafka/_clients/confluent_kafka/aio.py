@@ -13,17 +13,16 @@ from otelkafka._clients.confluent_kafka.facts import (
     ProducerFacts,
     Signature,
     configuration_of,
-    offsets_by_partition,
+    positions_of,
     signature_of,
 )
 from otelkafka._clients.confluent_kafka.listeners import AsyncCallbacks
 from otelkafka._clients.consumer_face import ProcessingClient, own_methods
-from otelkafka._clients.producer_face import ProduceHook, ProducerFaceBase
+from otelkafka._clients.producer_face import AwaitedProducerFace, ProduceHook
 from otelkafka._clients.proxy import TracedClient, Wrappers
 from otelkafka._context.current import attach, reset
 from otelkafka._producing import transactions
 from otelkafka._producing.send import Send
-from otelkafka._producing.transactions import Kind
 from otelkafka._protocols import MessageRecord
 from otelkafka.options import ConsumerOptions, ProducerOptions
 
@@ -92,7 +91,7 @@ class TracedAIOProducer(_AwaitedClient):
         return await self._self_face.abort_transaction(bare(self.__wrapped__, "abort_transaction"), args, kwargs)
 
 
-class AIOProducerFace(ProducerFaceBase):
+class AIOProducerFace(AwaitedProducerFace):
     """The traced calls of one `AIOProducer`, which takes no headers: its records carry no context.
 
     Args:
@@ -101,6 +100,8 @@ class AIOProducerFace(ProducerFaceBase):
         produce_hook: called with the span and the arguments of `produce()` before it is called.
         client_class: whose methods are traced, which a subclass may call by `super()`; None for the producer's own.
     """
+
+    offsets_of = staticmethod(positions_of)
 
     def __init__(
         self,
@@ -166,26 +167,6 @@ class AIOProducerFace(ProducerFaceBase):
         """Initialize transactions; a span only where it fails."""
         return await self._transact(transactions.INIT, call, args, kwargs)
 
-    @traces("begin_transaction")
-    async def begin_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Begin a transaction; a span only where it fails."""
-        return await self._transact(transactions.BEGIN, call, args, kwargs)
-
-    @traces("send_offsets_to_transaction")
-    async def send_offsets_to_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Send offsets to a transaction, inside a span where there is one around it."""
-        return await self._transact(transactions.SEND_OFFSETS, call, args, kwargs)
-
-    @traces("commit_transaction")
-    async def commit_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Commit a transaction inside a span."""
-        return await self._transact(transactions.COMMIT, call, args, kwargs)
-
-    @traces("abort_transaction")
-    async def abort_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Abort a transaction inside a span."""
-        return await self._transact(transactions.ABORT, call, args, kwargs)
-
     def end(self) -> None:
         """End every span that is open; those with their outcome whose futures are done, though no callback has run."""
         for future in [each for each in self._followed if each.done()]:
@@ -201,12 +182,6 @@ class AIOProducerFace(ProducerFaceBase):
         begun = self._followed.pop(future, None)
         if begun is not None:
             self._telemetry.guard.call("send", None, _end, begun, future)
-
-    async def _transact(self, kind: Kind, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        offsets = None
-        if kind is transactions.SEND_OFFSETS:
-            offsets = offsets_by_partition(args[0] if args else kwargs.get("positions"))
-        return await await_inside(self._transactions.begin(kind, offsets), call, args, kwargs)
 
 
 def _end(begun: Send, future: Any) -> None:

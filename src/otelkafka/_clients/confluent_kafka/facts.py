@@ -268,6 +268,11 @@ def offsets_by_partition(offsets: Any) -> Mapping[Any, Any] | None:
     return _offsets_by_partition(offsets)
 
 
+def positions_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[Any, Any] | None:
+    """Return the offsets that `send_offsets_to_transaction()` is given, by partition."""
+    return offsets_by_partition(args[0] if args else kwargs.get("positions"))
+
+
 class Place:
     """Topic and number of a partition, as the engine reads them.
 

@@ -9,22 +9,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traced_methods, traces
+from otelkafka._clients.calls import Args, Call, KwArgs, bare, traced_methods, traces
 from otelkafka._clients.confluent_kafka.facts import (
     ProducerFacts,
     Signature,
     configuration_of,
-    offsets_by_partition,
     plain_headers,
+    positions_of,
     signature_of,
 )
-from otelkafka._clients.producer_face import UNKNOWN, HeadersArgument, ProduceHook, ProducerFaceBase, ShownArguments
+from otelkafka._clients.producer_face import UNKNOWN, CalledProducerFace, HeadersArgument, ProduceHook, ShownArguments
 from otelkafka._clients.proxy import ClosedClient, Wrappers, check_client
 from otelkafka._context.current import attach, reset
-from otelkafka._producing import transactions
 from otelkafka._producing.batch import Batch, Batches
 from otelkafka._producing.send import BareSend, Send
-from otelkafka._producing.transactions import Kind
 from otelkafka._protocols import MessageRecord
 from otelkafka._telemetry import lifetime
 from otelkafka._telemetry.guard import Guard, warn
@@ -35,7 +33,6 @@ _PRODUCE: Final = Signature(_NAMES, frozenset(_NAMES))
 _BATCH_NAMES: Final = ("topic", "messages", "partition", "callback", "on_delivery")
 _CALLBACKS: Final = ("callback", "on_delivery")
 _HEADERS: Final = HeadersArgument(len(_NAMES) + 1)  # by name, for the hook
-_OFFSETS: Final = "positions"
 _LAST_REFERENCES: Final = 2
 """How many references there are to what nobody else than its wrapper has: the wrapper's, and that of the question."""
 _warned: Final[set[str]] = set()
@@ -196,7 +193,7 @@ class BatchAcknowledgement:
         self.partition: Any = partitions.pop() if len(partitions) == 1 else None
 
 
-class ConfluentProducerFace(ProducerFaceBase):
+class ConfluentProducerFace(CalledProducerFace):
     """The traced calls of one `Producer`.
 
     Each takes the producer's own method, bound, and the arguments; none of them is kept.
@@ -207,6 +204,8 @@ class ConfluentProducerFace(ProducerFaceBase):
         produce_hook: called with the span and the arguments of `produce()` before it is called.
         client_class: whose methods are traced, which a subclass may call by `super()`; None for the producer's own.
     """
+
+    offsets_of = staticmethod(positions_of)
 
     def __init__(
         self,
@@ -334,31 +333,6 @@ class ConfluentProducerFace(ProducerFaceBase):
         """Leave the producer's own `with`, which closes it, then end the spans that are still open."""
         return self.close(leave, args, kwargs)
 
-    @traces("init_transactions")
-    def init_transactions(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Initialize transactions; a span only where it fails."""
-        return self._transact(transactions.INIT, call, args, kwargs)
-
-    @traces("begin_transaction")
-    def begin_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Begin a transaction; a span only where it fails."""
-        return self._transact(transactions.BEGIN, call, args, kwargs)
-
-    @traces("send_offsets_to_transaction")
-    def send_offsets_to_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Send offsets to a transaction, inside a span where there is one around it."""
-        return self._transact(transactions.SEND_OFFSETS, call, args, kwargs)
-
-    @traces("commit_transaction")
-    def commit_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Commit a transaction inside a span."""
-        return self._transact(transactions.COMMIT, call, args, kwargs)
-
-    @traces("abort_transaction")
-    def abort_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Abort a transaction inside a span."""
-        return self._transact(transactions.ABORT, call, args, kwargs)
-
     def _begin(
         self,
         topic: Any,
@@ -439,12 +413,6 @@ class ConfluentProducerFace(ProducerFaceBase):
         if not self._takes_headers:
             kwargs.pop("headers", None)
         return args, kwargs, headers
-
-    def _transact(self, kind: Kind, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        offsets = None
-        if kind is transactions.SEND_OFFSETS:
-            offsets = offsets_by_partition(args[0] if args else kwargs.get(_OFFSETS))
-        return call_inside(self._transactions.begin(kind, offsets), call, args, kwargs)
 
 
 def _missing_close(client_class: type) -> dict[str, Any]:

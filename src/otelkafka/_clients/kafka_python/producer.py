@@ -5,20 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 from kafka.errors import MessageSizeTooLargeError
 
-from otelkafka._clients.calls import Args, Call, KwArgs, bare, call_inside, traced_methods, traces
+from otelkafka._clients.calls import Args, Call, KwArgs, bare, traced_methods, traces
 from otelkafka._clients.kafka_python.facts import KafkaPythonClient, batch_index
-from otelkafka._clients.producer_face import UNKNOWN, HeadersArgument, ProduceHook, ProducerFaceBase, ShownArguments
+from otelkafka._clients.producer_face import UNKNOWN, CalledProducerFace, HeadersArgument, ProduceHook, ShownArguments
 from otelkafka._clients.proxy import ClosedClient, Wrappers, check_client
 from otelkafka._context.current import attach, is_variable, reset
-from otelkafka._producing import transactions
 from otelkafka._producing.send import Message
-from otelkafka._producing.transactions import Kind
 from otelkafka._telemetry import lifetime
 from otelkafka.options import ProducerOptions
 
 _POSITION = Message._fields.index("headers")
 _HEADERS = HeadersArgument(_POSITION)
-_OFFSETS = "offsets"
 
 
 def wrap_producer(producer: Any, options: ProducerOptions) -> "TracedProducer":
@@ -52,7 +49,7 @@ class TracedProducer(ClosedClient, _Client):  # type: ignore[misc]
         return self._self_face.send(bare(self.__wrapped__, "send"), args, kwargs)
 
 
-class ProducerFace(ProducerFaceBase):
+class ProducerFace(CalledProducerFace):
     """The traced calls of one `KafkaProducer`.
 
     Each takes the producer's own method, bound, and the arguments; none of them is kept.
@@ -140,35 +137,6 @@ class ProducerFace(ProducerFaceBase):
             return close(*args, **kwargs)
         finally:
             lifetime.finish(self.end)  # the client's own finalizer calls close(), too
-
-    @traces("init_transactions")
-    def init_transactions(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Initialize transactions. There is a span only if this fails."""
-        return self._transact(transactions.INIT, call, args, kwargs)
-
-    @traces("begin_transaction")
-    def begin_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Begin a transaction. There is a span only if this fails."""
-        return self._transact(transactions.BEGIN, call, args, kwargs)
-
-    @traces("send_offsets_to_transaction")
-    def send_offsets_to_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Send offsets to a transaction. Inside a span, this has a span."""
-        return self._transact(transactions.SEND_OFFSETS, call, args, kwargs)
-
-    @traces("commit_transaction")
-    def commit_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Commit a transaction inside a span."""
-        return self._transact(transactions.COMMIT, call, args, kwargs)
-
-    @traces("abort_transaction")
-    def abort_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Abort a transaction inside a span."""
-        return self._transact(transactions.ABORT, call, args, kwargs)
-
-    def _transact(self, kind: Kind, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        offsets = args[0] if args else kwargs.get(_OFFSETS)
-        return call_inside(self._transactions.begin(kind, offsets), call, args, kwargs)
 
 
 _wrappers = Wrappers(TracedProducer, ProducerFace)
