@@ -1,5 +1,6 @@
 """Failures of telemetry stay out of the application; Kafka's and the user's own pass unchanged."""
 
+import gc
 import logging
 import re
 from pathlib import Path
@@ -60,6 +61,12 @@ class _Logged(logging.Handler):
         record.traced, record.exc_info = error is not None, None
         record.text = f"{record.getMessage()} {outcome(str, error)}"
         self.records.append(record)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_of_other_tests():
+    """What they have dropped ends now, and not while a fault is injected."""
+    gc.collect()
 
 
 @pytest.fixture
