@@ -90,7 +90,14 @@ def test_private_attributes_of_opentelemetry_are_read_in_three_places():
     """What another release of OpenTelemetry may have elsewhere: the API's globals, metrics, and all else."""
     names = {
         "_telemetry/api": ('"_HTTP_TEXT_FORMAT"', '"_TRACER_PROVIDER"', '"_METER_PROVIDER"'),
-        "_context/sdk": ("_RUNTIME_CONTEXT", "_SUPPRESS_INSTRUMENTATION_KEY", "_propagators"),
+        "_context/sdk": (
+            "_RUNTIME_CONTEXT",
+            "_SUPPRESS_INSTRUMENTATION_KEY",
+            "_propagators",
+            "_span_processors",
+            "_span_limits",
+            "._attributes._dict",
+        ),
         "_telemetry/tallies": (
             "_measurement_consumer",
             "_reader_storages",

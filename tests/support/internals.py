@@ -21,12 +21,12 @@ from otelkafka._clients.patch import Patch
 from otelkafka._consuming import dispatcher, open_span
 from otelkafka._consuming.consumer_group import _of_unknown_consumers, process_batch_block, process_block
 from otelkafka._consuming.wait import Handover, Processed, WaitHistory
-from otelkafka._context import current, fastpath
+from otelkafka._context import current, fastpath, sdk
 from otelkafka._context.current import UnparsedSpan
 from otelkafka._context.fastpath import FastPath, WithSdk, fast_path_of
 from otelkafka._context.origin import header_of, with_baggage
 from otelkafka._context.propagation import Contexts
-from otelkafka._context.sdk import sampler_of
+from otelkafka._context.sdk import quick_tracer, sampler_of, set_attributes
 from otelkafka._context.traceparent import SPAN_KEY, header
 from otelkafka._protocols import NoClient
 from otelkafka._telemetry import clock, semconv, tallies, telemetry
@@ -60,8 +60,10 @@ __all__ = [
     "header",
     "header_of",
     "options_from_environment",
+    "quick_tracer",
     "sampler_of",
     "semconv",
+    "set_attributes",
     "with_baggage",
 ]
 
@@ -328,6 +330,16 @@ def replace_clock(name: str, spoilt: Callable[[], Any], replace: Callable[[Any, 
 def replace_clock_of_limits(monotonic: Callable[[], float], replace: Callable[[Any, str, Any], None]) -> None:
     """Put another clock in the place of the one by which spans a second are limited."""
     replace(clock, "monotonic", monotonic)
+
+
+def writes_attributes(tracer: Any) -> bool:
+    """Return whether a tracer of `quick_tracer()` writes the attributes of spans itself."""
+    return int(tracer._most) >= 0
+
+
+def examine_spans_anew(replace: Callable[[Any, str, Any], None]) -> None:
+    """Have the SDK's spans tested once more: whether their attributes can be written."""
+    replace(sdk, "_writable_span_class", sdk._writable_span_class.__wrapped__)
 
 
 def forget_options_of_functions() -> None:

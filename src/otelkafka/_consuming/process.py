@@ -186,7 +186,7 @@ class ProcessOperation:
                         return unrecorded.attach({**ambient, SPAN_KEY: unrecorded}, ambient)
                     innermost.set(unrecorded)
                     unrecorded.is_alone = True
-                    attached = Attached({**ambient, SPAN_KEY: unrecorded})
+                    attached = Attached({**ambient, SPAN_KEY: unrecorded} if ambient else {SPAN_KEY: unrecorded})
                     attached.opened, attached.outside = unrecorded, ambient
                     unrecorded.token = attach(attached)
                     return unrecorded
@@ -237,7 +237,7 @@ class ProcessOperation:
             elif handover is not None or (history is not None and (handover := history.handover_of(record))):
                 taken, highwater = handover
             if history is not None:
-                attended = history.attended_since(record.topic, partition)
+                attended = history.attended.get((record.topic, partition), history.since)
             links = self._spans.describe(given, record, start, taken, highwater, attended)
         except Exception as error:  # noqa: BLE001 (the span goes on without)
             telemetry.guard.contain("process", error)

@@ -177,14 +177,18 @@ class WaitHistory:
         processed: how many records have been processed.
         processes: the marks of `processed`. They are approximate, because other threads process records without a lock.
         slow: records and batches whose processing took at least a millisecond.
+        since: when it was wrapped, Unix time in nanoseconds.
+        attended: since when it could fetch each partition that is assigned, or was until a moment ago, where that is
+            later than `since`.
         lags: the lag of each assigned partition, as of the last record that was returned.
     """
 
     def __init__(self, now: int) -> None:
         self.has_listener = True
-        self._since = now
-        self._assigned: dict[tuple[str, int], int] = {}
-        self._revoked: dict[tuple[str, int], int] = {}
+        self.since = now
+        self.attended: dict[tuple[str, int], int] = {}
+        self._assigned: set[tuple[str, int]] = set()
+        self._revoked: set[tuple[str, int]] = set()
         self._handovers: dict[tuple[str, int], tuple[tuple[int, int, Handover], ...]] = {}
         self.fetches, self.processes = _Marks(now), _Marks(now)
         self.slow: tuple[Processed, ...] = ()
@@ -217,9 +221,9 @@ class WaitHistory:
 
     def assign(self, partitions: set[tuple[str, int]], now: int) -> None:
         """Note the partitions that the consumer has been assigned in addition."""
-        for partition in partitions:
-            self._assigned[partition] = now
-            self._revoked.pop(partition, None)
+        self.attended.update(dict.fromkeys(partitions, max(now, self.since)))
+        self._assigned = self._assigned | partitions
+        self._revoked = self._revoked - partitions
 
     def revoke(self, partitions: set[tuple[str, int]]) -> None:
         """Forget partitions that the consumer has lost, and the records of partitions that were revoked before.
@@ -231,21 +235,22 @@ class WaitHistory:
             return
         for partition in self._revoked:
             self._handovers.pop(partition, None)
-        self._revoked = {partition: self._assigned.pop(partition, 0) for partition in partitions}
+            self.attended.pop(partition, None)
+        self._revoked = partitions
+        self._assigned = self._assigned - partitions
         for partition in partitions:
             self.lags.pop(partition, None)
 
     def update(self, partitions: set[tuple[str, int]] | None, now: int) -> None:
         """Compare the present assignment, if it is known, with the noted one, and note the difference."""
         if partitions is not None:
-            noted = {*self._assigned, *self.lags}  # a lag may have been noted before the assignment was
+            noted = self._assigned | self.lags.keys()  # a lag may have been noted before the assignment was
             self.revoke(noted - partitions)
             self.assign(partitions - noted, now)
 
     def attended_since(self, topic: str, partition: int) -> int:
         """Return since when a consumer could fetch the records of the partition."""
-        assigned = self._assigned.get((topic, partition))
-        return max(self._since, self._revoked.get((topic, partition), 0) if assigned is None else assigned)
+        return self.attended.get((topic, partition), self.since)
 
     def fetched(self, start: int, end: int) -> int:
         """Return how much of the time from `start` to `end` was spent fetching."""
@@ -311,8 +316,8 @@ class WaitHistory:
         self.fetches.follow_back(by)
         self.processes.follow_back(by)
         self.slow = tuple(each._replace(start=each.start - by, end=each.end - by) for each in self.slow)
-        self._assigned = {partition: min(since - by, now) for partition, since in self._assigned.items()}
-        self._since = min(self._since - by, now)
+        self.attended = {partition: min(since - by, now) for partition, since in self.attended.items()}
+        self.since = min(self.since - by, now)
         self.spent.set_back(by)
 
 

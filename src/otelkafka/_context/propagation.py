@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanContext
 from otelkafka._context import traceparent
 from otelkafka._context.fastpath import FastPath, fast_path_of
 from otelkafka._context.origin import begin, is_possible, origin_in
-from otelkafka._context.sdk import records_roots
+from otelkafka._context.sdk import quick_tracer, records_roots
 from otelkafka._protocols import Record, record_of
 from otelkafka._telemetry import lifetime, semconv
 from otelkafka._telemetry.api import PROVIDER, TRACE
@@ -95,6 +95,7 @@ class Contexts:
 
     def _refresh(self) -> None:
         self.fast_path = self.telemetry.guard.call("fast_path", None, fast_path_of, self.options)
+        self.telemetry.tracer = quick_tracer(self.telemetry.tracer)
         used = self.options.tracer_provider or trace.get_tracer_provider()
         self._records_roots = self.telemetry.guard.call("sampler", False, records_roots, used)
         provider = TRACE.get(PROVIDER)

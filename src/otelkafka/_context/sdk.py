@@ -4,16 +4,23 @@ If a fact is missing, or another release keeps it elsewhere, it is unknown, and 
 """
 
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple
+from functools import cache
+from types import FunctionType
+from typing import Any, Final, NamedTuple, final
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind
 
 from otelkafka._telemetry import scope, semconv
 from otelkafka._telemetry.api import PROPAGATE, PROPAGATOR, PROVIDER, TRACE
+from otelkafka._telemetry.attributes import Attributes
 
 SUPPRESSED: Final = "suppress_instrumentation"
 SUPPRESSED_ELSE: Final[str] = getattr(context_api, "_SUPPRESS_INSTRUMENTATION_KEY", SUPPRESSED)
@@ -147,3 +154,154 @@ def _bound(root: Any, sampling: Any) -> int | None:
 
 def _drops(sampler: Any, sampling: Any) -> bool:
     return type(sampler) is sampling.StaticSampler and sampler._decision is sampling.Decision.DROP
+
+
+_are_plain: Final = frozenset((str, int, float, bool)).issuperset
+"""Whether the SDK keeps values of these types as they are."""
+
+
+@final
+class QuickTracer:
+    """Starts the spans of an SDK's tracer, and writes the attributes, which the SDK would check and copy one by one.
+
+    The spans are the same. The attributes are left to the SDK where somebody may read them before `start_span()`
+    returns (a sampler or a span processor), where a limit may cut them, and where a self-test has failed.
+
+    Args:
+        tracer: the SDK's.
+    """
+
+    __slots__ = ("_most", "_processors", "_span_class", "_tracer")
+
+    def __init__(self, tracer: Any) -> None:
+        self._tracer = tracer
+        self.choose()
+
+    def choose(self) -> None:
+        """Find out who writes the attributes."""
+        tracer, self._most = self._tracer, -1
+        self._processors = getattr(tracer.span_processor, "_span_processors", None)
+        self._span_class = _writable_span_class()
+        with suppress(AttributeError, KeyError):  # an SDK that is made otherwise
+            sdk = sys.modules["opentelemetry.sdk.trace"]
+            if (
+                self._span_class is not None
+                and _is_own(vars(sdk.Tracer)["start_span"], sdk)
+                and _passes_attributes_on(tracer.sampler, sys.modules["opentelemetry.sdk.trace.sampling"])
+                and not _is_read_at_start(tracer.span_processor, sdk)
+            ):
+                self._most = _most_attributes(tracer._span_limits)
+
+    def start_span(
+        self,
+        name: str,
+        context: Context,
+        kind: SpanKind,
+        attributes: Attributes,
+        links: Sequence[Link],
+        start_time: int | None,
+    ) -> Span:
+        """Start a span, as the SDK's tracer does.
+
+        Args:
+            name: of the span.
+            context: holds its parent.
+            kind: of the span.
+            attributes: of the span, which may keep this very dictionary.
+            links: of the span.
+            start_time: Unix time in nanoseconds; None for now.
+        """
+        tracer = self._tracer
+        if getattr(tracer.span_processor, "_span_processors", None) is not self._processors:
+            self.choose()
+        if len(attributes) > self._most or not _are_plain(map(type, attributes.values())):
+            started: Span = tracer.start_span(name, context, kind, attributes, links, start_time)
+            return started
+        span: Any = tracer.start_span(name, context, kind, None, links, start_time)
+        if type(span) is self._span_class:
+            span._attributes._dict = attributes
+        return span  # type: ignore[no-any-return]
+
+
+def set_attributes(span: Any, attributes: Attributes) -> None:
+    """Set attributes on a recording span, as its `set_attributes()` does."""
+    is_writable = type(span) is _writable_span_class() and _are_plain(map(type, attributes.values()))
+    if not is_writable or not _write(span, attributes):
+        span.set_attributes(attributes)
+
+
+def _write(span: Any, attributes: Attributes) -> bool:
+    """Write attributes that the SDK would keep as they are; False if the span has ended or has no room for them."""
+    with span._lock:
+        kept = span._attributes
+        if span._end_time is not None or len(kept._dict) + len(attributes) > _most_attributes(span._limits):
+            return False
+        with kept._lock:
+            kept._dict.update(attributes)
+        return True
+
+
+def quick_tracer(tracer: Any) -> Any:
+    """Return a tracer with faster attributes for one that is exactly the SDK's; any other as it is."""
+    if type(tracer) is QuickTracer:
+        tracer.choose()
+        return tracer
+    sdk = sys.modules.get("opentelemetry.sdk.trace")
+    return QuickTracer(tracer) if type(tracer) is getattr(sdk, "Tracer", None) else tracer
+
+
+@cache
+def _writable_span_class() -> Any:
+    """Return the SDK's class of spans, if one whose attributes are written afterwards is like any other."""
+    try:
+        sdk = sys.modules["opentelemetry.sdk.trace"]
+        given: Attributes = {"text": "a", "count": 1, "share": 0.5, "is_so": True}
+        started, written = _test_span(sdk, given), _test_span(sdk, None)
+        is_dict = type(started._attributes._dict) is type(written._attributes._dict) is dict
+        written._attributes._dict = dict(given)
+        started.set_attributes({"late": 2})
+        is_dict = is_dict and _write(written, {"late": 2})
+        kept = []
+        for span in started, written:
+            span.set_attributes({"more": [1], "text": "b"})
+            span.end()
+            kept.append((list(span.attributes.items()), span.dropped_attributes))
+        return sdk._Span if is_dict and kept[0] == kept[1] else None
+    except Exception:  # noqa: BLE001 (an SDK that is made otherwise, in whatever way)
+        return None
+
+
+def _test_span(sdk: Any, attributes: Attributes | None) -> Any:
+    span = sdk._Span("test", SpanContext(1, 1, is_remote=False), resource=sdk.Resource({}), attributes=attributes)
+    span.start()
+    return span
+
+
+def _most_attributes(limits: Any) -> int:
+    """Return how many attributes a span keeps as they are; -1 where long ones are cut."""
+    if limits.max_span_attribute_length is not None:
+        return -1
+    most = limits.max_span_attributes
+    return sys.maxsize if most is None else int(most)
+
+
+def _is_own(function: Any, module: Any) -> bool:
+    """Return whether a function is defined in a module, and nobody has put another in its place."""
+    return type(function) is FunctionType and function.__globals__ is vars(module)
+
+
+def _passes_attributes_on(sampler: Any, sampling: Any) -> bool:
+    """Return whether a sampler gives a span the attributes that it gets, and does not read them."""
+    if type(sampler) in (sampling.ParentBased, sampling.ParentBasedTraceIdRatio):
+        return all(_passes_attributes_on(delegate, sampling) for delegate in vars(sampler).values())
+    return type(sampler) in (sampling.StaticSampler, sampling.TraceIdRatioBased)
+
+
+def _is_read_at_start(processor: Any, sdk: Any) -> bool:
+    """Return whether a span processor, or one of those that it stands for, may read a span that has just started."""
+    if type(processor) is not sdk.SynchronousMultiSpanProcessor:
+        return True
+    export = sys.modules.get("opentelemetry.sdk.trace.export", sdk)
+    names = "SpanProcessor", "BatchSpanProcessor", "SimpleSpanProcessor"
+    silent = {getattr(export, name, sdk.SpanProcessor).on_start for name in names}
+    return any(type(each).on_start not in silent or "on_start" in vars(each) for each in processor._span_processors)

@@ -11,7 +11,7 @@ from otelkafka._context.current import UNPARSED, Attached, UnparsedSpan, get_cur
 from otelkafka._context.fastpath import SampledRoot
 from otelkafka._context.origin import begin, header_of, keep_earliest, origin_in, with_baggage
 from otelkafka._context.propagation import Contexts, merge
-from otelkafka._context.sdk import SUPPRESSED, SUPPRESSED_ELSE
+from otelkafka._context.sdk import SUPPRESSED, SUPPRESSED_ELSE, set_attributes
 from otelkafka._context.traceparent import BAGGAGE_KEY, SPAN_KEY, TRACEPARENT, header
 from otelkafka._producing.transactions import Transactions
 from otelkafka._protocols import Acknowledgement, given_of
@@ -282,7 +282,7 @@ class Sends:
                 if type(span) is kind and kind is not UnparsedSpan:
                     begun: Send | BareSend = span
                     begun.destination, begun.outside = destination, ambient
-                    begun.context = Context({**ambient, SPAN_KEY: span})
+                    begun.context = Context({**ambient, SPAN_KEY: span} if ambient else {SPAN_KEY: span})
                     trace_id = span.trace_id
                     if type(trace_id) is int:  # as header() does
                         begun.headers = [(TRACEPARENT, b"00-%032x-%016x-%02x" % (trace_id, span.span_id, span.flags))]
@@ -507,7 +507,7 @@ class Sends:
             if type(span) not in UNPARSED:
                 try:
                     if span.is_recording():
-                        span.set_attributes(self._end_attributes(send, metadata))
+                        set_attributes(span, self._end_attributes(send, metadata))
                 except Exception as failure:  # noqa: BLE001 (whatever it is, the application must not get it)
                     telemetry.guard.contain("set_attributes", failure)
             if metadata is not None and hook is not None:
