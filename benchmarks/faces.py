@@ -33,8 +33,8 @@ ATTRIBUTES: dict[str, Any] = {
 }
 
 
-class Told(NamedTuple):
-    """What a span that is written by hand tells.
+class Recorded(NamedTuple):
+    """What a span that is written by hand records.
 
     Args:
         attributes: of the span.
@@ -49,7 +49,7 @@ class Told(NamedTuple):
         return [Link(*each) for each in self.links]
 
 
-MINIMUM = Told(ATTRIBUTES)
+MINIMUM = Recorded(ATTRIBUTES)
 
 
 _patching = threading.Lock()
@@ -146,12 +146,12 @@ def sending(face: str, producer: Any, topic: str) -> Callable[[], Any]:
     return sending_by_hand(producer, topic) if face == "minimum" else lambda: producer.send(topic, VALUE)
 
 
-def sending_by_hand(producer: Any, topic: str, told: Told = MINIMUM) -> Callable[[], Any]:
+def sending_by_hand(producer: Any, topic: str, recorded: Recorded = MINIMUM) -> Callable[[], Any]:
     """Return what sends one record with what tracing it takes at least."""
     tracer = trace.get_tracer("minimum")
 
     def send() -> Any:
-        span = tracer.start_span("send t", None, SpanKind.PRODUCER, told.attributes, told.make_links())
+        span = tracer.start_span("send t", None, SpanKind.PRODUCER, recorded.attributes, recorded.make_links())
         headers: dict[str, str] = {}
         propagate.inject(headers, trace.set_span_in_context(span))
         future = producer.send(topic, VALUE, headers=[(name, value.encode()) for name, value in headers.items()])
@@ -205,7 +205,7 @@ def _walk(records: Iterable[Any]) -> int:
     return count
 
 
-def walking_by_hand(told: Told = MINIMUM) -> Callable[[Iterable[Any]], int]:
+def walking_by_hand(recorded: Recorded = MINIMUM) -> Callable[[Iterable[Any]], int]:
     """Return what walks records, and does for each what tracing it takes at least."""
     tracer, getter = trace.get_tracer("minimum"), HeaderGetter()
 
@@ -213,7 +213,7 @@ def walking_by_hand(told: Told = MINIMUM) -> Callable[[Iterable[Any]], int]:
         count = 0
         for record in records:
             parent = propagate.extract(record.headers, getter=getter)
-            span = tracer.start_span("process t", parent, SpanKind.CONSUMER, told.attributes, told.make_links())
+            span = tracer.start_span("process t", parent, SpanKind.CONSUMER, recorded.attributes, recorded.make_links())
             token = context.attach(trace.set_span_in_context(span, parent))
             context.detach(token)
             span.end()

@@ -17,7 +17,7 @@ from opentelemetry import trace
 
 from benchmarks.faces import (
     ACTIONS,
-    Told,
+    Recorded,
     client_of,
     consuming,
     faces_of,
@@ -73,22 +73,22 @@ class Case(NamedTuple):
             works["alike"] = self.alike()
         return {**works, "counter": counter()}
 
-    def told(self) -> Told:
-        """Return what the last span of a batch tells."""
+    def recorded(self) -> Recorded:
+        """Return what the last span of a batch records."""
         from otelkafka.testing import SpanRecorder  # noqa: PLC0415 (not in the mode without an SDK)
 
         recorder = SpanRecorder()
         self.work("wrapped", {"tracer_provider": recorder.tracer_provider})()
         span = recorder.spans[-1]
         links = [(link.context, dict(link.attributes or {})) for link in span.links]
-        return Told(dict(span.attributes or {}), links)
+        return Recorded(dict(span.attributes or {}), links)
 
     def alike(self) -> Work:
-        """Return what does the action with spans that are written by hand, and tell what otelkafka's own do."""
-        client, told = self.client("bare", {}), self.told()
+        """Return what does the action with spans that are written by hand, and record what otelkafka's own do."""
+        client, recorded = self.client("bare", {}), self.recorded()
         if self.action == "send":
-            return repeated(sending_by_hand(client, "t", told))
-        walk = walking_by_hand(told)
+            return repeated(sending_by_hand(client, "t", recorded))
+        walk = walking_by_hand(recorded)
         return lambda: walk(islice(client, BATCH))
 
 

@@ -54,7 +54,7 @@ class FailedError(Exception):
     """What a failing record ends in."""
 
 
-class Told(SpanExporter):
+class Kept(SpanExporter):
     """Keeps of each trace which keys its records had, and why it is there."""
 
     def __init__(self) -> None:
@@ -66,10 +66,10 @@ class Told(SpanExporter):
         """Note the traces."""
         for span in spans:
             self.spans += 1
-            told, context = span.attributes or {}, span.get_span_context()
+            attributes, context = span.attributes or {}, span.get_span_context()
             trace_id = context.trace_id if context else 0
-            self.reasons.setdefault(trace_id, set()).update(_of(told.get("otelkafka.sampled.reason")))
-            self.keys.setdefault(trace_id, set()).update(_of(told.get("messaging.kafka.message.key")))
+            self.reasons.setdefault(trace_id, set()).update(_of(attributes.get("otelkafka.sampled.reason")))
+            self.keys.setdefault(trace_id, set()).update(_of(attributes.get("messaging.kafka.message.key")))
         return SpanExportResult.SUCCESS
 
     def keys_of(self, *reasons: str) -> set[str]:
@@ -86,10 +86,10 @@ class Telemetry:
     """
 
     def __init__(self, mode: str) -> None:
-        self.told = Told()
+        self.kept = Kept()
         sampler = ALWAYS_ON if mode == ALL else ParentBasedTraceIdRatio(1 / ONE_IN)
         self.provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
-        self.provider.add_span_processor(BatchSpanProcessor(self.told, max_queue_size=100_000))
+        self.provider.add_span_processor(BatchSpanProcessor(self.kept, max_queue_size=100_000))
         self.tracer = self.provider.get_tracer("service")
         self._reader: InMemoryMetricReader | None = None
         self.options: dict[str, Any] = {"tracer_provider": self.provider}
@@ -222,8 +222,8 @@ def _record(number: int) -> tuple[bytes | None, int | None]:
     return f"{SLOW}-{turn}".encode(), int((time.time() - LATE_SECONDS) * 1000)
 
 
-def _of(told: object) -> set[str]:
-    return set() if told is None else {str(told)}
+def _of(value: object) -> set[str]:
+    return set() if value is None else {str(value)}
 
 
 @contextmanager
@@ -254,7 +254,7 @@ def web_service() -> Iterator[tuple[int, list[Pipeline]]]:
 
 
 def measure(broker: Broker, count: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Return, for each mode, the CPU time a record by turn in microseconds, and what was told of the records."""
+    """Return, for each mode, the CPU time a record by turn in microseconds, and what was recorded of the records."""
     with ExitStack() as stack, web_service() as (port, pipelines):
         pipelines += [Pipeline(mode, broker, port, stack) for mode in MODES]
         taken: dict[str, list[float]] = {mode: [] for mode in MODES}
@@ -272,14 +272,14 @@ def measure(broker: Broker, count: int, say: Callable[[str], None]) -> dict[str,
 def _found(pipeline: Pipeline) -> dict[str, Any]:
     telemetry = pipeline.telemetry
     telemetry.provider.force_flush(120_000)
-    told = telemetry.told
-    by_reason = {"wait": told.keys_of("wait"), "error": told.keys_of("error")}
+    kept = telemetry.kept
+    by_reason = {"wait": kept.keys_of("wait"), "error": kept.keys_of("error")}
     return {
         "measured": telemetry.measured().get(LAST, 0),
         "slow": len([key for key in by_reason["wait"] if key.startswith(SLOW)]),
         "failed": len([key for key in by_reason["error"] if key.startswith(FAILING)]),
-        "others": sum(not why for why in told.reasons.values()),
-        "spans": told.spans,
+        "others": sum(not why for why in kept.reasons.values()),
+        "spans": kept.spans,
     }
 
 
@@ -289,11 +289,11 @@ def part(found: dict[str, Any]) -> str:
     head = ("mode", "CPU a record, us", "more than bare", "counted", "traces: slow", "failed", "others", "spans")
 
     def row(mode: str) -> Iterator[str]:
-        told = modes[mode]
+        figures = modes[mode]
         yield mode
-        yield spread(told["cpu"], 0)
-        yield f"{median([own - bare for own, bare in zip(told['cpu'], least, strict=True)]):.0f}"
-        yield from (f"{told[name]:,}" for name in ("measured", "slow", "failed", "others", "spans"))
+        yield spread(figures["cpu"], 0)
+        yield f"{median([own - bare for own, bare in zip(figures['cpu'], least, strict=True)]):.0f}"
+        yield from (f"{figures[name]:,}" for name in ("measured", "slow", "failed", "others", "spans"))
 
     known = found["about"]
     return (

@@ -46,12 +46,12 @@ def rounds_of(name: str, *arguments: object) -> Iterator[Callable[[], Any]]:
     """Yield what lets one program of this package do a round, and returns what it prints; it ends with the context."""
     pipe = subprocess.PIPE
     with subprocess.Popen(_command(name, arguments), env=_environment(), stdin=pipe, stdout=pipe) as process:
-        asked, told = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
+        asked, answered = cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
 
         def next_round() -> Any:
             asked.write(b"\n")
             asked.flush()
-            return json.loads(told.readline())
+            return json.loads(answered.readline())
 
         try:
             yield next_round

@@ -119,8 +119,15 @@ def own_cost(found: Results) -> str:
 
 
 def alike(found: Results) -> str:
-    """Return the microseconds of a sampled record, beside those of a span by hand that tells the same."""
-    head = ("action", "kafka-python", "minimum", "by hand, telling the same", "wrapped", "wrapped to that by hand")
+    """Return the microseconds of a sampled record, beside those of a span by hand that records the same."""
+    head = (
+        "action",
+        "kafka-python",
+        "minimum",
+        "by hand, with the same attributes",
+        "wrapped",
+        "wrapped to that by hand",
+    )
 
     def row(release: str, case: str) -> Iterator[str]:
         by_hand = found.cost(release, case, "alike")
@@ -240,8 +247,8 @@ def _bytes(amount: float) -> str:
 
 def about(found: Results) -> str:
     """Return what the figures were taken with."""
-    told = found.found.get("about")
-    if not told:
+    about = found.found.get("about")
+    if not about:
         return ""
-    packages = ", ".join(f"{name} {told[name]}" for name in told if name not in ("python", "cores"))
-    return f"Measured on {told['cores']} cores with Python {told['python']}, {packages}."
+    packages = ", ".join(f"{name} {about[name]}" for name in about if name not in ("python", "cores"))
+    return f"Measured on {about['cores']} cores with Python {about['python']}, {packages}."

@@ -1,4 +1,4 @@
-"""A group of three that join and leave, transactions and a poisoned record: what telemetry tells of them, as tables.
+"""A group of three that join and leave, transactions and a poisoned record: what telemetry records of them, as tables.
 
 `python -m examples.group_of_three` prints the tables; with `--page FILE` it writes them as a page of the documentation.
 """
@@ -228,8 +228,8 @@ def main() -> None:
         broker.create_topic(TOPIC, partitions=PARTITIONS)
         run(broker, spans, metrics)
         name = broker.description.partition(" on ")[0]
-    told = {"spans": "\n".join(span_table(spans.spans)), "metrics": "\n".join(metric_table(metrics))}
-    text = PAGE.format(orders=2 * ORDERS, broker=name, **told)
+    tables = {"spans": "\n".join(span_table(spans.spans)), "metrics": "\n".join(metric_table(metrics))}
+    text = PAGE.format(orders=2 * ORDERS, broker=name, **tables)
     if page is None:
         print(text)
     else:

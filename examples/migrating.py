@@ -46,7 +46,7 @@ def fact(name: str) -> Callable[[Callable[[Service], str]], Callable[[Service], 
 
 
 class Service:
-    """Clients on a topic of its own, instrumented by somebody.
+    """Clients on a topic of its own, with one of the instrumentations.
 
     Args:
         broker: where the topic is made.
@@ -175,9 +175,9 @@ def _send_raises(service: Service) -> str:
     with suppress(KafkaError):
         service.send(bytes(5000))
     span = service.span("send")
-    told = span.attributes or {}
-    error = told.get("error.type", "no `error.type`")
-    return f"{span.status.status_code.name}, {error}, {'its topic' if len(told) > 1 else 'no topic'}"
+    attributes = span.attributes or {}
+    error = attributes.get("error.type", "no `error.type`")
+    return f"{span.status.status_code.name}, {error}, {'its topic' if len(attributes) > 1 else 'no topic'}"
 
 
 @fact("a `traceparent` that is no text")
@@ -200,8 +200,8 @@ def table(broker: Broker) -> str:
     head = ("", f"opentelemetry-instrumentation-kafka-python {version('opentelemetry-instrumentation-kafka-python')}")
     rows = [(*head, "otelkafka"), ("---",) * 3]
     for name in FACTS:
-        told = ours[name] if ours[name] == both[name] else f"{ours[name]}; with `messaging/dup` {both[name]}"
-        rows.append((name, theirs[name], told))
+        shown = ours[name] if ours[name] == both[name] else f"{ours[name]}; with `messaging/dup` {both[name]}"
+        rows.append((name, theirs[name], shown))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -99,5 +99,5 @@ class Broker(ABC):
         self.stop()
 
     def __repr__(self) -> str:
-        """Tell what runs where."""
+        """Print what runs where."""
         return f"<{self.description}>"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PRODUCER = 0
-# Without the last, librdkafka tells about the mock cluster on stderr.
+# Without the last, librdkafka writes about the mock cluster to stderr.
 CONFIGURATION = {"test.mock.num.brokers": "1", "log_level": "0"}
 
 

@@ -1,4 +1,4 @@
-"""A broker that somebody else runs."""
+"""A broker that runs elsewhere."""
 
 from __future__ import annotations
 

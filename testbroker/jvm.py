@@ -26,7 +26,7 @@ OPTIONS = (
 
 
 class PortTaken(Exception):
-    """Somebody else bound the port that was free a moment ago."""
+    """Another process bound the port that was free a moment ago."""
 
 
 class Jvm:
@@ -104,7 +104,7 @@ class Jvm:
     def _failed(self, what: str) -> BrokerUnavailable:
         log = self._process.output_tail()
         return BrokerUnavailable(
-            f"{self._title} did not start: {what}", f"Its log may tell what to change; it ends with:\n{log}"
+            f"{self._title} did not start: {what}", f"Its log may say what to change; it ends with:\n{log}"
         )
 
 

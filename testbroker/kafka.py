@@ -57,7 +57,7 @@ def start_kafka(version: str, properties: Mapping[str, str], nodes: int = 1, por
             raise
         else:
             return broker
-    reason = f"{ATTEMPTS} times in a row somebody else took the port chosen for Apache Kafka"
+    reason = f"{ATTEMPTS} times in a row another process took the port chosen for Apache Kafka"
     raise BrokerUnavailable(reason, "Try again when less is going on.")
 
 
@@ -89,12 +89,12 @@ class Node:
         self.jvm.start("kafka.Kafka", self.properties)
 
     def wait_until_it_knows(self, nodes: Sequence[Node]) -> None:
-        """Return when it serves clients, and tells them of nodes."""
+        """Return when it serves clients, and names nodes to them."""
         addresses = {node.address for node in nodes}
         self.jvm.wait_until(lambda: addresses <= self._known())
 
     def _known(self) -> set[str]:
-        """Tell of which nodes it tells clients: one that is not yet part of its cluster tells of none."""
+        """Return which nodes it names to clients: one that is not yet part of its cluster names none."""
         try:
             brokers = wire.metadata(self.address, timeout=10.0).brokers
         except (OSError, ValueError):
@@ -141,7 +141,7 @@ class KafkaBroker(Broker):
             node: its number, from 1; None for all.
 
         Raises:
-            BrokerUnavailable: it does not start, perhaps because somebody else took its port.
+            BrokerUnavailable: it does not start, perhaps because another process took its port.
 
         """
         self.kill(node)
@@ -149,7 +149,7 @@ class KafkaBroker(Broker):
         try:
             self._start(self._chosen(node))
         except PortTaken as error:
-            reason = f"somebody else took {self.bootstrap_servers} while the node was down"
+            reason = f"another process took {self.bootstrap_servers} while the node was down"
             raise BrokerUnavailable(reason, "Start another: start_broker().") from error
 
     def stop(self) -> None:
@@ -173,7 +173,7 @@ class KafkaBroker(Broker):
 
 
 def _common(nodes: int) -> dict[str, str]:
-    """Return what any cluster of so many nodes is told.
+    """Return the configuration of any cluster of so many nodes.
 
     Few partitions of the internal topics, each of which takes time at the first use; all that can be is replicated.
     """

@@ -1,4 +1,4 @@
-"""Ports of 127.0.0.1 that nobody uses."""
+"""Ports of 127.0.0.1 that are free."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RANDOM = random.SystemRandom()
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different ports that were free a moment ago; whoever binds them must be ready to find them taken."""
+    """Return different ports that were free a moment ago; a caller that binds them must be ready to find them taken."""
     ports = list(islice(filter(is_free, RANDOM.sample(range(FIRST, LAST), TRIES)), count))
     if len(ports) == count:
         return ports

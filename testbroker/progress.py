@@ -1,4 +1,4 @@
-"""Tells on stderr how a download goes: one line kept up to date on a terminal, else a line every few seconds."""
+"""Shows the progress of a download on stderr: one line kept up to date on a terminal, else a line every few seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEGABYTE = 1_000_000
 
 
 class Progress:
-    """A download of many files; a context manager that tells about it from its begin to its end."""
+    """A download of many files; a context manager that shows its progress from begin to end."""
 
     def __init__(self, title: str) -> None:
         """Begin with nothing downloaded of what `title` names."""
@@ -35,7 +35,7 @@ class Progress:
         self._begin = time.monotonic()
 
     def expect(self, jars: int) -> None:
-        """Tell how many files are to come, now that it is known."""
+        """Show how many files are to come, now that it is known."""
         with self._lock:
             self._files, self._expected = 0, jars
 
@@ -51,7 +51,7 @@ class Progress:
             self._bytes += count
 
     def __enter__(self) -> Self:
-        """Tell what begins."""
+        """Show what begins."""
         self._write("downloading")
         self._thread.start()
         return self
@@ -59,7 +59,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Tell what came of it."""
+        """Show the result."""
         self._ended.set()
         self._thread.join()
         self._write("downloading failed" if error else "downloaded", "\n")

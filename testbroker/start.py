@@ -37,7 +37,7 @@ def start_broker(
             "embedded": the mock cluster of confluent-kafka. "auto": given if `KAFKA_BOOTSTRAP_SERVERS` is set, else
             kafka, else, when Kafka cannot be downloaded, embedded, which is then said in a line on stderr.
             None: what the environment variable `OTELKAFKA_BROKER` says, else auto.
-        version: the release of Apache Kafka; only "kafka" heeds it. From 3.7.0 on it runs by itself; from 2.8.0 on, and
+        version: the release of Apache Kafka; only "kafka" uses it. From 3.7.0 on it runs by itself; from 2.8.0 on, and
             0.10.2.2, the last whose records have no headers, with a ZooKeeper of its own.
         properties: broker configuration on top of ours; only "kafka" can have any.
         nodes: how many nodes, all of which have a replica of each topic; only "kafka" can have more than one.

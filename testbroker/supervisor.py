@@ -54,7 +54,7 @@ class Child:
             self._process.wait()
 
     def state(self) -> dict[str, int | None]:
-        """Tell how it goes."""
+        """Report the progress."""
         if self._process is None:
             return {"returncode": None, "pid": None}
         return {"returncode": self._process.poll(), "pid": self._process.pid}

@@ -26,7 +26,7 @@ LARGEST_PART = 65_536
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a broker tells of its cluster: addresses by node id, and the leaders of the partitions asked for."""
+    """What a broker reports of its cluster: addresses by node id, and the leaders of the partitions asked for."""
 
     brokers: dict[int, tuple[str, int]]
     controller: int

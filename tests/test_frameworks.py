@@ -23,7 +23,7 @@ def instrumented(recorder):
 
 @pytest.mark.real_kafka
 def test_job_queue(instrumented, broker, topic):
-    """kq: a job is one trace from the queue to the worker, and its commit is told."""
+    """kq: a job is one trace from the queue to the worker, and its commit is recorded."""
     producer = KafkaProducer(**broker.client_options)
     queue = kq.Queue(topic, producer)
     job = queue.enqueue(operator.add, 1, 2)

@@ -121,8 +121,8 @@ def test_pool_of_threads_has_the_consumers_group(instrument, clients, recorder, 
     assert {tuple(span.attributes[name] for name in names) for span in spans} == {(topic, "pooled")}
     assert sorted(span.attributes["otelkafka.consumer.lag"] for span in spans) == [0, 1]
     assert all("otelkafka.queue.busy_duration" in span.attributes for span in spans)
-    ((told, count),) = metrics.points("messaging.process.duration")
-    assert (told["messaging.consumer.group.name"], count) == (topic, 2)
+    ((recorded, count),) = metrics.points("messaging.process.duration")
+    assert (recorded["messaging.consumer.group.name"], count) == (topic, 2)
     KafkaInstrumentor().uninstrument()
     recorder.clear()
     with otelkafka.process(fake_record(topic, offset=1), ConsumerOptions(tracer_provider=recorder.tracer_provider)):
@@ -753,7 +753,7 @@ def test_client_that_cannot_be_looked_up_is_not_traced_but_works(instrument):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no process forks here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_child_of_a_fork_goes_its_own_way(instrument):
-    """What a child does to its classes is not its parent's affair, and it can instrument as its parent did."""
+    """What a child does to its classes does not change its parent, and it can instrument as its parent did."""
     before = own_methods()
     instrument()
     child = os.fork()

@@ -40,7 +40,7 @@ def test_options_are_frozen_and_keyword_only():
 
 
 def test_class_in_place_of_a_client_is_refused():
-    """The class itself, which somebody forgot to call, is told at once."""
+    """The class itself, which somebody forgot to call, gets an error at once."""
     with pytest.raises(TypeError, match="give a KafkaConsumer"):
         wrap_consumer(FakeConsumer)
     with pytest.raises(TypeError, match="give a KafkaProducer"):

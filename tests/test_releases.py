@@ -26,7 +26,7 @@ class Stage:
 
     def producer(self, **config):
         return self._keep(
-            wrap_producer(KafkaProducer(**config, **self.broker.client_options), self._told(ProducerOptions))
+            wrap_producer(KafkaProducer(**config, **self.broker.client_options), self._shown(ProducerOptions))
         )
 
     def consumer(self, group="of", **config):
@@ -37,13 +37,13 @@ class Stage:
             self.topic, group_id=f"{group} {self.topic}", **settings, **config, **self.broker.client_options
         )
         wait_until_known(self.topic, bare)
-        return self._keep(wrap_consumer(bare, self._told(ConsumerOptions)))
+        return self._keep(wrap_consumer(bare, self._shown(ConsumerOptions)))
 
     def close(self):
         while self._made:
             self._made.pop().close()
 
-    def _told(self, options):
+    def _shown(self, options):
         return options(**self._providers)
 
     def _keep(self, client):
@@ -119,8 +119,8 @@ def test_a_trace_goes_through_each_release(release, stage_on, recorder):
     assert process.attributes["messaging.consumer.group.name"] == f"of {stage.topic}"
 
 
-def told_without_headers(recorder, metrics, topic):
-    """What is told where no context can travel: all but whose child a process span is."""
+def recorded_without_headers(recorder, metrics, topic):
+    """What is recorded where no context can travel: all but the parent of a process span."""
     (send,), (process,) = recorder.wait_for(f"send {topic}"), recorder.wait_for(f"process {topic}")
     assert process.parent is None
     assert not [link for link in process.links if link.context.trace_id == send.context.trace_id]
@@ -139,7 +139,7 @@ def test_nothing_breaks_where_records_have_no_headers(without_headers, stage_on,
     producer.send(stage.topic, b"v", key=b"k").get(PATIENCE)
     (record,) = consume(stage.consumer(), 1)
     assert (record.key, record.value, list(record.headers)) == (b"k", b"v", [])
-    _, process = told_without_headers(recorder, metrics, stage.topic)
+    _, process = recorded_without_headers(recorder, metrics, stage.topic)
     (commit,) = recorder.wait_for(f"commit {stage.topic}")
     assert commit.parent.span_id == process.context.span_id
 
@@ -163,7 +163,7 @@ def test_nothing_breaks_for_a_client_set_to_speak_to_an_old_broker(last_with_zoo
     stage = stage_on(last_with_zookeeper)
     stage.producer(api_version=(0, 10, 2)).send(stage.topic, b"v").get(PATIENCE)
     consume(stage.consumer(), 1)
-    told_without_headers(recorder, metrics, stage.topic)
+    recorded_without_headers(recorder, metrics, stage.topic)
 
 
 def test_a_topic_of_the_old_format_takes_what_such_a_client_writes(last_with_zookeeper, stage_on):

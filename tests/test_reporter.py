@@ -117,9 +117,9 @@ def test_levels_have_names_of_their_own(recorder):
     for tags in ({"client-id": "c"}, of_topic, {**of_topic, "partition": "3"}):
         add(metrics, 1, name="fetch-size-avg", tags=tags)
     add(metrics, 1, name="byte-rate", group="producer-topic-metrics.a.b")
-    told = {"messaging.client.id": "c", "messaging.destination.name": "a.b"}
-    assert recorder.points("kafka.consumer.fetch_manager.topic.fetch_size_avg") == [(told, 1)]
-    assert recorder.points("kafka.producer.topic.byte_rate") == [(told, 1)]
+    shown = {"messaging.client.id": "c", "messaging.destination.name": "a.b"}
+    assert recorder.points("kafka.consumer.fetch_manager.topic.fetch_size_avg") == [(shown, 1)]
+    assert recorder.points("kafka.producer.topic.byte_rate") == [(shown, 1)]
     ((partition, _),) = recorder.points("kafka.consumer.fetch_manager.partition.fetch_size_avg")
     assert partition["messaging.destination.partition.id"] == "3"
 

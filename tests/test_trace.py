@@ -17,18 +17,18 @@ def send(producer, topic, *values, **kwargs):
 
 
 def test_send_span_ends_at_the_acknowledgement(make_producer, recorder, topic):
-    """The send span is a PRODUCER span with partition and offset, which only the acknowledgement tells."""
+    """The send span is a PRODUCER span with partition and offset, which only the acknowledgement has."""
     (metadata,) = send(make_producer(), topic, b"v", key=b"k")
     (span,) = recorder.wait_for(f"send {topic}")
     assert span.kind is SpanKind.PRODUCER
     assert span.status.status_code is StatusCode.UNSET
-    told = dict(span.attributes)
-    assert told.pop("otelkafka.send.blocked_duration") >= 0
-    assert told.pop("server.address")
-    assert told.pop("server.port")
-    told.pop("messaging.kafka.cluster.id", None)
-    told.pop("messaging.client.id")
-    assert told == {
+    shown = dict(span.attributes)
+    assert shown.pop("otelkafka.send.blocked_duration") >= 0
+    assert shown.pop("server.address")
+    assert shown.pop("server.port")
+    shown.pop("messaging.kafka.cluster.id", None)
+    shown.pop("messaging.client.id")
+    assert shown == {
         "messaging.system": "kafka",
         "messaging.operation.name": "send",
         "messaging.operation.type": "send",
@@ -82,7 +82,7 @@ def test_parent_relation_links_the_ambient_span(make_producer, make_consumer, re
 
 @pytest.mark.parametrize("style", ["iterate", "poll"])
 def test_wait_is_split_and_names_what_kept_the_consumer_busy(make_producer, make_consumer, recorder, topic, style):
-    """A record that waited for another is told busy, with a link to the process span that kept its consumer so."""
+    """The wait of a record for another is recorded as busy, with a link to the process span that kept its consumer so."""
     import time
 
     consumer = make_consumer()
@@ -100,13 +100,13 @@ def test_wait_is_split_and_names_what_kept_the_consumer_busy(make_producer, make
                     seen += 1
                     time.sleep(0.05)
     first, second = recorder.wait_for(f"process {topic}", 2)
-    told = second.attributes
-    assert told["otelkafka.queue.busy_duration"] >= 0.05
-    parts = told["otelkafka.queue.busy_duration"] + told["otelkafka.queue.fetch_duration"]
-    assert parts <= told["otelkafka.queue.duration"] + 1e-6
-    assert told["otelkafka.queue.timestamp_type"] == "create"
-    assert told["otelkafka.queue.busy_count"] == 1
-    assert told["otelkafka.consumer.lag"] == 0
+    shown = second.attributes
+    assert shown["otelkafka.queue.busy_duration"] >= 0.05
+    parts = shown["otelkafka.queue.busy_duration"] + shown["otelkafka.queue.fetch_duration"]
+    assert parts <= shown["otelkafka.queue.duration"] + 1e-6
+    assert shown["otelkafka.queue.timestamp_type"] == "create"
+    assert shown["otelkafka.queue.busy_count"] == 1
+    assert shown["otelkafka.consumer.lag"] == 0
     (link,) = second.links
     assert link.context == first.context
     assert link.attributes["otelkafka.link.type"] == "busy"
@@ -115,7 +115,7 @@ def test_wait_is_split_and_names_what_kept_the_consumer_busy(make_producer, make
 
 
 def test_process_records_the_exception_on_the_open_span(make_producer, make_consumer, recorder, topic):
-    """process(record) inside the loop adds no span, and tells what the iterator cannot see."""
+    """process(record) inside the loop adds no span, and records what the iterator cannot see."""
     send(make_producer(), topic, b"v")
     consumer = make_consumer()
     for record in consumer:
@@ -231,7 +231,7 @@ def test_handler_sync_and_async(make_producer, make_consumer, recorder, topic):
 
 @pytest.mark.real_kafka
 def test_group_assignment_is_noted(broker, make_producer, recorder, topic):
-    """A consumer that subscribed in its constructor is adopted without a rebalance, and its user listener still hears."""
+    """A consumer that subscribed in its constructor is adopted without a rebalance, and the user's listener is still called."""
     from kafka import ConsumerRebalanceListener
 
     from otelkafka import ConsumerOptions

@@ -65,7 +65,7 @@ def _errors(side: Side, operation: str) -> Counter[str]:
 
 def _places(side: Side, operation: str) -> Counter[Place]:
     """Return partition and offset of the spans of the operation that did not fail."""
-    told = [
+    shown = [
         span.attributes or {} for span in side.spans if span.name == f"{operation} {side.topic}" and span.status.is_ok
     ]
     return Counter(
@@ -73,7 +73,7 @@ def _places(side: Side, operation: str) -> Counter[Place]:
             int(str(each.get("messaging.destination.partition.id", -1))),
             int(str(each.get("messaging.kafka.offset", -1))),
         )
-        for each in told
+        for each in shown
     )
 
 

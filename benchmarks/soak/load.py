@@ -1,4 +1,4 @@
-"""One side of the soak: sends and consumes at full rate until its time is up, and tells how it fares.
+"""One side of the soak: sends and consumes at full rate until its time is up, and reports how it fares.
 
 Run as a program it prints a line of JSON a sample, the last with everything counted; it ends with its stdin.
 """

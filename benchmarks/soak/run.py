@@ -71,5 +71,5 @@ def _outages(broker: Broker, seconds: float) -> Iterator[tuple[float, float]]:
 
 
 def say(text: str) -> None:
-    """Tell how it goes."""
+    """Report the progress."""
     print(text, file=sys.stderr, flush=True)

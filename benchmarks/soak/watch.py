@@ -62,6 +62,6 @@ class Watch(SpanProcessor, logging.Handler):
             }
 
     def detach(self) -> None:
-        """Hear of no more logs."""
+        """Take no more logs."""
         for name in LOGGERS:
             logging.getLogger(name).removeHandler(self)

@@ -66,8 +66,8 @@ class Picture:
             x = self._x(moment)
             yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 12}" y2="{bottom}"/>'
             yield f'<text class="soft small" text-anchor="{anchor}" x="{x:.1f}" y="{TOP - 18}">{words}</text>'
-            told = f"{moment - life.began:.1f} s"
-            yield f'<text class="soft small" text-anchor="middle" x="{x:.1f}" y="{bottom + 12}">{told}</text>'
+            text = f"{moment - life.began:.1f} s"
+            yield f'<text class="soft small" text-anchor="middle" x="{x:.1f}" y="{bottom + 12}">{text}</text>'
 
     def _wait(self, y: float) -> Iterator[str]:
         waits = self._values(WAIT)

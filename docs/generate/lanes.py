@@ -1,4 +1,4 @@
-"""Makes the table of `compatibility.md` from tox.ini: `python -m docs.generate.lanes` writes it anew."""
+"""Makes the table of `compatibility.md` from tox.ini: `python -m docs.generate.lanes` writes it again."""
 
 import re
 from collections.abc import Iterator

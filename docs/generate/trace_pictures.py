@@ -82,10 +82,10 @@ class Waterfall:
         yield self._label(y, self.at(end) + 8, f"{(end - start) / 1e6:.1f} ms")
 
     def _wait(self, span: ReadableSpan, y: int, depth: int) -> Iterator[str]:
-        told: dict[str, Any] = dict(span.attributes or {})
+        attributes: dict[str, Any] = dict(span.attributes or {})
         start = span.start_time or 0
-        busy = told["otelkafka.queue.busy_duration"] * 1e9
-        fetch = told["otelkafka.queue.fetch_duration"] * 1e9
+        busy = attributes["otelkafka.queue.busy_duration"] * 1e9
+        fetch = attributes["otelkafka.queue.fetch_duration"] * 1e9
         links = [link.attributes or {} for link in span.links]
         busy_links = [each for each in links if each["otelkafka.link.type"] == "busy"]
         yield from self._bar("its wait", depth, y, start - busy - fetch, start - busy, "fetch", soft=True)

@@ -95,10 +95,10 @@ def ask_all(system: System) -> None:
 
 
 def _ask(system: System, question: Question) -> tuple[int, int]:
-    told = system.ask(question, sampled=question is not NOT_SAMPLED)
-    if "error" in told:
-        raise NotPossibleError(told["error"])
-    return told["partition"], told["offset"]
+    answer = system.ask(question, sampled=question is not NOT_SAMPLED)
+    if "error" in answer:
+        raise NotPossibleError(answer["error"])
+    return answer["partition"], answer["offset"]
 
 
 def _print(console: Console, system: System, traces: list[Trace]) -> int:

@@ -9,7 +9,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 CHROMIUM, CHROMEDRIVER = "chromium", "chromedriver"
-# It is to ask nobody but the page.
+# It is to ask no server but the page.
 FLAGS = (
     "--headless",
     "--no-sandbox",

@@ -55,7 +55,7 @@ class Printer:
         while not ended.is_set():
             try:
                 polled = self._consumer.poll(timeout_ms=200)
-                self._tell_assignment()
+                self._report_assignment()
             except KafkaError:
                 ended.wait(0.5)
                 continue
@@ -64,7 +64,7 @@ class Printer:
                     self.take(record)
 
     def take(self, record: Any) -> None:
-        """Process one record; a failed tweet is told by its trace and the wall, and not tried again."""
+        """Process one record; a failed tweet is shown by its trace and the wall, and not tried again."""
         asked = _read(record.value)
         waited = max(time.time() - record.timestamp / 1000, 0)
         state = "failed"
@@ -98,7 +98,7 @@ class Printer:
             msg = f"tweet of {asked['name']!r} refused: 503 over capacity"
             raise TweetError(msg)
 
-    def _tell_assignment(self) -> None:
+    def _report_assignment(self) -> None:
         assigned = self._consumer.assignment()
         if assigned != self._assigned:
             self._assigned = set(assigned)
@@ -113,11 +113,11 @@ class Printer:
 
 
 def _read(value: bytes | None) -> dict[str, str]:
-    """Return who asked what; a record that somebody else wrote counts as a question too."""
+    """Return who asked what; a record of another program counts as a question, too."""
     text = (value or b"").decode(errors="replace")
     try:
-        told = json.loads(text)
-        return {"name": told["name"], "question": told["question"]}
+        given = json.loads(text)
+        return {"name": given["name"], "question": given["question"]}
     except (ValueError, TypeError, KeyError):
         return {"name": "somebody", "question": text}
 

@@ -41,7 +41,7 @@ class TimeToGlass:
 
 
 class Glass:
-    """What the consumers told last."""
+    """What the consumers reported last."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -49,7 +49,7 @@ class Glass:
         self._exemplars: dict[tuple[str, int], str] = {}
 
     def keep(self, instance: str, points: list[Any]) -> None:
-        """Take what a consumer tells: totals since its start, and exemplars since it told last."""
+        """Take the report of a consumer: totals since its start, and exemplars since its last report."""
         with self._lock:
             self._points[instance] = points
             for point in points:
@@ -81,8 +81,8 @@ class Glass:
 
 
 def _topic(point: Any) -> str:
-    told = attributes_of(point.attributes)
-    return str(told.get(TEMPLATE) or told.get(TOPIC))
+    attributes = attributes_of(point.attributes)
+    return str(attributes.get(TEMPLATE) or attributes.get(TOPIC))
 
 
 def _range(bounds: Iterable[float], bucket: int) -> str:

@@ -1,4 +1,4 @@
-"""The Kafka of the demo: a given one, or one of its own; its topic; and a watch that tells when it is gone."""
+"""The Kafka of the demo: a given one, or one of its own; its topic; and a watch that reports when it is gone."""
 
 import threading
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The metrics that came by OTLP, in memory: a history of the few that tell where the time goes."""
+"""The metrics that came by OTLP, in memory: a history of the few that show where the time goes."""
 
 import threading
 from collections import deque
@@ -17,7 +17,7 @@ STATE = "otelkafka.consumer.state"
 
 @dataclass(frozen=True)
 class Sample:
-    """What the consumers told at a moment, in seconds since 1970; all but the lag are totals since their start."""
+    """What the consumers reported at a moment, in seconds since 1970; all but the lag are totals since their start."""
 
     moment: float
     busy: float
@@ -90,7 +90,7 @@ class Metrics:
         """Return what happened from sample to sample."""
         with self._lock:
             history, consumers = list(self._history), len(self._latest)
-        # From one sample to the next only one of the consumers has told something new.
+        # From one sample to the next only one of the consumers has reported something new.
         return [_between(before, after) for before, after in zip(history, history[consumers:], strict=False)]
 
 

@@ -20,7 +20,7 @@ from otelkafka import ProducerOptions, wrap_producer
 SERVICE = "kafka-producer"
 KEY = b"wall"
 LONGEST_NAME, LONGEST_QUESTION = 60, 280
-# How long somebody at the page waits to be told that Kafka is gone.
+# How long the page waits until it reports that Kafka is gone.
 PATIENCE = 25.0
 GIVES_UP = {
     "delivery_timeout_ms": 20_000,
@@ -67,7 +67,7 @@ def make_app(producer: Any, topic: str, partitions: int) -> Flask:
 
 
 def context_of(span: trace.Span) -> dict[str, Any]:
-    """Return which trace a span belongs to, and whether somebody can look at it."""
+    """Return which trace a span belongs to, and whether it can be looked at."""
     context = span.get_span_context()
     return {"trace_id": f"{context.trace_id:032x}", "sampled": context.trace_flags.sampled}
 
@@ -87,9 +87,9 @@ def main() -> None:
         server.serve_forever()
 
 
-def client_config(told: dict[str, Any]) -> dict[str, Any]:
+def client_config(given: dict[str, Any]) -> dict[str, Any]:
     """Return a client's configuration as it was before JSON made lists of its tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 if __name__ == "__main__":

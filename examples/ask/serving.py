@@ -11,7 +11,7 @@ HOST = "127.0.0.1"
 
 
 class PortInUseError(Exception):
-    """Somebody else listens there."""
+    """Another process listens there."""
 
 
 class _Quiet(WSGIRequestHandler):

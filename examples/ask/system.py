@@ -50,7 +50,7 @@ class System:
     Attributes:
         kafka, page_url, zipkin: where it is.
         targets_url: where a Prometheus finds what to scrape; there is something with `options.prometheus` only.
-        traces, metrics, wall: what the services told.
+        traces, metrics, wall: what the services exported.
 
     Raises:
         BrokerUnavailable, NotPossibleError, PortInUseError: it cannot start; the message says what to do.
@@ -86,7 +86,7 @@ class System:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End everything, in the order that lets the services tell their last."""
+        """End everything, in the order that lets the services export their last spans."""
         self._ends.close()
 
     def ask(self, asked: Question, *, sampled: bool = True) -> dict[str, Any]:
@@ -94,18 +94,18 @@ class System:
 
         Args:
             asked: who asks what.
-            sampled: whether the samplers decide; False: it comes from somebody who has decided that it is not sampled.
+            sampled: whether the samplers decide; False: its caller has decided that it is not sampled.
         """
         body = urllib.parse.urlencode(vars(asked)).encode()
         headers = {"accept": "application/json"} | ({} if sampled else {"traceparent": not_sampled()})
         request = urllib.request.Request(f"{self.page_url}/questions", body, headers)
         try:
             with urllib.request.urlopen(request) as answer:
-                told: dict[str, Any] = json.load(answer)
+                answered: dict[str, Any] = json.load(answer)
         except urllib.error.HTTPError as refusal:
             with refusal:
-                told = json.load(refusal)
-        return told
+                answered = json.load(refusal)
+        return answered
 
     def wait_for_traces(self, count: int, timeout: float = TRACES_SECONDS) -> list[Trace]:
         """Return the traces whose records have been processed, as soon as there are so many, or after a while."""
@@ -117,7 +117,7 @@ class System:
             time.sleep(0.05)
 
     def stop_services(self) -> None:
-        """End the services, which tell their last spans; the page stays."""
+        """End the services, which export their last spans; the page stays."""
         for child in self._children:
             child.release()
         for child in self._children:
@@ -170,14 +170,14 @@ class System:
 
     @property
     def _environment(self) -> dict[str, str]:
-        told = {} if os.environ.get(ENDPOINTS[0]) else {ENDPOINTS[0]: self.page_url}
-        return told | ({ZIPKIN: self.zipkin.spans_url} if self.zipkin else {})
+        endpoints = {} if os.environ.get(ENDPOINTS[0]) else {ENDPOINTS[0]: self.page_url}
+        return endpoints | ({ZIPKIN: self.zipkin.spans_url} if self.zipkin else {})
 
     def _wait_until_ready(self) -> None:
         until = time.monotonic() + START_SECONDS
         while not (self.wall.wait_for_members(self.options.consumers, 0.1) and self._page.service_answers()):
             if dead := self.dead_service:
-                msg = f"the service {dead.module} ended with {dead.returncode}: what it printed above tells why"
+                msg = f"the service {dead.module} ended with {dead.returncode}: what it printed above says why"
                 raise NotPossibleError(msg)
             if time.monotonic() > until:
                 have = sum(map(bool, self.wall.members.values()))

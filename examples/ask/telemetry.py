@@ -1,4 +1,4 @@
-"""What both services set up alike: the SDK, exporting by OTLP and, where they are told, to Zipkin and Prometheus."""
+"""What both services set up alike: the SDK, exporting by OTLP and, if configured, to Zipkin and Prometheus."""
 
 import os
 import secrets
@@ -18,7 +18,7 @@ ENDPOINTS = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 ZIPKIN = "OTEL_EXPORTER_ZIPKIN_ENDPOINT"
 PROMETHEUS_HOST, PROMETHEUS_PORT = "OTEL_EXPORTER_PROMETHEUS_HOST", "OTEL_EXPORTER_PROMETHEUS_PORT"
 SAMPLER, SAMPLER_ARGUMENT = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
-# Short, because somebody is looking.
+# Short, because a person waits for the page.
 SPANS_EVERY_MS, METRICS_EVERY_MS = 200, 1000
 
 
@@ -57,7 +57,7 @@ def _scraped(ends: ExitStack) -> MetricReader:
 
 
 def not_sampled() -> str:
-    """Return the header of a caller whose own span was not sampled, as all samplers that follow their parent heed."""
+    """Return the header of a caller whose own span was not sampled, as samplers that follow their parent obey it."""
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
 
 
@@ -86,10 +86,10 @@ def _ratio(argument: str) -> float:
 
 
 def samples_all(environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether no trace is left out."""
+    """Return whether no trace is left out."""
     return environment.get(SAMPLER, "").strip().lower() in {"", "always_on", "parentbased_always_on"}
 
 
 def exported_elsewhere(environment: Mapping[str, str] = os.environ) -> str | None:
-    """Return where spans are exported to, where somebody chose another backend than the page."""
+    """Return where spans are exported to, if another backend than the page was chosen."""
     return next((environment[name] for name in reversed(ENDPOINTS) if environment.get(name)), None)

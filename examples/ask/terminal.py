@@ -28,7 +28,7 @@ def print_traces(console: Console, traces: list[Trace]) -> None:
         services = ", ".join(f"{service} {count}" for service, count in trace.services.items())
         style = "red" if trace.failed else ""
         question = Text(shortened(trace.question or "", 40), style=style)
-        sampled = f"no: {trace.all_the_same}" if trace.all_the_same else "yes"
+        sampled = f"no: {trace.reason}" if trace.reason else "yes"
         table.add_row(question, seconds(trace.duration), sampled, services)
     console.print(table)
 

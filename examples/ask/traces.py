@@ -86,10 +86,10 @@ class Trace:
         return next((str(span.attributes[QUESTION]) for span in self.spans if QUESTION in span.attributes), None)
 
     @property
-    def all_the_same(self) -> str | None:
+    def reason(self) -> str | None:
         """Why it was recorded although it was not sampled: what it did, in words; None where it was sampled."""
-        told = next((span.attributes[REASON] for span in self.spans if REASON in span.attributes), None)
-        return None if told is None else REASONS.get(str(told), str(told))
+        reason = next((span.attributes[REASON] for span in self.spans if REASON in span.attributes), None)
+        return None if reason is None else REASONS.get(str(reason), str(reason))
 
     @property
     def failed(self) -> bool:
@@ -151,32 +151,32 @@ def _spans(request: ExportTraceServiceRequest) -> Iterable[Span]:
                 yield _span(service, span)
 
 
-def _span(service: str, told: trace_pb2.Span) -> Span:
-    failed = told.status.code == trace_pb2.Status.STATUS_CODE_ERROR
+def _span(service: str, span: trace_pb2.Span) -> Span:
+    failed = span.status.code == trace_pb2.Status.STATUS_CODE_ERROR
     return Span(
         service=service,
-        trace_id=told.trace_id.hex(),
-        span_id=told.span_id.hex(),
-        parent_id=told.parent_span_id.hex(),
-        name=told.name,
-        kind=trace_pb2.Span.SpanKind.Name(told.kind).removeprefix("SPAN_KIND_").lower(),
-        start=told.start_time_unix_nano,
-        end=told.end_time_unix_nano,
-        attributes=attributes_of(told.attributes),
+        trace_id=span.trace_id.hex(),
+        span_id=span.span_id.hex(),
+        parent_id=span.parent_span_id.hex(),
+        name=span.name,
+        kind=trace_pb2.Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower(),
+        start=span.start_time_unix_nano,
+        end=span.end_time_unix_nano,
+        attributes=attributes_of(span.attributes),
         links=tuple(
-            Link(each.trace_id.hex(), each.span_id.hex(), attributes_of(each.attributes)) for each in told.links
+            Link(each.trace_id.hex(), each.span_id.hex(), attributes_of(each.attributes)) for each in span.links
         ),
-        error=(told.status.message or "failed") if failed else None,
+        error=(span.status.message or "failed") if failed else None,
     )
 
 
-def attributes_of(told: Iterable[KeyValue]) -> Attributes:
+def attributes_of(pairs: Iterable[KeyValue]) -> Attributes:
     """Return OTLP attributes as a dict."""
-    return {each.key: _value(each.value) for each in told}
+    return {each.key: _value(each.value) for each in pairs}
 
 
-def _value(told: AnyValue) -> Any:
-    kind = told.WhichOneof("value")
+def _value(value: AnyValue) -> Any:
+    kind = value.WhichOneof("value")
     if kind == "array_value":
-        return [_value(each) for each in told.array_value.values]
-    return getattr(told, kind) if kind else None
+        return [_value(each) for each in value.array_value.values]
+    return getattr(value, kind) if kind else None

@@ -42,18 +42,18 @@ class Wall:
         self._entries: dict[tuple[int, int], Entry] = {}
         self._members: dict[str, list[int]] = {}
 
-    def put(self, told: dict[str, Any]) -> None:
+    def put(self, given: dict[str, Any]) -> None:
         """Put up a question, or the next state of one that is there.
 
         Raises:
-            TypeError, KeyError: `told` is no entry.
+            TypeError, KeyError: `given` is no entry.
         """
-        entry = Entry(**told)
+        entry = Entry(**given)
         place = entry.partition, entry.offset
         with self._changed:
             # The consumer may be faster than the answer of the service that sent it.
             if entry.state != WAITING or place not in self._entries:
-                self._entries[place] = replace(self._entries.get(place, entry), **told)
+                self._entries[place] = replace(self._entries.get(place, entry), **given)
             while len(self._entries) > KEPT:
                 del self._entries[next(iter(self._entries))]
             self._changed.notify_all()

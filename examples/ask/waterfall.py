@@ -65,7 +65,7 @@ class Row:
 
     @property
     def why(self) -> str:
-        """Tell a wait's parts in a sentence."""
+        """Describe the parts of a wait in a sentence."""
         parts = [f"{seconds(part.duration)} {part.words}" for part in self.segments]
         return f"Waited {seconds(self.duration)}: {', '.join(parts)}."
 
@@ -184,7 +184,7 @@ def seconds(duration: float) -> str:
     if duration < 0.001:  # noqa: PLR2004 - the unit's border
         return f"{duration * 1e6:.0f} µs"
     if duration < 1:
-        return f"{duration * 1e3:.{1 if duration < 0.01 else 0}f} ms"  # noqa: PLR2004 - where digits tell no more
+        return f"{duration * 1e3:.{1 if duration < 0.01 else 0}f} ms"  # noqa: PLR2004 - where digits add nothing
     return f"{duration:.2f} s" if duration < 100 else f"{duration:.0f} s"  # noqa: PLR2004 - the same
 
 

@@ -60,7 +60,7 @@ class Zipkin:
         while not self._answers():
             if self._process.returncode() is not None or time.monotonic() > until:
                 reason = f"{PROGRAM.name} did not start on {self.url}"
-                raise BrokerUnavailable(reason, f"Its log may tell why:\n{self._process.output_tail()}")
+                raise BrokerUnavailable(reason, f"Its log may say why:\n{self._process.output_tail()}")
             time.sleep(0.1)
 
     def _answers(self) -> bool:

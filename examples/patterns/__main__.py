@@ -41,7 +41,7 @@ def play(name: str, broker: Broker) -> list[ReadableSpan]:
 
 
 def page(name: str) -> Path:
-    """Return where the documentation tells of a pattern; its first block of text is the trace."""
+    """Return where the documentation describes a pattern; its first block of text is the trace."""
     return DOCS / ELSEWHERE[name] if name in ELSEWHERE else PAGES / f"{name.replace('_', '-')}.md"
 
 

@@ -29,7 +29,7 @@ class Stock(ConsumerRebalanceListener):  # type: ignore[misc]
                 pass
 
     def on_partitions_revoked(self, revoked: Any) -> None:
-        """Save it: the span is a child of `revoke`. Before its first assignment a member is told that none go."""
+        """Save it: the span is a child of `revoke`. Before its first assignment a member gets an empty list."""
         if revoked:
             with self._tracer.start_as_current_span("save"):
                 pass

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 # Whether a record's consumer was busy before it depends on the moment, and so does that link.
-TOLD = ("creation", "ambient")
+SHOWN = ("creation", "ambient")
 
 
 def story(spans: Sequence[ReadableSpan]) -> str:
@@ -21,7 +21,7 @@ def story(spans: Sequence[ReadableSpan]) -> str:
 
 
 class Story:
-    """Spans, and how to tell them."""
+    """Spans, and how to show them."""
 
     def __init__(self, spans: Sequence[ReadableSpan]) -> None:
         self._spans = sorted(spans, key=lambda span: span.start_time or 0)
@@ -48,17 +48,17 @@ class Story:
             yield from self._branches(children, margin + ("│   " if left else "    "))
 
     def _line(self, span: ReadableSpan) -> str:
-        return "  ".join([span.name, *self._told(span), *self._links(span)])
+        return "  ".join([span.name, *self._described(span), *self._links(span)])
 
-    def _told(self, span: ReadableSpan) -> Iterator[str]:
-        told: dict[str, Any] = dict(span.attributes or {})
-        if span.kind is SpanKind.CONSUMER and "messaging.consumer.group.name" in told:
-            yield f"[{told['messaging.consumer.group.name']}]"
+    def _described(self, span: ReadableSpan) -> Iterator[str]:
+        attributes: dict[str, Any] = dict(span.attributes or {})
+        if span.kind is SpanKind.CONSUMER and "messaging.consumer.group.name" in attributes:
+            yield f"[{attributes['messaging.consumer.group.name']}]"
         if not span.status.is_ok:
-            yield f"ERROR {told['error.type']}"
+            yield f"ERROR {attributes['error.type']}"
 
     def _links(self, span: ReadableSpan) -> Iterator[str]:
         for link in span.links:
-            if (link.attributes or {}).get("otelkafka.link.type") in TOLD:
+            if (link.attributes or {}).get("otelkafka.link.type") in SHOWN:
                 number, name = self._numbers[link.context.trace_id], self._names[link.context.span_id]
                 yield f"--> {name} of trace {number}"

@@ -53,8 +53,8 @@ def _quick_rule(rule: dict[str, Any]) -> dict[str, Any]:
 
 
 def _quick_configuration(targets_url: str) -> dict[str, Any]:
-    told: dict[str, Any] = yaml.safe_load(CONFIGURATION.read_text())
-    told["global"] = {name: quick(interval) for name, interval in told["global"].items()}
-    (job,) = told["scrape_configs"]
+    configuration: dict[str, Any] = yaml.safe_load(CONFIGURATION.read_text())
+    configuration["global"] = {name: quick(interval) for name, interval in configuration["global"].items()}
+    (job,) = configuration["scrape_configs"]
     job["http_sd_configs"] = [{"url": targets_url}]
-    return told
+    return configuration

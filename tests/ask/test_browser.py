@@ -115,8 +115,8 @@ def test_a_refused_question_stays_in_the_form(driver, system):
 
 def test_a_trace_comes_to_who_is_early(driver, system):
     """Its page fills by itself, and stays as it is once the record has been processed."""
-    told = system.ask(Question("Max", "Am I early?"))
-    driver.get(f"{system.page_url}/traces/{told['trace_id']}")
+    recorded = system.ask(Question("Max", "Am I early?"))
+    driver.get(f"{system.page_url}/traces/{recorded['trace_id']}")
     _Wait(driver).until(lambda d: "process questions" in d.find_element(By.ID, "trace").text, "the process span")
     assert driver.find_element(By.TAG_NAME, "h1").text == "Am I early?"
     _Wait(driver).until(

@@ -41,7 +41,7 @@ class Demo:
             stderr=subprocess.STDOUT,
             text=True,
             stdin=subprocess.DEVNULL if stdin is None else stdin,
-            preexec_fn=_heed_ctrl_c if stdin is None else _own_terminal,  # no thread of the tests holds a lock here
+            preexec_fn=_obey_ctrl_c if stdin is None else _own_terminal,  # no thread of the tests holds a lock here
         )
 
     def finish(self):
@@ -68,14 +68,14 @@ class Demo:
         return [place.parent.name for place in Path("/proc").glob("[0-9]*/environ") if self.mark in _read(place)]
 
 
-def _heed_ctrl_c():
+def _obey_ctrl_c():
     """What a shell starts in the background ignores it, and so would all that the tests start."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _own_terminal():
     """What a terminal emulator does: standard input is the terminal of a session of its own."""
-    _heed_ctrl_c()
+    _obey_ctrl_c()
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
@@ -177,7 +177,7 @@ def test_no_kafka_where_it_was_said_to_be(demo):
 
 @pytest.mark.usefixtures("kafka_itself")
 def test_a_kafka_of_ones_own(demo):
-    """It is used and left as it was, twice over; a topic that does not fit is told."""
+    """It is used and left as it was, twice over; a topic that does not fit is reported."""
     with start_broker("kafka") as kafka:
         given = "--bootstrap-servers", kafka.bootstrap_servers
         for _ in range(2):
@@ -193,14 +193,14 @@ def test_a_kafka_of_ones_own(demo):
     ("option", "value"), [("--port", "0"), ("--port", "x"), ("--work", "-1"), ("--consumers", "0")]
 )
 def test_numbers_that_are_none(demo, option, value):
-    """A wrong option is told with what would do."""
+    """A wrong option is reported, with the ones that exist."""
     code, printed = demo(option, value).finish()
     assert code == 2
     assert f"argument {option}: '{value}' is no" in printed
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_whoever_ends_it_ends_all_of_it(demo, number):
+def test_signal_that_ends_it_ends_all_of_it(demo, number):
     """Ctrl-C, a polite and an impolite end alike leave no process."""
     run = demo("--serve")
     run.read_until("Look at http://127.0.0.1:")

@@ -1,4 +1,4 @@
-"""Time to glass put together from what several consumers tell, where the demo cannot be made to have it on cue."""
+"""Time to glass put together from the reports of several consumers, where the demo cannot be made to have it on cue."""
 
 import pytest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -11,10 +11,10 @@ TRACE = bytes(range(16))
 
 
 def point(counts, total, longest, exemplars=(), **attributes):
-    """What a consumer tells of one topic."""
-    told = {TOPIC: "questions"} if not attributes else {TEMPLATE: attributes["template"]}
+    """What a consumer reports of one topic."""
+    shown = {TOPIC: "questions"} if not attributes else {TEMPLATE: attributes["template"]}
     return HistogramDataPoint(
-        attributes=[KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in told.items()],
+        attributes=[KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in shown.items()],
         explicit_bounds=BOUNDS,
         bucket_counts=counts,
         count=sum(counts),
@@ -39,8 +39,8 @@ def test_consumers_are_put_together():
     ]
 
 
-def test_what_a_consumer_tells_anew_takes_the_place_of_what_it_told():
-    """They are totals; an exemplar is told once and kept."""
+def test_report_of_a_consumer_replaces_the_one_before():
+    """They are totals; an exemplar is reported once and kept."""
     glass = Glass()
     glass.keep("a", [point([1, 0, 0, 0], 0.05, 0.05, exemplars=[0.05])])
     glass.keep("a", [point([2, 0, 0, 0], 0.15, 0.1)])
@@ -62,7 +62,7 @@ def test_topics_by_name_a_template_is_one():
     assert [topic.topic for topic in glass.topics()] == ["answers-{tenant}", "questions"]
 
 
-def test_nothing_told_no_topic():
+def test_without_a_report_there_is_no_topic():
     """A consumer without records is none."""
     glass = Glass()
     glass.keep("a", [])

@@ -24,12 +24,12 @@ def test_kafka_is_gone_and_comes_back():
         gone = f"Kafka at {kafka.bootstrap_servers} is gone."
         page = lambda: fetch(system.page_url)[1]
         wait_until(lambda: gone in page(), f"{gone!r} on the page", page)
-        told = system.ask(Question("Franz", "Meanwhile?"))
-        assert told == {"error": "The question was not sent: Kafka is gone. Ask again when it is back."}
+        shown = system.ask(Question("Franz", "Meanwhile?"))
+        assert shown == {"error": "The question was not sent: Kafka is gone. Ask again when it is back."}
         kafka.restart()
         wait_until(lambda: gone not in page(), "Kafka on the page", page)
         asks = lambda: [system.ask(Question("Franz", "After?"))]
-        wait_until(lambda: [told for told in asks() if "error" not in told], "a question that is taken", asks)
+        wait_until(lambda: [shown for shown in asks() if "error" not in shown], "a question that is taken", asks)
         entries = lambda: system.wall.entries
         wait_until(lambda: any(e.question == "After?" and e.done for e in entries()), "the answer", entries)
         assert system.dead_service is None
@@ -91,15 +91,15 @@ def test_head_sampling(monkeypatch, sampler, says):
 
 
 def test_what_fails_has_a_trace_though_nothing_is_sampled(monkeypatch):
-    """It was made when it failed, and all pages that tell of the question lead to it; it waited for nobody."""
+    """It was made when it failed, and all pages that show the question lead to it; it waited for nobody."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
     with System(Options(work=1.0, fail_every=1)) as system:
         asked = system.ask(Question("Franz", "Does it fail?"))
         assert system.wall.wait_for_answers([(asked["partition"], asked["offset"])], PATIENCE)
         (trace,) = system.wait_for_traces(1, PATIENCE)
         assert trace.trace_id == asked["trace_id"]
-        assert trace.all_the_same == "failed"
+        assert trace.reason == "failed"
         for page in ("/", "/traces", "/glass"):
             assert f'href="/traces/{trace.trace_id}"' in fetch(system.page_url + page)[1]
         page = fetch(f"{system.page_url}/traces/{trace.trace_id}")[1]
-        assert "Not sampled, and here all the same: it failed." in page
+        assert "Not sampled, but recorded: it failed." in page

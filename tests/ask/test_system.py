@@ -25,7 +25,7 @@ def traces(system):
 def test_each_question_is_one_trace_of_the_shape_of_the_talk(traces):
     """HTTP and send in one service, process, print, mark, tweet and commit in the other."""
     assert [trace.question for trace in traces] == NAMES
-    for trace in (trace for trace in traces if not trace.all_the_same):
+    for trace in (trace for trace in traces if not trace.reason):
         named = {span.name: span for span in trace.spans}
         parents = {
             name: next((p.name for p in trace.spans if p.span_id == s.parent_id), None) for name, s in named.items()
@@ -45,9 +45,9 @@ def test_each_question_is_one_trace_of_the_shape_of_the_talk(traces):
 
 def test_one_was_not_sampled_and_waited_too_long(system, traces):
     """It is there from its process span on, with all below, and its wait is drawn before that."""
-    (trace,) = (trace for trace in traces if trace.all_the_same)
+    (trace,) = (trace for trace in traces if trace.reason)
     assert trace.question == NOT_SAMPLED.question
-    assert trace.all_the_same == "waited too long"
+    assert trace.reason == "waited too long"
     assert trace.services == {"kafka-consumer": 5}
     assert trace.root.parent_id
     rows = Waterfall(trace, system.traces.get).rows
@@ -57,7 +57,7 @@ def test_one_was_not_sampled_and_waited_too_long(system, traces):
 
 
 def test_time_to_glass_is_that_of_every_record(get, system):
-    """Sampled or not; what was recorded all the same is told beside it, with why."""
+    """Sampled or not; what was recorded nevertheless is shown beside it, with the reason."""
     counted = lambda: sum(topic.count for topic in system.metrics.glass.topics())
     wait_until(lambda: counted() >= len(QUESTIONS), "all questions in the time to glass", counted)
     (topic,) = system.metrics.glass.topics()
@@ -79,9 +79,9 @@ def test_time_to_glass_is_that_of_every_record(get, system):
 
 def test_it_says_why_it_is_there(get, traces):
     """In the list and above the trace."""
-    (trace,) = (trace for trace in traces if trace.all_the_same)
+    (trace,) = (trace for trace in traces if trace.reason)
     assert get("/traces")[1].count("not sampled, but it waited too long") == 1
-    assert "here all the same: it waited too long." in get(f"/traces/{trace.trace_id}")[1]
+    assert "but recorded: it waited too long." in get(f"/traces/{trace.trace_id}")[1]
 
 
 def test_the_last_waits_for_those_before_it(system, traces):
@@ -94,7 +94,7 @@ def test_the_last_waits_for_those_before_it(system, traces):
 
 
 def test_a_failed_tweet_is_red_and_its_record_is_committed(traces):
-    """The exception passes through the process span; the commit is there all the same."""
+    """The exception passes through the process span; the commit is there nevertheless."""
     failed = {span.name for span in traces[-1].spans if span.error}
     assert failed == {"tweet", "process questions"}
     assert not any(trace.failed for trace in traces[:-1])
@@ -180,5 +180,5 @@ def test_the_value_is_what_was_asked(system):
     """Anybody can read the topic."""
     need("kcat")
     line = ["kcat", "-C", "-q", "-e", "-c", "1", "-b", system.kafka.bootstrap_servers, "-t", "questions", "-f", "%s"]
-    told = json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout)
-    assert told == vars(QUESTIONS[0])
+    shown = json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout)
+    assert shown == vars(QUESTIONS[0])

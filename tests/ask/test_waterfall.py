@@ -193,7 +193,7 @@ def test_long_texts_are_shortened():
         ),
     ],
 )
-def test_sampling_is_told_in_words(environment, sentence, everything):
+def test_sampling_is_described_in_words(environment, sentence, everything):
     """As the SDK reads the variables: an argument that is no number counts as 1."""
     assert sampling(environment) == sentence
     assert samples_all(environment) is everything
@@ -201,7 +201,7 @@ def test_sampling_is_told_in_words(environment, sentence, everything):
 
 def test_where_spans_go_instead():
     """The variable for traces alone wins over that for all signals."""
-    told = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://b"}
-    assert exported_elsewhere(told) == "http://b"
+    shown = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://b"}
+    assert exported_elsewhere(shown) == "http://b"
     assert exported_elsewhere({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a"}) == "http://a"
     assert exported_elsewhere({}) is None

@@ -232,7 +232,7 @@ async def test_cancelled_wait_ends_the_span_with_the_future(producer, recorder):
 
 
 class Slow(FakeAIOKafkaProducer):
-    """Waits for metadata until it is told to go on."""
+    """Waits for metadata until the test lets it go on."""
 
     async def send(self, *args, **kwargs):
         await self.metadata.wait()
@@ -290,7 +290,7 @@ async def test_stop_ends_what_is_in_flight(producer, recorder):
 
 @awaited
 async def test_producer_that_is_dropped_ends_what_is_in_flight(producer, recorder, cluster):
-    """Without a `stop()`; whoever holds the future holds no producer."""
+    """Without a `stop()`; a future that is held holds no producer."""
     traced = producer(config={"auto_complete": False})
     future = await traced.send("t", b"v")
     gone = weakref.ref(traced.__wrapped__ if is_wrapped(traced) else traced)
@@ -424,7 +424,7 @@ async def test_batch_of_a_bare_producer_is_a_send_without_context(producer, reco
 
 @awaited
 async def test_batch_of_a_topic_that_is_not_traced_has_no_span(producer, recorder):
-    """The context is carried all the same."""
+    """The context is carried nevertheless."""
     traced = producer(trace_topic=lambda topic: topic != "t")
     batch = traced.create_batch()
     with ambient_of(recorder) as ambient:

@@ -1,4 +1,4 @@
-"""The brokers that tests, demo and benchmarks start: what each kind can do, and that it goes with whoever started it."""
+"""The brokers that tests, demo and benchmarks start: what each kind can do, and that it ends with the process that started it."""
 
 import json
 import os
@@ -190,7 +190,7 @@ def command_lines():
 
 
 def traces_of(process, directory):
-    """Tell whether a broker's JVM, its supervisor and its files are there."""
+    """Return whether a broker's JVM, its supervisor and its files are there."""
     jvm, supervisor = processes_with(str(directory)), processes_with(f"supervisor.py {process.pid} ")
     return bool(jvm), bool(supervisor), any(directory.iterdir())
 
@@ -209,7 +209,7 @@ def starter(*arguments, **environment):
     with process:
         try:
             port = process.stdout.readline()
-            assert port, "the process should have started a broker: stderr tells why it has not"
+            assert port, "the process should have started a broker: stderr says why it has not"
             yield process, int(port)
         finally:
             process.kill()
@@ -241,7 +241,7 @@ def test_kafka_makes_as_many_partitions_as_asked_for(kafka):
 
 
 @pytest.mark.real_kafka
-def test_kafka_heeds_the_configuration_of_a_topic(kafka):
+def test_kafka_uses_the_configuration_of_a_topic(kafka):
     """A topic's configuration reaches the broker: it refuses what is larger than the topic may have."""
     topic = new_topic(kafka, config={"max.message.bytes": "500"})
     produce(kafka, topic, b"small")
@@ -291,7 +291,7 @@ def test_leaving_the_with_statement_stops_the_broker(kind):
 
 @pytest.mark.real_kafka
 def test_a_stopped_kafka_says_so(own_kafka):
-    """Who uses Apache Kafka after its end is told to start another."""
+    """Who uses Apache Kafka after its end gets an error that says to start another."""
     broker = start_broker("kafka")
     broker.stop()
     for use in (broker.kill, broker.restart):
@@ -300,7 +300,7 @@ def test_a_stopped_kafka_says_so(own_kafka):
 
 
 def test_a_stopped_embedded_broker_says_so():
-    """Who uses the embedded broker after its end is told to start another, and the process lives on."""
+    """Who uses the embedded broker after its end gets an error that says to start another, and the process lives on."""
     broker = start_broker("embedded")
     broker.stop()
     with pytest.raises(RuntimeError, match=r"this broker is stopped.* start another with start_broker\(\)"):
@@ -397,7 +397,7 @@ def test_kafka_needs_no_program_and_once_cached_no_network(own_kafka, closed_por
 
 
 def test_without_maven_the_embedded_broker_takes_over_and_says_so(no_maven, capfd):
-    """When Apache Kafka cannot be had, one line tells why and what is used instead, and that works."""
+    """When Apache Kafka cannot be had, one line says why and what is used instead, and that works."""
     with start_broker() as broker:
         assert broker.kind == "embedded"
         topic = new_topic(broker)
@@ -427,7 +427,7 @@ def test_without_maven_a_demand_for_kafka_fails(no_maven, monkeypatch, capfd, wa
 
 
 def test_a_failed_download_falls_back_and_leaves_nothing(broken_mirror, tmp_path, capfd):
-    """A download that breaks off is told, the embedded broker takes over, and the cache holds no half of it."""
+    """A download that breaks off is reported, the embedded broker takes over, and the cache holds no half of it."""
     with start_broker() as broker:
         assert broker.kind == "embedded"
     *progress, last = capfd.readouterr().err.splitlines()
@@ -517,7 +517,7 @@ def test_a_given_broker_gets_topics_and_records(kafka, unset, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["auto", "given"])
 def test_a_given_broker_that_does_not_answer_is_an_error(unset, closed_port, monkeypatch, kind):
-    """A closed port at KAFKA_BOOTSTRAP_SERVERS is told, with the ways out; no other broker is taken in its place."""
+    """A closed port at KAFKA_BOOTSTRAP_SERVERS is reported, with the ways out; no other broker is taken in its place."""
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{closed_port}")
     with pytest.raises(BrokerUnavailable, match=f"no Kafka broker answers at 127.0.0.1:{closed_port} ") as raised:
         start_broker(kind)
@@ -527,7 +527,7 @@ def test_a_given_broker_that_does_not_answer_is_an_error(unset, closed_port, mon
 
 
 def test_a_given_address_of_something_else_is_an_error(unset, monkeypatch):
-    """What answers at KAFKA_BOOTSTRAP_SERVERS but is no Kafka broker is told like a closed port."""
+    """What answers at KAFKA_BOOTSTRAP_SERVERS but is no Kafka broker is reported like a closed port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{server.getsockname()[1]}")
         thread = threading.Thread(target=answer_as_a_web_server, args=[server])
@@ -539,7 +539,7 @@ def test_a_given_address_of_something_else_is_an_error(unset, monkeypatch):
 
 @pytest.mark.parametrize("servers", ["", "localhost", "localhost:", ":9092", "localhost:kafka"])
 def test_a_given_address_that_is_none_is_an_error(unset, monkeypatch, servers):
-    """What is no host:port in KAFKA_BOOTSTRAP_SERVERS, or nothing at all, is told with what to set."""
+    """What is no host:port in KAFKA_BOOTSTRAP_SERVERS, or nothing at all, is reported with what to set."""
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", servers)
     with pytest.raises(BrokerUnavailable, match=r"no host:port|no broker is given") as raised:
         start_broker("given")
@@ -547,19 +547,19 @@ def test_a_given_address_that_is_none_is_an_error(unset, monkeypatch, servers):
 
 
 @pytest.fixture
-def heeds_ctrl_c():
-    """What is started heeds Ctrl-C, also where these tests run in the background and ignore it."""
+def obeys_ctrl_c():
+    """What is started ends on Ctrl-C, also where these tests run in the background and ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("heeds_ctrl_c")
+@pytest.mark.usefixtures("obeys_ctrl_c")
 def test_command_says_where_it_listens_and_ends_at_ctrl_c(kafka):
     """`python -m testbroker`; here it finds the one that runs already."""
-    told = {**os.environ, "OTELKAFKA_BROKER": "given", "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
+    shown = {**os.environ, "OTELKAFKA_BROKER": "given", "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
     command = [sys.executable, "-m", "testbroker"]
-    with subprocess.Popen(command, cwd=ROOT, env=told, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, env=shown, stdout=subprocess.PIPE, text=True) as process:
         assert kafka.bootstrap_servers in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
@@ -584,9 +584,9 @@ def test_a_port_is_for_one_node_of_kafka(options):
 
 def test_command_says_why_there_is_none():
     """In a line, with what to do."""
-    told = {**os.environ, "OTELKAFKA_BROKER": "given", "KAFKA_BOOTSTRAP_SERVERS": ""}
+    shown = {**os.environ, "OTELKAFKA_BROKER": "given", "KAFKA_BOOTSTRAP_SERVERS": ""}
     ended = subprocess.run(
-        [sys.executable, "-m", "testbroker"], cwd=ROOT, env=told, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "testbroker"], cwd=ROOT, env=shown, capture_output=True, text=True, check=False
     )
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("testbroker: ")

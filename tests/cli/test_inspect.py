@@ -97,10 +97,10 @@ def test_summary_shares():
     summary = finding.Summary()
     for headers, key in (([TRACEPARENT], b"a-1"), ([UNSAMPLED], b"a-2"), ([], b"b-1")):
         summary.add(found(*headers), key)
-    told = summary.as_json()
-    assert (told["records"], told["with_context"], told["sampled"]) == (3, 2, 1)
-    assert told["key_prefixes"]["b"] == {"records": 1, "with_context": 0, "sampled": 0}
-    assert told["problems"] == {finding.NO_CONTEXT: 1}
+    recorded = summary.as_json()
+    assert (recorded["records"], recorded["with_context"], recorded["sampled"]) == (3, 2, 1)
+    assert recorded["key_prefixes"]["b"] == {"records": 1, "with_context": 0, "sampled": 0}
+    assert recorded["problems"] == {finding.NO_CONTEXT: 1}
 
 
 def test_start_is_a_word_a_number_or_a_time():
@@ -242,9 +242,9 @@ def test_without_rich_there_is_json(broker, filled, capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setitem(sys.modules, console.__name__, None)
     assert inspect(broker, filled) == 0
-    told = capsys.readouterr()
-    assert json.loads(told.out.splitlines()[-1])["summary"]
-    assert "otelkafka[inspect]" in told.err
+    recorded = capsys.readouterr()
+    assert json.loads(recorded.out.splitlines()[-1])["summary"]
+    assert "otelkafka[inspect]" in recorded.err
 
 
 def test_version_is_printed(capsys):
@@ -319,8 +319,8 @@ def test_a_reader_that_has_seen_enough_is_no_error(broker, filled):
     program = [sys.executable, "-m", "otelkafka", "inspect", filled, *servers]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
-        errors_told = process.stderr.read()
-        assert (process.wait(PATIENCE), errors_told) == (0, "")
+        errors_printed = process.stderr.read()
+        assert (process.wait(PATIENCE), errors_printed) == (0, "")
 
 
 @pytest.mark.parametrize("follows", [False, True])

@@ -241,7 +241,7 @@ def test_record_too_large_by_our_header_is_sent_as_the_hook_left_it(instrument, 
 
 @both
 def test_keywords_that_concern_other_libraries_are_accepted(instrument, instrumentor):
-    """Whoever instruments many libraries gives the same keywords to each."""
+    """A program that instruments many libraries gives the same keywords to each."""
     instrument(
         instrumentor,
         meter_provider=None,

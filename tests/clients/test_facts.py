@@ -1,4 +1,4 @@
-"""What each release of kafka-python tells of a client, which the telemetry then says."""
+"""What each release of kafka-python shows of a client, and what telemetry records of it."""
 
 from contextlib import suppress
 
@@ -33,7 +33,7 @@ def clients(broker, topic, make_producer, make_consumer):
 
 
 def test_client_id_and_leader_are_known_in_every_release(clients, broker, topic):
-    """Producer and consumer tell their id, and the leader of a partition they have used."""
+    """Producer and consumer show their id, and the leader of a partition they have used."""
     host, port = broker.bootstrap_servers.split(":")
     for bare, name in zip(clients, ("writer", "reader"), strict=True):
         facts = KafkaPythonClient(bare)
@@ -47,7 +47,7 @@ def test_client_id_and_leader_are_known_in_every_release(clients, broker, topic)
 
 @pytest.mark.real_kafka
 def test_cluster_id_is_known_since_2_1(clients, broker):
-    """2.0.3 does not tell the cluster's id, and then it is left out."""
+    """2.0.3 does not show the cluster's id, which is left out then."""
     for bare in clients:
         assert bool(KafkaPythonClient(bare).cluster_id) is KNOWS_CLUSTER_ID
 
@@ -128,7 +128,7 @@ class Raising:
 
 
 class Reaching:
-    """A client that tells how far its partitions reach, and nothing else."""
+    """A client that shows the end of its partitions, and nothing else."""
 
     def highwater(self, partition):
         return 10

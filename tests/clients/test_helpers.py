@@ -113,7 +113,7 @@ def test_no_warning_where_the_class_is_patched(caplog):
 
 
 def test_no_warning_for_a_client_that_is_no_subclass(caplog):
-    """A client of the application's own making is its own affair."""
+    """A client of the application's own making is the application's to trace."""
 
     class Alike:
         def send(self, topic):

@@ -69,7 +69,7 @@ def test_hook_sees_its_span_as_the_current_one(producing, recorder):
 
 
 def test_hook_is_not_called_where_a_topic_is_not_traced(producing, cluster):
-    """There is no span to give to it; the context is sent all the same."""
+    """There is no span to give to it; the context is sent nevertheless."""
     called = []
     with trace.use_span(
         trace.NonRecordingSpan(trace.SpanContext(1, 1, is_remote=False, trace_flags=trace.TraceFlags(1)))

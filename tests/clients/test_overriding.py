@@ -1,4 +1,4 @@
-"""Subclasses of a client that override what is traced: one span a call, whoever traces."""
+"""Subclasses of a client that override what is traced: one span a call, with any of the faces."""
 
 import pytest
 

@@ -88,7 +88,7 @@ def test_child_of_a_fork_waits_for_no_thread_of_its_parent(slow):
 
 @pytest.mark.skipif(not INSTRUMENTED, reason="a wrapper does not see what the client calls itself")
 @pytest.mark.parametrize("method", ["commit", "commit_async", "subscribe", "close"])
-def test_poll_inside_of_another_call_of_the_client_is_its_own_affair(recorder, method):
+def test_poll_inside_of_another_call_of_the_client_has_no_span_of_its_own(recorder, method):
     """It makes no span, and leaves the span of the record open that is processed."""
 
     class Keeping(FakeConsumer):

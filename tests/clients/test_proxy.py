@@ -79,7 +79,7 @@ def test_copies_are_traced_where_the_client_can_be_copied(recorder, form):
     assert [each.offset for each in made] == [0]
 
 
-def test_client_that_is_no_context_manager_is_closed_all_the_same(recorder):
+def test_client_that_is_no_context_manager_is_closed_reason(recorder):
     """`with` yields the wrapper and closes it, also on releases whose client has no __enter__."""
     bare = LeastConsumer(record(0))
     with wrap_consumer(bare, options_of(recorder)) as consumer:

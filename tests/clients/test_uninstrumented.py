@@ -92,7 +92,7 @@ def test_figures_of_a_consumer_go_with_it(patch, make_consumer, metrics):
 
 @pytest.mark.parametrize("first", ["wrapped", "patched"])
 def test_wrapped_consumer_goes_on(patch, make_consumer, options, recorder, metrics, first):
-    """Whoever came first: the wrapper records rebalances, commits and records, each once."""
+    """In either order: the wrapper records rebalances, commits and records, each once."""
     bare = make_consumer()
     if first == "wrapped":
         consumer = wrap_consumer(bare, options)

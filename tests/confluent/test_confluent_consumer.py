@@ -218,7 +218,7 @@ def test_process_takes_messages(consumer, recorder, cluster):
 
 
 def test_process_of_a_message_that_is_an_error_makes_no_span(consumer, recorder):
-    """The block runs all the same."""
+    """The block runs nevertheless."""
     error = FakeMessage(error=ALL_DOWN)
     with process_of(consumer(), error) as span, otelkafka.process(error):
         assert not span.is_recording()

@@ -220,7 +220,7 @@ def test_arguments_that_confluent_kafka_refuses_are_refused_with_its_error(args,
 
 
 def test_record_that_our_header_made_too_large_is_sent_without(producer, recorder, cluster):
-    """Once more, as the caller gave it, with the callback all the same."""
+    """Once more, as the caller gave it, with the callback nevertheless."""
 
     class Small(FakeConfluentProducer):
         def produce(self, topic, value=None, *args, headers=None, **kwargs):

@@ -85,8 +85,8 @@ def test_thread_that_knows_no_consumer_finds_it(wrap, recorder, metrics, take, m
     (span,) = recorder.spans
     assert (span.attributes[GROUP], span.attributes[CLIENT]) == ("g", "c")
     assert span.attributes["server.address"] == "host"
-    assert {told[GROUP] for told, _ in metrics.points("messaging.process.duration")} == {"g"}
-    assert {told[GROUP] for told, _ in metrics.points("otelkafka.queue.duration")} == {"g"}
+    assert {shown[GROUP] for shown, _ in metrics.points("messaging.process.duration")} == {"g"}
+    assert {shown[GROUP] for shown, _ in metrics.points("otelkafka.queue.duration")} == {"g"}
 
 
 @pytest.mark.parametrize("take", [iterated, polled])
@@ -98,9 +98,9 @@ def test_wait_and_lag_are_known_in_a_thread(recorder, clock, take):
     bare_of(consumer).poll = lambda: clock.advance(2)
     consumer.poll()
     in_a_thread(process_it, one)
-    told = recorder.spans[-1].attributes
-    assert told["otelkafka.consumer.lag"] == 9
-    busy, fetch = told["otelkafka.queue.busy_duration"], told["otelkafka.queue.fetch_duration"]
+    shown = recorder.spans[-1].attributes
+    assert shown["otelkafka.consumer.lag"] == 9
+    busy, fetch = shown["otelkafka.queue.busy_duration"], shown["otelkafka.queue.fetch_duration"]
     assert (busy, fetch) == (2, 0)
 
 
@@ -179,10 +179,10 @@ def test_options_that_are_given_win(recorder, clock):
     in_a_thread(process_it, one._replace(key=b"k"), options)
     in_a_thread(process_it, one, options)
     assert recorder.spans == []
-    told = mine.spans[0].attributes
-    assert (told[GROUP], told["messaging.kafka.message.key"]) == ("g", "k")
-    assert told["otelkafka.queue.busy_duration"] == 1
-    assert [told[GROUP] for told, _ in metrics.points("messaging.process.duration")] == ["g"]
+    shown = mine.spans[0].attributes
+    assert (shown[GROUP], shown["messaging.kafka.message.key"]) == ("g", "k")
+    assert shown["otelkafka.queue.busy_duration"] == 1
+    assert [shown[GROUP] for shown, _ in metrics.points("messaging.process.duration")] == ["g"]
     assert set(metrics.metrics).isdisjoint({"otelkafka.consumer.time", "otelkafka.consumer.lag"})
 
 
@@ -251,14 +251,14 @@ def test_listener_that_waits_for_a_pool_has_its_consumer(recorder, clock):
     taken += polled(consumer)
     listener = bare_of(consumer).listener
     listener.on_partitions_revoked([TopicPartition(TOPIC, 0)])
-    told = recorder.spans[-1].attributes
-    assert (told[GROUP], told["otelkafka.queue.busy_duration"]) == ("g", 3)
+    shown = recorder.spans[-1].attributes
+    assert (shown[GROUP], shown["otelkafka.queue.busy_duration"]) == ("g", 3)
     taken.clear()
     listener.on_partitions_assigned([TopicPartition(TOPIC, 1)])
     listener.on_partitions_revoked([TopicPartition(TOPIC, 1)])
     in_a_thread(process_it, record(0))
-    told = recorder.spans[-1].attributes
-    assert (told[GROUP], "otelkafka.consumer.lag" in told) == ("g", False)
+    shown = recorder.spans[-1].attributes
+    assert (shown[GROUP], "otelkafka.consumer.lag" in shown) == ("g", False)
 
 
 def test_what_kept_the_consumer_busy_is_its_own(recorder, clock):

@@ -27,7 +27,7 @@ OFFSET_REST = (None,) * (len(OffsetAndMetadata._fields) - 1)
 
 
 class Committing(FakeConsumer):
-    """Commits as kafka-python does: a callback hears of it at a later poll()."""
+    """Commits as kafka-python does: a callback gets it at a later poll()."""
 
     def __init__(self, *records, error=None, callback=None):
         super().__init__(*records)
@@ -201,7 +201,7 @@ def test_commit_without_offsets_names_what_it_commits(wrap, recorder):
 
 
 def test_commit_spans_can_be_left_out(wrap, recorder, metrics):
-    """commit_spans=False, or a topic left out: no span, and the metric all the same."""
+    """commit_spans=False, or a topic left out: no span, and the metric nevertheless."""
     with ambient_of(recorder):
         wrap(Committing(), commit_spans=False).commit(OFFSETS)
         wrap(Committing(), trace_topic=lambda _: False).commit(OFFSETS)
@@ -225,7 +225,7 @@ def test_commits_are_left_alone_where_telemetry_is_suppressed(wrap, metrics):
 
 @pytest.mark.parametrize("error", [None, OSError()])
 def test_automatic_commits_are_counted_after_the_users_callback(wrap, recorder, metrics, error):
-    """By result, never a span or a duration; the user's callback hears first, and what it raises passes."""
+    """By result, never a span or a duration; the user's callback is called first, and what it raises passes."""
     heard = []
 
     def callback(offsets, response):
@@ -236,10 +236,10 @@ def test_automatic_commits_are_counted_after_the_users_callback(wrap, recorder, 
     wrap(wrap(bare))
     with pytest.raises(ValueError, match="mine"):
         bare._coordinator.config["default_offset_commit_callback"](OFFSETS, error or "response")
-    told = {name: value for name, value in COMMIT.items() if name != "messaging.operation.type"}
-    told = told if error is None else {**told, "error.type": "OSError"}
+    shown = {name: value for name, value in COMMIT.items() if name != "messaging.operation.type"}
+    shown = shown if error is None else {**shown, "error.type": "OSError"}
     assert heard == [[]]
-    assert metrics.points("otelkafka.consumer.auto_commits") == [(told, 1)]
+    assert metrics.points("otelkafka.consumer.auto_commits") == [(shown, 1)]
     assert recorder.spans == []
     assert commit_points(metrics) == []
 

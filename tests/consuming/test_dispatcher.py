@@ -96,7 +96,7 @@ def test_iterator_dropped_in_another_thread_ends_its_span_silently(recorder, cap
     next(consumer)
     consumer.close()
     assert is_nothing_current()
-    # Nothing of the dropped span is ambient to the next; that it kept the consumer busy may well be told.
+    # Nothing of the dropped span is ambient to the next; that it kept the consumer busy may well be recorded.
     assert "ambient" not in [link.attributes["otelkafka.link.type"] for link in recorder.spans[1].links]
 
 
@@ -216,7 +216,7 @@ def test_hook_of_the_consumer_sees_span_and_record(recorder):
 
 
 def test_listener_of_the_user_is_called_and_may_raise(recorder):
-    """Ours tells the user's listener, and lets its exceptions through; without one ours stands alone."""
+    """Ours calls the user's listener, and lets its exceptions through; without one ours stands alone."""
 
     class Listener(ConsumerRebalanceListener):
         def on_partitions_assigned(self, assigned):

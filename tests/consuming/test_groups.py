@@ -31,7 +31,7 @@ def member(broker, recorder, topic):
     made = []
 
     def make(*topics, listener=None, subscribe=False, **options):
-        # One that joins before it knows a topic that is new looks again soon, and hears soon of who else joins.
+        # One that joins before it knows a topic that is new looks again soon, and soon gets the others that join.
         config = {"auto_offset_reset": "earliest", "metadata_max_age_ms": 500, "heartbeat_interval_ms": 300}
         bare = KafkaConsumer(*topics, group_id=f"of {topic}", **config, **broker.client_options)
         wait_until_known(topic, bare)
@@ -89,7 +89,7 @@ def poll_until(consumer, count):
 def test_two_members_share_the_partitions_and_every_record_is_processed_once(
     make_producer, member, recorder, topic, subscribed_in
 ):
-    """A second member joins: both are assigned anew, and no record is lost or processed twice by our doing."""
+    """A second member joins: both are assigned again, and no record is lost or processed twice by our doing."""
     arguments, how = ([topic], {}) if subscribed_in == "constructor" else ([], {"subscribe": True})
     members = [Member(member(*arguments, **how))]
     partitions = lambda: [each.partitions for each in members]
@@ -125,16 +125,16 @@ def test_record_that_waited_for_its_assignment_was_not_waited_for(make_producer,
     consumer = member(topic)
     poll_until(consumer, 1)
     (span,) = recorder.named(f"process {topic}")
-    told = span.attributes
+    shown = span.attributes
     attended = internals.attended_since(consumer, topic, 0)
-    parts = told["otelkafka.queue.busy_duration"] + told["otelkafka.queue.fetch_duration"]
-    assert told["otelkafka.queue.duration"] >= 60
+    parts = shown["otelkafka.queue.busy_duration"] + shown["otelkafka.queue.fetch_duration"]
+    assert shown["otelkafka.queue.duration"] >= 60
     assert parts == pytest.approx((span.start_time - attended) / 1e9, abs=1e-6)
 
 
 @pytest.mark.real_kafka
 def test_listener_of_the_user_is_called_by_the_rebalance(make_producer, member, topic):
-    """A listener given to subscribe() hears what it would hear without us."""
+    """A listener given to subscribe() gets what it would get without us."""
     listener = Listener()
     consumer = member(subscribe=True, listener=listener)
     fill(make_producer, topic, 1)
@@ -170,25 +170,25 @@ def test_transaction_is_committed_and_aborted_through_the_wrapper(make_producer,
 
 
 @pytest.mark.real_kafka
-@pytest.mark.skipif(kafka.__version__.startswith("2.0"), reason="kafka-python 2.0 does not tell of automatic commits")
+@pytest.mark.skipif(kafka.__version__.startswith("2.0"), reason="kafka-python 2.0 does not report automatic commits")
 def test_automatic_commits_are_counted_by_result(broker, make_producer, topic):
-    """Each automatic commit that the client tells of is counted, with the group and the topic, and has no span."""
+    """Each automatic commit that the client reports is counted, with the group and the topic, and has no span."""
     metrics, heard = MetricRecorder(), []
     config = {"enable_auto_commit": True, "auto_commit_interval_ms": 50, "auto_offset_reset": "earliest"}
     config.update(metadata_max_age_ms=500, heartbeat_interval_ms=300)
-    config["default_offset_commit_callback"] = lambda *told: heard.append(told)
+    config["default_offset_commit_callback"] = lambda *shown: heard.append(shown)
     bare = KafkaConsumer(topic, group_id=f"of {topic}", **config, **broker.client_options)
     consumer = wrap_consumer(bare, ConsumerOptions(meter_provider=metrics.meter_provider))
     fill(make_producer, topic, 4)
-    # Before it has its partitions the client may commit nothing, and on a busy machine it may fail: it tells of both.
+    # Before it has its partitions the client may commit nothing, and on a busy machine it may fail: it reports both.
     done = lambda: len([offsets for offsets, response in heard if offsets and not isinstance(response, Exception)])
     wait_until(lambda: consumer.poll(timeout_ms=100) is not None and done() > 2, "3 automatic commits", lambda: heard)
     consumer.close()
     points = metrics.points("otelkafka.consumer.auto_commits")
     assert sum(count for _, count in points) == len(heard)
-    assert {told["messaging.consumer.group.name"] for told, _ in points} == {f"of {topic}"}
+    assert {shown["messaging.consumer.group.name"] for shown, _ in points} == {f"of {topic}"}
     of_topic = [each for each in points if each[0].get("messaging.destination.name") == topic]
-    assert [count for told, count in of_topic if "error.type" not in told] == [done()]
+    assert [count for shown, count in of_topic if "error.type" not in shown] == [done()]
 
 
 @pytest.mark.real_kafka
@@ -200,11 +200,11 @@ def test_group_of_three_that_join_and_leave_is_recorded_whole(broker, recorder):
     members = group_of_three.run(broker, recorder, metrics)
     handled = [place for member in members for place in member.handled]
     processed = recorder.named("process orders")
-    told = [
+    shown = [
         (int(span.attributes["messaging.destination.partition.id"]), span.attributes["messaging.kafka.offset"])
         for span in processed
     ]
-    assert sorted(told) == sorted(handled)
+    assert sorted(shown) == sorted(handled)
     assert [span.attributes.get("error.type") for span in processed].count("ValueError") == 1
     assert {span.parent.span_id for span in recorder.named("commit orders")} <= {
         span.context.span_id for span in processed
@@ -219,7 +219,9 @@ def test_group_of_three_that_join_and_leave_is_recorded_whole(broker, recorder):
     assert parents <= sent
     assert len(parents) == 2 * group_of_three.ORDERS + 1
     assert sum(count for _, count in metrics.points("messaging.client.consumed.messages")) == len(handled)
-    turns = {told["messaging.operation.name"]: count for told, count in metrics.points("otelkafka.consumer.rebalances")}
+    turns = {
+        shown["messaging.operation.name"]: count for shown, count in metrics.points("otelkafka.consumer.rebalances")
+    }
     assert turns["assign"] >= 1 + 2 + 3 + 2
     assert turns["revoke"] >= 1 + 2 + 1
     assigned = [set(span.attributes["otelkafka.rebalance.partitions"]) for span in recorder.named("assign orders")]
@@ -278,5 +280,5 @@ class Closed(NoListener):
 
 @pytest.mark.skipif(INSTRUMENTED, reason="a patched class has methods of its own")
 def test_subscribe_that_cannot_be_looked_into_is_called_as_it_is(recorder):
-    """Where it cannot be told whether a listener is taken, none is given."""
+    """Where it is not known whether a listener is taken, none is given."""
     assert wrap_consumer(Closed()).subscribe([("a", 1)]) == {"a": 1}

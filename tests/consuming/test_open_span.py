@@ -44,7 +44,7 @@ def test_span_of_the_application_is_never_left_behind(recorder):
     assert [span.parent.span_id for span in recorder.named("process t")] == parents
 
 
-def test_span_of_the_application_inside_a_record_is_its_own_affair(recorder):
+def test_span_of_the_application_inside_a_record_is_left_to_the_application(recorder):
     """The application's span outlives the record's: nothing ended is current after both."""
     consumer = consumer_of(recorder, *(record(at, headers=[]) for at in range(3)))
     next(consumer)

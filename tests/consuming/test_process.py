@@ -112,7 +112,7 @@ def test_error_of_a_body_is_recorded_as_the_options_say(recorder, record_excepti
 
 
 def test_batch_error_and_attributes(recorder):
-    """A batch tells what all share on the span, what differs on the links, and its body's exception."""
+    """A batch records what all share on the span, what differs on the links, and the exception of its body."""
     consumer = consumer_of(recorder, process="manual")
     records = [record(at, headers=[traceparent(at)], key=b"k%d" % at, partition=at) for at in range(2)]
     with pytest.raises(ValueError), process_batch_of(consumer, records) as span:

@@ -40,7 +40,7 @@ def test_each_turn_has_a_span_and_a_count(wrap, recorder, metrics):
             "server.port": 9092,
             "otelkafka.rebalance.partitions": ("t-0", "t-1"),
         }
-    counted = {told["messaging.operation.name"]: n for told, n in metrics.points("otelkafka.consumer.rebalances")}
+    counted = {shown["messaging.operation.name"]: n for shown, n in metrics.points("otelkafka.consumer.rebalances")}
     assert counted == {"assign": 1, "revoke": 1, "lose": 1}
 
 
@@ -64,13 +64,13 @@ def test_record_in_process_has_an_event_when_its_partition_has_gone(wrap, record
 
 
 def test_revocation_of_nothing_is_no_turn(wrap, recorder, metrics):
-    """What precedes a first assignment is not told; an assignment of nothing is: that member has no work."""
+    """What precedes a first assignment is not recorded; an assignment of nothing is: that member has no work."""
     listener = listener_of(wrap(FakeConsumer()))
     listener.on_partitions_revoked([])
     assert recorder.spans == []
     listener.on_partitions_assigned([])
     assert [span.name for span in recorder.spans] == ["assign"]
-    assert [told["messaging.operation.name"] for told, _ in metrics.points("otelkafka.consumer.rebalances")] == [
+    assert [shown["messaging.operation.name"] for shown, _ in metrics.points("otelkafka.consumer.rebalances")] == [
         "assign"
     ]
 
@@ -93,7 +93,7 @@ def test_users_listener_runs_inside_the_span_which_records_its_failure(wrap, rec
     assert theirs.inside == span.context
     assert span.attributes["error.type"] == "ValueError"
     assert len(span.events) == 1
-    assert [told["error.type"] for told, _ in metrics.points("otelkafka.consumer.rebalances")] == ["ValueError"]
+    assert [shown["error.type"] for shown, _ in metrics.points("otelkafka.consumer.rebalances")] == ["ValueError"]
 
 
 @pytest.mark.skipif(not hasattr(kafka, "AsyncConsumerRebalanceListener"), reason="no async listeners in this release")
@@ -121,14 +121,14 @@ def test_span_of_an_async_listener_lasts_as_long(wrap, recorder, clock):
 
 @pytest.mark.parametrize("options", [{"rebalance_spans": False}, {"trace_topic": lambda _: False}])
 def test_spans_can_be_left_out(wrap, recorder, metrics, options):
-    """rebalance_spans=False, or a topic left out: no span, and the count all the same."""
+    """rebalance_spans=False, or a topic left out: no span, and the count nevertheless."""
     listener_of(wrap(FakeConsumer(), **options)).on_partitions_assigned(PARTITIONS)
     assert recorder.spans == []
     assert [count for _, count in metrics.points("otelkafka.consumer.rebalances")] == [1]
 
 
 def test_suppression_records_nothing_and_calls_the_listener(wrap, recorder, metrics, clock):
-    """suppress_instrumentation(): no span, no count; what is assigned is noted all the same."""
+    """suppress_instrumentation(): no span, no count; what is assigned is noted nevertheless."""
     consumer = wrap(FakeConsumer())
     listener = listener_of(consumer)
     clock.advance(10)
@@ -145,7 +145,7 @@ def test_suppression_records_nothing_and_calls_the_listener(wrap, recorder, metr
 
 
 def test_wrapping_again_leaves_one_listener_with_the_new_options(wrap, recorder, metrics):
-    """A consumer that is wrapped again tells of each turn once."""
+    """A consumer that is wrapped again records each rebalance once."""
 
     bare = FakeConsumer()
     bare.subscribe(["t"])

@@ -27,15 +27,15 @@ from tests.support.sides import Side, late
 
 
 def test_clock_skew_and_headers_and_hashed_keys(recorder, clock):
-    """A timestamp in the future is clamped and said; headers and keys are told as the options want."""
+    """A timestamp in the future is clamped and marked; headers and keys are recorded as the options ask."""
     future = record(0, timestamp=clock.now // 1_000_000 + 60_000, key=b"k", headers=[("x-a", b"1"), ("y", b"2")])
     list(consumer_of(recorder, future, capture_headers=["x-*"], capture_key=lambda key: f"#{key.decode()}"))
-    told = recorder.spans[0].attributes
-    assert told["otelkafka.queue.clock_skew"] is True
-    assert told["otelkafka.queue.duration"] == 0
-    assert told["messaging.kafka.message.key"] == "#k"
-    assert told["messaging.header.x-a"] == ("1",)
-    assert "messaging.header.y" not in told
+    shown = recorder.spans[0].attributes
+    assert shown["otelkafka.queue.clock_skew"] is True
+    assert shown["otelkafka.queue.duration"] == 0
+    assert shown["messaging.kafka.message.key"] == "#k"
+    assert shown["messaging.header.x-a"] == ("1",)
+    assert "messaging.header.y" not in shown
 
 
 def test_wait_adds_up_and_a_link_leads_to_what_kept_the_consumer_busy(recorder, clock):
@@ -51,9 +51,9 @@ def test_wait_adds_up_and_a_link_leads_to_what_kept_the_consumer_busy(recorder, 
     assert (second["otelkafka.queue.duration"], second["otelkafka.queue.busy_duration"]) == (60.02, 0.02)
     assert first["otelkafka.queue.fetch_duration"] == second["otelkafka.queue.fetch_duration"] == 0
     assert [kinds(span) for span in recorder.spans] == [[], ["busy"]]
-    told = recorder.spans[1].links[0].attributes
-    assert (told["messaging.destination.name"], told["messaging.kafka.offset"]) == ("t", 0)
-    assert told["otelkafka.process.duration"] == 0.02
+    shown = recorder.spans[1].links[0].attributes
+    assert (shown["messaging.destination.name"], shown["messaging.kafka.offset"]) == ("t", 0)
+    assert shown["otelkafka.process.duration"] == 0.02
     assert second["otelkafka.consumer.lag"] == 8
 
 
@@ -233,7 +233,7 @@ def test_batch_is_linked_with_its_count(recorder, clock):
 
 
 def test_revoked_partition_is_forgotten(recorder, clock):
-    """Another turn of it starts anew; of the last turn's records, which may still be in process, the wait is known."""
+    """Another turn of it starts again; of the last turn's records, which may still be in process, the wait is known."""
     consumer, wrapped = wrap_consumer(FakeConsumer(), options_of(recorder)), clock.now
     consumer.subscribe(["t"])
     listener = bare_of(consumer).listener
@@ -259,8 +259,8 @@ def test_time_between_hand_over_and_start_is_busy(recorder, clock):
     consumer.poll()
     with process_of(consumer, one):
         pass
-    told = recorder.spans[0].attributes
-    assert (told["otelkafka.queue.busy_duration"], told["otelkafka.queue.fetch_duration"]) == (0.02, 0)
+    shown = recorder.spans[0].attributes
+    assert (shown["otelkafka.queue.busy_duration"], shown["otelkafka.queue.fetch_duration"]) == (0.02, 0)
 
 
 def test_hand_overs_are_noted_while_others_look_them_up():
@@ -302,9 +302,9 @@ def test_wait_adds_up_after_the_clock_was_set_back(recorder, clock):
     clock.advance(-10)
     with process_of(consumer, one):
         pass
-    told = recorder.spans[0].attributes
+    shown = recorder.spans[0].attributes
     parts = "otelkafka.queue.duration", "otelkafka.queue.busy_duration", "otelkafka.queue.fetch_duration"
-    assert [told[part] for part in parts] == [2, 0, 2]
+    assert [shown[part] for part in parts] == [2, 0, 2]
 
 
 def test_consumer_is_busy_also_after_the_clock_was_set_back(recorder, clock, metrics):
@@ -320,7 +320,9 @@ def test_consumer_is_busy_also_after_the_clock_was_set_back(recorder, clock, met
     waits = [span.attributes["otelkafka.queue.busy_duration"] for span in recorder.spans]
     assert waits[1:] == [0, 2]
     (busy,) = [
-        value for told, value in metrics.points("otelkafka.consumer.time") if told["otelkafka.consumer.state"] == "busy"
+        value
+        for shown, value in metrics.points("otelkafka.consumer.time")
+        if shown["otelkafka.consumer.state"] == "busy"
     ]
     assert busy == 9
 

@@ -46,15 +46,15 @@ pytestmark = pytest.mark.per_telemetry
 
 
 class OwnGenerator(RandomIdGenerator):
-    """Somebody's own, who may do anything."""
+    """A user's own, who may do anything."""
 
 
 class OwnPropagator(TraceContextTextMapPropagator):
-    """Somebody's own, with the same fields."""
+    """A user's own, with the same fields."""
 
 
 class OwnSampler(TraceIdRatioBased):
-    """Somebody's own, with the same description."""
+    """A user's own, with the same description."""
 
 
 def provider_of(sampler, **more):
@@ -81,7 +81,7 @@ UNKNOWN_SAMPLING = {
 
 
 class OwnProvider(TracerProvider):
-    """Somebody's own."""
+    """A user's own."""
 
 
 @pytest.mark.parametrize("options", UNKNOWN_FORMAT.values(), ids=UNKNOWN_FORMAT)
@@ -249,8 +249,8 @@ def sends(sampler, *, general, count=40, metrics=None, ambient=None, headers=Non
         )
         for span in recorder.spans
     ]
-    for _, _, _, told, _ in spans:
-        told.pop("otelkafka.send.blocked_duration")
+    for _, _, _, shown, _ in spans:
+        shown.pop("otelkafka.send.blocked_duration")
     return masked(bare.headers), seen, spans, drawn
 
 

@@ -31,8 +31,8 @@ def _clock_that_stands_still(clock):
 
 
 def origin_in(headers):
-    told = baggage.get_baggage(ORIGIN, extract(headers))
-    return None if told is None else int(told)
+    shown = baggage.get_baggage(ORIGIN, extract(headers))
+    return None if shown is None else int(shown)
 
 
 def carrying(origin, *headers):
@@ -69,7 +69,7 @@ class Pipeline:
         return [(point.count, point.sum) for point in metric.data.data_points] if metric else []
 
     def dropped(self):
-        return {told["otelkafka.drop.reason"]: n for told, n in self.metrics.points("otelkafka.telemetry.dropped")}
+        return {shown["otelkafka.drop.reason"]: n for shown, n in self.metrics.points("otelkafka.telemetry.dropped")}
 
 
 @pytest.fixture
@@ -139,10 +139,10 @@ IMPOSSIBLE = {
 }
 
 
-@pytest.mark.parametrize("told", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
-def test_what_cannot_be_an_origin_is_left_out_and_counted(pipeline, told):
-    """It is measured nowhere, and what is sent on begins anew."""
-    for _ in pipeline.consume([TRACEPARENT, ("baggage", b"tenant=a," + ORIGIN.encode() + b"=" + told)]):
+@pytest.mark.parametrize("shown", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_what_cannot_be_an_origin_is_left_out_and_counted(pipeline, shown):
+    """It is measured nowhere, and what is sent on begins again."""
+    for _ in pipeline.consume([TRACEPARENT, ("baggage", b"tenant=a," + ORIGIN.encode() + b"=" + shown)]):
         assert baggage.get_baggage(ORIGIN) is None
         assert baggage.get_baggage("tenant") == "a"
         relayed = pipeline.send("u")
@@ -172,9 +172,9 @@ def test_earliest_is_kept(pipeline):
 def test_batch_measures_each_and_carries_the_earliest_alone(pipeline):
     """No other baggage of its records is current in the body."""
     early, late = NOW - 9000, NOW - 4000
-    told = [("baggage", f"tenant=a,{ORIGIN}={late}".encode())]
+    shown = [("baggage", f"tenant=a,{ORIGIN}={late}".encode())]
     consumer = pipeline.consume(process="manual")
-    records = [record(at, headers=each) for at, each in enumerate(([], told, carrying(early, traceparent(1)), []))]
+    records = [record(at, headers=each) for at, each in enumerate(([], shown, carrying(early, traceparent(1)), []))]
     with process_batch_of(consumer, records) as span:
         assert dict(baggage.get_all()) == {ORIGIN: str(early)}
         relayed = pipeline.send("u")
@@ -218,7 +218,7 @@ def test_span_has_it(recorder, metrics):
 
 
 def test_link_relation_measures_too(recorder, metrics):
-    """A replay is no other trace's, and has its time all the same."""
+    """A replay is no other trace's, and has its time nevertheless."""
     pipeline = Pipeline(recorder.tracer_provider, metrics, pipeline_time=True)
     for _ in pipeline.consume(carrying(NOW - 2000, TRACEPARENT), relation="link"):
         pass
@@ -232,8 +232,8 @@ def test_failed_processing_is_measured_with_its_error(pipeline):
         process_of(pipeline.consume(process="manual"), record(0, headers=carrying(NOW))),
     ):
         raise ValueError
-    ((told, count),) = pipeline.metrics.points(PIPELINE)
-    assert (told["error.type"], told["messaging.operation.name"], count) == ("ValueError", "process", 1)
+    ((shown, count),) = pipeline.metrics.points(PIPELINE)
+    assert (shown["error.type"], shown["messaging.operation.name"], count) == ("ValueError", "process", 1)
 
 
 def test_without_a_consumer(provider, metrics):

@@ -14,7 +14,7 @@ from opentelemetry.trace import NoOpTracer, SpanKind
 from otelkafka import ConsumerOptions, ProducerOptions
 from tests.support.face import wrap_consumer, wrap_producer
 from tests.support.fakes import FakeConsumer, FakeProducer, record
-from tests.support.internals import examine_spans_anew, quick_tracer, set_attributes, writes_attributes
+from tests.support.internals import examine_spans_again, quick_tracer, set_attributes, writes_attributes
 
 KINDS = {"a", "b", "c", "d"}
 VALUES = st.one_of(
@@ -31,7 +31,7 @@ LIMITS = [{}, {"max_span_attributes": 2}, {"max_span_attribute_length": 3}, {"ma
 
 
 class Own(SpanProcessor):
-    """Somebody's, who reads each span at its start."""
+    """A user's, which reads each span at its start."""
 
     def __init__(self):
         self.seen = []
@@ -41,11 +41,11 @@ class Own(SpanProcessor):
 
 
 class Silent(BatchSpanProcessor):
-    """Somebody's, who does not."""
+    """A user's, which does not."""
 
 
 class OwnSampler(Sampler):
-    """Somebody's, who reads the attributes of each span, and adds one."""
+    """A user's, which reads the attributes of each span, and adds one."""
 
     def __init__(self):
         self.seen = []
@@ -173,7 +173,7 @@ def test_spans_that_are_made_otherwise_are_left_to_the_sdk(monkeypatch, broken):
                 del self._limits
 
     monkeypatch.setattr(sdk, "_Span", Other)
-    examine_spans_anew(monkeypatch.setattr)
+    examine_spans_again(monkeypatch.setattr)
     assert not writes_attributes(quick_tracer(provider_of().get_tracer("t")))
 
 
@@ -190,7 +190,7 @@ def test_tracer_of_somebody_else_is_left_as_it_is():
     """Only the SDK's own is known."""
 
     class OwnTracer(sdk.Tracer):
-        """Somebody's."""
+        """A user's."""
 
     given = provider_of().get_tracer("t")
     given.__class__ = OwnTracer

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.interop.running import Told, output_of
+from tests.interop.running import Seen, output_of
 
 VALUE = "from a console"
 SEPARATOR = "~"  # a comma is in baggage
@@ -31,19 +31,19 @@ class ConsoleTools:
         options = *_properties("print.headers=true"), "--from-beginning", "--max-messages", "1"
         output = output_of(*self._java, *settings, CONSUMER, "--bootstrap-server", servers, "--topic", topic, *options)
         (line,) = [line for line in output.splitlines() if "\t" in line]
-        return Told(_spans(output), [tuple(header.split(":", 1)) for header in line.split("\t")[0].split(SEPARATOR)])
+        return Seen(_spans(output), [tuple(header.split(":", 1)) for header in line.split("\t")[0].split(SEPARATOR)])
 
     def forward(self, servers, source, target):
         taken = self.consume(servers, source)
         sent = self._send(servers, target, taken.headers)
-        return Told(taken.spans + sent.spans, taken.headers)
+        return Seen(taken.spans + sent.spans, taken.headers)
 
     def _send(self, servers, topic, headers):
         line = SEPARATOR.join(f"{name}:{value}" for name, value in headers) + f"\t{VALUE}\n"
         # Without --sync the tool sends at its shutdown, at which the agent has ended its exporter.
         options = *_properties("parse.headers=true"), "--sync"
         server = "--bootstrap-server", servers
-        return Told(_spans(output_of(*self._java, PRODUCER, *server, "--topic", topic, *options, stdin=line)), [])
+        return Seen(_spans(output_of(*self._java, PRODUCER, *server, "--topic", topic, *options, stdin=line)), [])
 
 
 def _properties(headers: str) -> tuple[str, ...]:
@@ -61,16 +61,16 @@ def _spans(output: str) -> list[dict]:
     ]
 
 
-def _span(told: dict) -> dict:
+def _span(shown: dict) -> dict:
     return {
-        **_ids(told),
-        "name": told["name"],
-        "kind": KINDS[told["kind"]],
-        "parent_id": told.get("parentSpanId", ""),
-        "tracestate": told.get("traceState", ""),
-        "links": [_ids(link) for link in told["links"]],
+        **_ids(shown),
+        "name": shown["name"],
+        "kind": KINDS[shown["kind"]],
+        "parent_id": shown.get("parentSpanId", ""),
+        "tracestate": shown.get("traceState", ""),
+        "links": [_ids(link) for link in shown["links"]],
     }
 
 
-def _ids(told: dict) -> dict:
-    return {"trace_id": told["traceId"], "span_id": told["spanId"]}
+def _ids(shown: dict) -> dict:
+    return {"trace_id": shown["traceId"], "span_id": shown["spanId"]}

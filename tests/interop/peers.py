@@ -26,7 +26,7 @@ class Peer:
         sends: name of the span of a send, None where it makes none.
         receives: name of the span of a record that it takes, None where it makes none.
         links: whether that span links the sender's, instead of being its child.
-        heeds: whether its sends are children of the context that it is given.
+        adopts: whether its sends are children of the context that it is given.
         continues: whether a record that it forwards stays in its trace.
         reads: which of two contexts in a record it takes, None where it takes none.
         appends: whether it leaves the context that was in the headers before its own.
@@ -38,7 +38,7 @@ class Peer:
     sends: str | None
     receives: str | None
     links: bool = False
-    heeds: bool = True
+    adopts: bool = True
     continues: bool = True
     reads: str | None = "first"
     appends: bool = False
@@ -54,7 +54,7 @@ PEERS = (
         drivers.java_agent,
         sends="{} publish",
         receives="{} process",
-        heeds=False,
+        adopts=False,
         continues=False,
         reads="last",
     ),

@@ -40,7 +40,7 @@ def _wait(process: SupervisedProcess, arguments: tuple[str, ...]) -> None:
         raise RuntimeError(msg)
 
 
-class Told:
+class Seen:
     """What a peer has printed.
 
     Attributes:
@@ -53,7 +53,7 @@ class Told:
         self.headers = headers
 
     @classmethod
-    def of_lines(cls, output: str) -> "Told":
+    def of_lines(cls, output: str) -> "Seen":
         """Read lines of {"span": ...} and {"record": ...}."""
         lines = [json.loads(line) for line in output.splitlines() if line.startswith('{"')]
         records = [line["record"] for line in lines if "record" in line]

@@ -29,7 +29,7 @@ class Table:
         self._seen[peer, direction] = what
 
     def is_whole(self) -> bool:
-        """Tell whether every peer was seen in every direction."""
+        """Return whether every peer was seen in every direction."""
         return all((peer.name, direction) in self._seen for peer in PEERS for direction in DIRECTIONS)
 
     def text(self) -> str:

@@ -12,34 +12,34 @@ OTHER = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 def test_peer_sends(peer, drive, table, broker, topic, take):
     """What a peer sends is processed in a child of its span, with the tracestate and the baggage that it got."""
-    told = drive.produce(broker.bootstrap_servers, topic, CONTEXT)
+    seen = drive.produce(broker.bootstrap_servers, topic, CONTEXT)
     record, process, body = take(topic)
-    parent = told.span(peer.sends.format(topic)) if peer.sends else {"trace_id": TRACE, "span_id": SPAN}
+    parent = seen.span(peer.sends.format(topic)) if peer.sends else {"trace_id": TRACE, "span_id": SPAN}
     assert ids_of(process.parent) == ids(parent)
     assert process.context.trace_id == process.parent.trace_id
-    assert (parent["trace_id"] == TRACE) is peer.heeds
+    assert (parent["trace_id"] == TRACE) is peer.adopts
     if peer.sends:
         assert parent["kind"] == "PRODUCER"
-        assert (parent["parent_id"] == SPAN) is peer.heeds
+        assert (parent["parent_id"] == SPAN) is peer.adopts
     assert process.context.trace_state.to_header() == STATE
     assert body == TENANTS
     assert names(record.headers) == ["baggage", "traceparent", "tracestate"]
-    table.saw(peer.name, SENT, f"{shown(peer.sends)} → `process T`{'' if peer.heeds else ', in a trace of its own'}")
+    table.saw(peer.name, SENT, f"{shown(peer.sends)} → `process T`{'' if peer.adopts else ', in a trace of its own'}")
 
 
 def test_peer_receives(peer, drive, table, broker, topic, send):
     """What otelkafka sends reaches the peer with trace, tracestate and baggage."""
     sent = send(topic)
-    told = drive.consume(broker.bootstrap_servers, topic)
-    headers = dict(told.headers)
-    assert names(told.headers) == ["baggage", "traceparent", "tracestate"]
+    seen = drive.consume(broker.bootstrap_servers, topic)
+    headers = dict(seen.headers)
+    assert names(seen.headers) == ["baggage", "traceparent", "tracestate"]
     assert headers["traceparent"].split("-")[1] == TRACE
     assert (headers["tracestate"], baggage_of(headers)) == (STATE, TENANTS)
     if not peer.receives:
         assert headers["traceparent"].split("-")[2] == ids_of(sent)["span_id"]
         table.saw(peer.name, RECEIVED, "`send T`, its headers as they are")
         return
-    span = told.span(peer.receives.format(topic))
+    span = seen.span(peer.receives.format(topic))
     assert span["kind"] == "CONSUMER"
     assert related(peer, span) == ids_of(sent)
     assert (span["trace_id"] == TRACE) is not peer.links
@@ -51,9 +51,9 @@ def test_forwarded_there_and_back(peer, drive, table, broker, topics, send, take
     """A record forwarded by a peer and then by otelkafka carries one context, of one trace if the peer continues it."""
     first, second, third = topics
     sent = send(first)
-    told = drive.forward(broker.bootstrap_servers, first, second)
+    seen = drive.forward(broker.bootstrap_servers, first, second)
     record, process, _ = take(second)
-    sender = told.span(peer.sends.format(second)) if peer.sends else ids_of(sent)
+    sender = seen.span(peer.sends.format(second)) if peer.sends else ids_of(sent)
     assert ids_of(process.parent) == ids(sender)
     assert (sender["trace_id"] == TRACE) is peer.continues
     contexts = names(record.headers).count("traceparent")
@@ -66,21 +66,21 @@ def test_forwarded_there_and_back(peer, drive, table, broker, topics, send, take
     assert baggage_of(dict(last.headers)) == TENANTS
     if peer.receives:
         assert related(peer, last.span(peer.receives.format(third))) == ids_of(back.context)
-    trace_told = "one trace" if peer.continues else "a new trace from the peer"
-    table.saw(peer.name, FORWARDED, f"{trace_told}; contexts in the record: {contexts} from the peer, 1 from otelkafka")
+    its_trace = "one trace" if peer.continues else "a new trace from the peer"
+    table.saw(peer.name, FORWARDED, f"{its_trace}; contexts in the record: {contexts} from the peer, 1 from otelkafka")
 
 
 def test_two_contexts(peer, drive, table, broker, topic, bare_producer, take):
     """Which of two contexts in a record counts for a peer: for otelkafka it is the last."""
     contexts = ("traceparent", CONTEXT["traceparent"].encode()), ("traceparent", f"00-{OTHER}-{SPAN}-01".encode())
     bare_producer.send(topic, b"two", headers=list(contexts)).get(PATIENCE)
-    told = drive.consume(broker.bootstrap_servers, topic)
+    seen = drive.consume(broker.bootstrap_servers, topic)
     assert ids_of(take(topic)[1].parent)["trace_id"] == OTHER
     if peer.reads:
-        read = related(peer, told.span(peer.receives.format(topic)))["trace_id"]
+        read = related(peer, seen.span(peer.receives.format(topic)))["trace_id"]
         assert read == (TRACE if peer.reads == "first" else OTHER)
     else:
-        assert names(told.headers) == ["traceparent", "traceparent"]
+        assert names(seen.headers) == ["traceparent", "traceparent"]
     table.saw(peer.name, READ, f"the {peer.reads}" if peer.reads else "none, it shows both")
 
 

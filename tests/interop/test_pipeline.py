@@ -27,7 +27,7 @@ def options(recorder):
 @pytest.fixture
 def measured(broker, options):
     """Process the first record of a topic, and return its baggage and how long its pipeline took."""
-    metrics, told = options
+    metrics, shown = options
 
     def measured(topic):
         settings = {
@@ -36,7 +36,7 @@ def measured(broker, options):
             "group_id": uuid.uuid4().hex,
         }
         bare = KafkaConsumer(topic, **settings, **broker.client_options)
-        with wrap_consumer(bare, ConsumerOptions(**told)) as consumer:
+        with wrap_consumer(bare, ConsumerOptions(**shown)) as consumer:
             (record,) = (record for _, record in zip([None], consumer, strict=False))
         (point,) = metrics.metrics["otelkafka.pipeline.duration"].data.data_points
         assert point.count == 1

@@ -24,18 +24,18 @@ def only(name):
 def test_receive_span_in_the_headers(drive, broker, topic, send):
     """otelsarama puts the context of its receive span into the headers, in place of the sender's."""
     sent = send(topic)
-    told = drive.consume(broker.bootstrap_servers, topic)
-    receive = told.span(f"{topic} receive")
+    shown = drive.consume(broker.bootstrap_servers, topic)
+    receive = shown.span(f"{topic} receive")
     assert receive["parent_id"] == ids_of(sent)["span_id"]
-    assert dict(told.headers)["traceparent"].split("-")[1:3] == [TRACE, receive["span_id"]]
+    assert dict(shown.headers)["traceparent"].split("-")[1:3] == [TRACE, receive["span_id"]]
 
 
 @only("Java, agent")
 def test_receive_telemetry_links(drive, broker, topic, send):
     """The agent's receive span, where it is asked for, is the root of a trace whose process span links the sender."""
     sent = send(topic)
-    told = drive.consume(broker.bootstrap_servers, topic, RECEIVE)
-    receive, process = told.span(f"{topic} receive"), told.span(f"{topic} process")
+    shown = drive.consume(broker.bootstrap_servers, topic, RECEIVE)
+    receive, process = shown.span(f"{topic} receive"), shown.span(f"{topic} process")
     assert receive["parent_id"] == ""
     assert process["parent_id"] == receive["span_id"]
     assert [ids(link) for link in process["links"]] == [ids_of(sent)]
@@ -54,8 +54,8 @@ def test_given_context_is_replaced_in_part(drive, broker, topic):
 def test_process_span_is_in_a_trace_of_its_own(drive, broker, topic, send):
     """confluent-kafka's instrumentation makes a root, and a child of it that links the sender."""
     sent = send(topic)
-    told = drive.consume(broker.bootstrap_servers, topic)
-    root, process = told.span("recv"), told.span(f"{topic} process")
+    shown = drive.consume(broker.bootstrap_servers, topic)
+    root, process = shown.span("recv"), shown.span(f"{topic} process")
     assert (root["parent_id"], process["parent_id"]) == ("", root["span_id"])
     assert [ids(link) for link in process["links"]] == [ids_of(sent)]
 
@@ -65,8 +65,8 @@ def test_blank_in_baggage(drive, broker, topics, send, take):
     """OpenTelemetry for Python writes a blank as a plus sign, which is one for Java."""
     first, second, _ = topics
     send(first, {**CONTEXT, "baggage": "city=old%20town"})
-    told = drive.forward(broker.bootstrap_servers, first, second)
-    assert dict(told.headers)["baggage"] == "city=old+town"
+    shown = drive.forward(broker.bootstrap_servers, first, second)
+    assert dict(shown.headers)["baggage"] == "city=old+town"
     _, _, body = take(second)
     assert body == {"city": "old+town"}
 

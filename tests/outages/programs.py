@@ -67,7 +67,7 @@ class Clients:
         consumer.assign([TopicPartition(self.topic, 0)])
         return consumer
 
-    def told(self, **more: object) -> dict[str, Any]:
+    def shown(self, **more: object) -> dict[str, Any]:
         """Return what came of it."""
         return {**self.watch.counted(), **more}
 
@@ -101,7 +101,7 @@ def under_gevent(clients: Clients) -> dict[str, Any]:
     producer.close()
     sends = [span for span in exporter.get_finished_spans() if span.name == f"send {clients.topic}"]
     children = Counter(span.parent.span_id for span in sends if span.parent)
-    return clients.told(got=got, children=sorted(children.values()))
+    return clients.shown(got=got, children=sorted(children.values()))
 
 
 def forked(clients: Clients) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def forked(clients: Clients) -> dict[str, Any]:
     after = read(consumer, 2 * RECORDS)
     consumer.close()
     producer.close()
-    return clients.told(child=os.waitstatus_to_exitcode(status), before=before, after=after)
+    return clients.shown(child=os.waitstatus_to_exitcode(status), before=before, after=after)
 
 
 def ends_with_work_unfinished(clients: Clients) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def signalled(clients: Clients) -> dict[str, Any]:
     consumer.close()
     for each in (producer, other):
         each.close()
-    return clients.told(
+    return clients.shown(
         enough=got >= 10 * RECORDS,
         handled=sum(each.get(PATIENCE).offset > 0 for each in handled),
         leaked=trace.get_current_span().get_span_context().is_valid,

@@ -85,12 +85,12 @@ def traced(kafka):
 
 
 def places(spans):
-    told = [span.attributes for span in spans]
-    return Counter((each["messaging.destination.partition.id"], each["messaging.kafka.offset"]) for each in told)
+    shown = [span.attributes for span in spans]
+    return Counter((each["messaging.destination.partition.id"], each["messaging.kafka.offset"]) for each in shown)
 
 
 def test_one_producer_in_sixteen_threads_while_metrics_are_read(traced):
-    """Each send is a child of its own thread's span, and tells its own position; the totals add up."""
+    """Each send is a child of its own thread's span, and records its own position; the totals add up."""
     producer, stopped = traced.producer(), threading.Event()
 
     def send(number):
@@ -215,12 +215,12 @@ def test_program_ends_well(program, kafka):
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    told = json.loads(done.stdout)
-    assert told == {**told, **dict.fromkeys(told.keys() & {"unended", "ended twice", "failures of telemetry"}, 0)}
+    shown = json.loads(done.stdout)
+    assert shown == {**shown, **dict.fromkeys(shown.keys() & {"unended", "ended twice", "failures of telemetry"}, 0)}
     expected = {
         "under_gevent": {"got": 4 * RECORDS, "children": [RECORDS] * 4},
         "forked": {"child": 0, "before": RECORDS, "after": 2 * RECORDS},
         "ends_with_work_unfinished": {"ended": True},
         "signalled": {"enough": True, "handled": RECORDS, "leaked": False},
     }
-    assert expected[program].items() <= told.items()
+    assert expected[program].items() <= shown.items()

@@ -214,7 +214,7 @@ def interrupted_at(number, act):
         return trace_line
 
     def trace_call(frame, *_):
-        # A finalizer swallows what is raised in it, and pytest tells of that.
+        # A finalizer swallows what is raised in it, and pytest reports that.
         file, name = frame.f_code.co_filename, frame.f_code.co_name
         ours = file.startswith(SOURCES) and not file.startswith(TESTING)
         return trace_line if ours and (Path(file).name, name) not in FINALIZERS and name != "__del__" else None

@@ -105,30 +105,30 @@ def test_wheel_has_the_package_and_nothing_else(wheel):
     (info,) = wheel.glob("*.dist-info")
     assert {path.name for path in wheel.iterdir()} == {"otelkafka", info.name}
     assert (info / "licenses" / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
-    told = (info / "entry_points.txt").read_text()
-    assert "[opentelemetry_instrumentor]\notelkafka = otelkafka.instrumentor:KafkaInstrumentor" in told
-    assert "[console_scripts]\notelkafka = otelkafka._cli.command:main" in told
+    shown = (info / "entry_points.txt").read_text()
+    assert "[opentelemetry_instrumentor]\notelkafka = otelkafka.instrumentor:KafkaInstrumentor" in shown
+    assert "[console_scripts]\notelkafka = otelkafka._cli.command:main" in shown
 
 
 def test_metadata_says_what_is_tested(wheel):
     """The Pythons are those of the lanes, the license is an expression, and the summary is the README."""
-    told = metadata(wheel)
+    shown = metadata(wheel)
     claimed = [
-        each.rpartition(" :: ")[2] for each in told.get_all("Classifier") if re.search(r"Python :: 3\.\d+$", each)
+        each.rpartition(" :: ")[2] for each in shown.get_all("Classifier") if re.search(r"Python :: 3\.\d+$", each)
     ]
     assert tuple(claimed) == PYTHONS
-    assert told["Requires-Python"] == f">={PYTHONS[0]}"
-    assert (told["License-Expression"], told["Name"]) == ("Apache-2.0", "otelkafka")
-    assert {*told.get_all("Classifier")} >= {"Typing :: Typed", "Framework :: OpenTelemetry"}
-    assert {*told.get_all("Provides-Extra")} == {"aiokafka", "auto", "confluent", "demo", "inspect", "sdk"}
-    assert told.get_payload() == (ROOT / "README.md").read_text()
+    assert shown["Requires-Python"] == f">={PYTHONS[0]}"
+    assert (shown["License-Expression"], shown["Name"]) == ("Apache-2.0", "otelkafka")
+    assert {*shown.get_all("Classifier")} >= {"Typing :: Typed", "Framework :: OpenTelemetry"}
+    assert {*shown.get_all("Provides-Extra")} == {"aiokafka", "auto", "confluent", "demo", "inspect", "sdk"}
+    assert shown.get_payload() == (ROOT / "README.md").read_text()
 
 
 def test_links_lead_into_the_repository_where_the_release_is_made(tmp_path):
     """A package index has no files beside the README: all of its links are absolute, pages at the tag and pictures raw."""
     made = build(tmp_path, GITHUB_REPOSITORY="them/it", GITHUB_SERVER_URL="https://example.org", GITHUB_REF_NAME="v9")
-    told = metadata(unpack(made, tmp_path / "wheel"))
-    text, home = told.get_payload(), "https://example.org/them/it"
+    shown = metadata(unpack(made, tmp_path / "wheel"))
+    text, home = shown.get_payload(), "https://example.org/them/it"
     links = re.findall(r"(?:\]\(|srcset=\"|src=\")([^)\"]+)", text)
     assert [link for link in links if not link.startswith("https://")] == []
     for link in (
@@ -138,8 +138,8 @@ def test_links_lead_into_the_repository_where_the_release_is_made(tmp_path):
         f"{home}/blob/v9/CONTRIBUTING.md#run-tests",
     ):
         assert link in links
-    assert f"Homepage, {home}" in told.get_all("Project-URL")
-    assert {each.partition(",")[0] for each in told.get_all("Project-URL")} == {
+    assert f"Homepage, {home}" in shown.get_all("Project-URL")
+    assert {each.partition(",")[0] for each in shown.get_all("Project-URL")} == {
         "Homepage",
         "Documentation",
         "Changelog",
@@ -160,8 +160,8 @@ def test_changelog_is_kept():
     assert releases[0].startswith(("Unreleased\n", "[Unreleased]\n", otelkafka.__version__))
     kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
     for release in releases:
-        told = re.findall(r"^### (.+)$", release, re.MULTILINE)
-        assert told == [kind for kind in kinds if kind in told], release[:40]
+        shown = re.findall(r"^### (.+)$", release, re.MULTILINE)
+        assert shown == [kind for kind in kinds if kind in shown], release[:40]
 
 
 def test_index_takes_it(dist):

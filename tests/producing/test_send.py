@@ -104,7 +104,7 @@ def test_send_span_ends_once_however_often_its_future_calls_back(recorder, caplo
 
 
 def test_send_without_acks_has_no_offset(recorder):
-    """acks=0 is told offset -1, which is none."""
+    """With acks=0 the offset is -1, which is none."""
     bare = FakeProducer()
     producer_of(recorder, bare).send("t", b"v").acknowledge(-1)
     assert "messaging.kafka.offset" not in recorder.spans[0].attributes
@@ -181,7 +181,7 @@ def test_serializers_run_inside_the_send_span(recorder):
 
 
 def test_failed_send_records_how_long_it_was_blocked(recorder, clock):
-    """The time inside send() is told whether it returns or raises."""
+    """The time inside send() is recorded, whether it returns or raises."""
 
     class Blocking(FakeProducer):
         def send(self, *args, **kwargs):

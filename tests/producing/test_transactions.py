@@ -13,7 +13,7 @@ OFFSETS = {TopicPartition("t", 0): 5}
 
 
 class Transacting(FakeProducer):
-    """A producer with transactions, whose calls fail where it is told to."""
+    """A producer with transactions, whose calls fail where the test asks for it."""
 
     def __init__(self, error=None):
         super().__init__(bootstrap_servers="host:9092", client_id="p")
@@ -59,7 +59,7 @@ def test_commit_of_a_transaction_is_a_client_span(wrap, recorder, metrics):
         "server.address": "host",
         "server.port": 9092,
     }
-    measured = [told["messaging.operation.name"] for told, _ in metrics.points("messaging.client.operation.duration")]
+    measured = [shown["messaging.operation.name"] for shown, _ in metrics.points("messaging.client.operation.duration")]
     assert measured == ["init transactions", "begin transaction", "commit transaction"]
 
 
@@ -104,8 +104,8 @@ def test_offsets_have_a_span_inside_another_only(wrap, recorder, metrics):
     assert sent.attributes["messaging.destination.name"] == "t"
     assert sent.attributes["messaging.destination.partition.id"] == "0"
     assert sent.attributes["messaging.kafka.offset"] == 5
-    ((told, count),) = metrics.points("messaging.client.operation.duration")
-    assert (told["messaging.destination.name"], told["messaging.destination.partition.id"], count) == ("t", "0", 2)
+    ((shown, count),) = metrics.points("messaging.client.operation.duration")
+    assert (shown["messaging.destination.name"], shown["messaging.destination.partition.id"], count) == ("t", "0", 2)
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_failure_has_a_span_and_passes(wrap, recorder, metrics, method):
     assert raised.value is error
     failed, _ = recorder.spans
     assert failed.attributes["error.type"] == "OSError"
-    ((told, count),) = metrics.points("messaging.client.operation.duration")
-    assert (told["error.type"], count) == ("OSError", 1)
+    ((shown, count),) = metrics.points("messaging.client.operation.duration")
+    assert (shown["error.type"], count) == ("OSError", 1)
 
 
 def test_failure_of_offsets_without_a_span_around_them_has_its_metric(wrap, recorder, metrics):

@@ -1,4 +1,4 @@
-"""The benchmarks run, and every face does what it is timed for; what they take is nobody's affair here."""
+"""The benchmarks run, and every face does what it is timed for; how long they take is not asserted here."""
 
 import asyncio
 
@@ -70,12 +70,12 @@ def test_face_sends_a_context(face, global_recorder):
 
 @pytest.mark.parametrize("face", ["wrapped", "instrumented"])
 def test_sampled_spans_are_whole(face, global_recorder):
-    """What is timed as sampled tells ack and offset, and wait and lag."""
+    """What is timed as sampled records ack and offset, and wait and lag."""
     Case("send", "always").work(face, {})()
     assert global_recorder.spans[-1].attributes["messaging.kafka.offset"] == 7
     Case("iterate", "always").work(face, {})()
-    told = global_recorder.spans[-1].attributes
-    assert {"otelkafka.queue.busy_duration", "otelkafka.consumer.lag"} <= set(told)
+    shown = global_recorder.spans[-1].attributes
+    assert {"otelkafka.queue.busy_duration", "otelkafka.consumer.lag"} <= set(shown)
 
 
 @pytest.mark.parametrize(("action", "histograms"), [("send", 1), ("iterate", 2), ("poll", 2)])
@@ -112,7 +112,7 @@ def test_rounds_on_kafka(action, face, filled):
 
 @pytest.mark.real_kafka
 def test_memory_is_measured(filled, broker):
-    """A process tells what it grew by, and that nothing is in flight."""
+    """A process reports what it grew by, and that nothing is in flight."""
     broker.create_topic("memory-wrapped")
     found = run.program("memory", "wrapped", f"--servers={filled}", f"--count={RECORDS}", f"--chunk={RECORDS}")
     assert found["in_flight"] == 0
@@ -188,7 +188,7 @@ def test_picture_marks_what_is_met():
 
 
 def test_page_has_the_figures_of_its_json():
-    """What the page shows is what the figures beside it say: `python -m benchmarks --page` writes it anew."""
+    """What the page shows is what the figures beside it say: `python -m benchmarks --page` writes it again."""
     found = Results.load(RESULTS)
     for name, part in page.parts(found).items():
         whole = page.page_of(name).read_text()
@@ -207,9 +207,9 @@ def test_records_that_matter_have_a_trace_each(broker, monkeypatch):
     """A pipeline of three topics and a web service: time to glass for all, a trace for the slow and the failed alone."""
     monkeypatch.setattr(pipeline, "CHUNK", 50)
     found = pipeline.measure(broker, 200, lambda _: None)
-    told = found[pipeline.MATTER]
-    assert (told["measured"], told["slow"], told["failed"]) == (200, 2, 2)
-    assert told["others"] <= 1  # one in 100,000 is sampled anyway
+    shown = found[pipeline.MATTER]
+    assert (shown["measured"], shown["slow"], shown["failed"]) == (200, 2, 2)
+    assert shown["others"] <= 1  # one in 100,000 is sampled anyway
     for mode in (pipeline.NOTHING, pipeline.SAMPLED, pipeline.METERED):
         assert (found[mode]["measured"], found[mode]["slow"], found[mode]["failed"]) == (0, 0, 0)
     assert found[pipeline.NOTHING]["spans"] == 0
@@ -217,9 +217,9 @@ def test_records_that_matter_have_a_trace_each(broker, monkeypatch):
 
 
 def test_page_shows_the_run_of_the_pipeline():
-    """Its table is what the figures beside it come to, and they tell what it is to tell."""
+    """Its table is what the figures beside it come to, and they show what it is to show."""
     found = Results.load(pipeline.RESULTS).found
     assert pipeline.part(found) in pipeline.PAGE.read_text()
-    told = found["modes"][pipeline.MATTER]
-    assert found["records"] == told["measured"] == 100_000
-    assert (told["slow"], told["failed"]) == (50, 50)
+    shown = found["modes"][pipeline.MATTER]
+    assert found["records"] == shown["measured"] == 100_000
+    assert (shown["slow"], shown["failed"]) == (50, 50)

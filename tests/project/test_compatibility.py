@@ -17,7 +17,7 @@ LANE = os.environ.get("TOX_ENV_NAME", "")
 
 
 def test_the_page_has_every_lane_with_its_versions():
-    """The table on the page is made from tox.ini; `python -m docs.generate.lanes` writes it anew."""
+    """The table on the page is made from tox.ini; `python -m docs.generate.lanes` writes it again."""
     assert TABLE.search(PAGE.read_text()).group() == LANES.table()
 
 

@@ -13,7 +13,7 @@ def cells_of(line):
 
 
 def test_page_has_every_peer_in_every_direction():
-    """A row for each peer, with its versions and what was seen: `tox run -e interop -- --page` writes it anew."""
+    """A row for each peer, with its versions and what was seen: `tox run -e interop -- --page` writes it again."""
     head, _, *rows = map(cells_of, part_of(PAGE.read_text()).splitlines())
     assert head == list(HEAD)
     assert [row[0] for row in rows] == [peer.name for peer in PEERS]

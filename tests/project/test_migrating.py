@@ -18,7 +18,7 @@ def columns(table):
 
 
 def test_page_shows_what_a_run_shows(broker):
-    """Theirs in the version that the page names; `python -m examples.migrating --write` writes it anew."""
+    """Theirs in the version that the page names; `python -m examples.migrating --write` writes it again."""
     names, theirs, ours = columns(migrating.table_of_the_page())
     seen_names, seen_theirs, seen_ours = columns(migrating.table(broker))
     assert (names, ours) == (seen_names, seen_ours)

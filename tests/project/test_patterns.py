@@ -53,9 +53,9 @@ def test_a_dead_letter_says_where_it_lay_and_what_failed_it(stage):
     (letter,) = islice(stage.consumer(dead, process="manual"), 1)
     assert (letter.key, letter.value) == (b"k", b"one")
     assert [key for key, _ in letter.headers] == ["tenant", "dead-letter.place", "dead-letter.error", "traceparent"]
-    told = dict(letter.headers)
-    assert told["dead-letter.place"] == f"{orders}/0/0".encode()
-    assert told["dead-letter.error"].startswith(b"ValueError(")
+    recorded = dict(letter.headers)
+    assert recorded["dead-letter.place"] == f"{orders}/0/0".encode()
+    assert recorded["dead-letter.error"].startswith(b"ValueError(")
 
 
 def test_a_retry_that_succeeds_is_the_last(stage):
@@ -86,10 +86,10 @@ def test_the_age_of_a_replayed_record_is_nobodys_slowness(broker):
     spans = [span for span in play("replay", broker) if span.name == "process orders"]
     assert len(spans) == replay.ORDERS
     for span in spans:
-        told = span.attributes
-        parts = told["otelkafka.queue.busy_duration"] + told["otelkafka.queue.fetch_duration"]
-        assert told["otelkafka.queue.duration"] > replay.WEEK
-        assert parts < told["otelkafka.queue.duration"] - replay.WEEK + 0.01
+        recorded = span.attributes
+        parts = recorded["otelkafka.queue.busy_duration"] + recorded["otelkafka.queue.fetch_duration"]
+        assert recorded["otelkafka.queue.duration"] > replay.WEEK
+        assert parts < recorded["otelkafka.queue.duration"] - replay.WEEK + 0.01
 
 
 def test_what_a_batch_sends_on_links_to_the_records_own_traces(stage):

@@ -15,12 +15,12 @@ PAGE = Path(__file__).parents[2] / "docs" / "quickstart.md"
 
 
 def shape(text):
-    """What is told, without how long it took and without trailing space."""
+    """What is printed, without how long it took and without trailing space."""
     return re.sub(r"[ \d.]+(?= ms)", " 0", re.sub(r"offset \d+|[\d.]+ s", "0", text)).strip()
 
 
 def test_page_shows_what_a_run_prints(broker, monkeypatch, capsys):
-    """All but the numbers; a second run, whose group has been there before, tells the same."""
+    """All but the numbers; a second run, whose group has been there before, prints the same."""
     (shown,) = re.findall(r"```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
     shown_topic = quickstart.TOPIC
     topic = f"q-{uuid.uuid4().hex}"

@@ -22,9 +22,9 @@ TEXT = "\n".join(PAGES.values())
 NO_NAMES = ("SCHEMA_URL", "STABILITY_OPT_IN", "STABILITY_DUP", "SYSTEM_KAFKA", "HEADER_PREFIX")
 EMITTED = {
     value
-    for name, told in vars(semconv).items()
+    for name, recorded in vars(semconv).items()
     if name.isupper() and name not in NO_NAMES
-    for value in (told.values() if isinstance(told, dict) else [told])
+    for value in (recorded.values() if isinstance(recorded, dict) else [recorded])
 }
 OURS = re.compile(r"`(otelkafka\.[\w.]+)[`(]")
 
@@ -32,13 +32,13 @@ OURS = re.compile(r"`(otelkafka\.[\w.]+)[`(]")
 @pytest.mark.parametrize("name", sorted(EMITTED))
 def test_name_that_is_emitted_is_documented(name):
     """Attributes, metrics, events, types of links and reasons stand in a page as code."""
-    assert f"`{name}`" in TEXT, f"tell of {name} in docs/spans.md, docs/metrics.md or docs/waiting.md"
+    assert f"`{name}`" in TEXT, f"describe {name} in docs/spans.md, docs/metrics.md or docs/waiting.md"
 
 
 @pytest.mark.parametrize("name", sorted(set(OURS.findall(TEXT))))
 def test_name_of_ours_that_is_documented_is_there(name):
     """It is emitted, or it is Python's."""
-    assert name in EMITTED or is_python(name), f"the documentation tells of {name}, which is not there"
+    assert name in EMITTED or is_python(name), f"the documentation describes {name}, which is not there"
 
 
 def is_python(name):
@@ -85,16 +85,16 @@ def test_signatures_in_the_reference_are_those_of_the_client():
 @pytest.mark.parametrize("side", [Options, ProducerOptions, ConsumerOptions])
 def test_option_is_in_the_table_of_options(side):
     """Each of them, in the first column."""
-    told = {name for line in first_cells("options.md") for name in re.findall(r"`(\w+)`", line)}
-    assert {each.name for each in fields(side)} <= told
+    recorded = {name for line in first_cells("options.md") for name in re.findall(r"`(\w+)`", line)}
+    assert {each.name for each in fields(side)} <= recorded
 
 
 def test_variables_are_those_of_the_options():
-    """Each option that text can tell has one, and no other."""
-    told = {name for line in first_cells("zero-code.md") for name in re.findall(r"`OTELKAFKA_(\w+)`", line)}
+    """Each option that text can express has one, and no other."""
+    recorded = {name for line in first_cells("zero-code.md") for name in re.findall(r"`OTELKAFKA_(\w+)`", line)}
     both = {each.name: each for side in (ProducerOptions, ConsumerOptions) for each in fields(side)}
     plain = {name for name, each in both.items() if each.metadata["kind"] in (bool, int, float, str, tuple)}
-    assert told == {name.upper() for name in plain}
+    assert recorded == {name.upper() for name in plain}
 
 
 @pytest.mark.parametrize("page", sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*.md")))

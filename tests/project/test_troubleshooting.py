@@ -1,4 +1,4 @@
-"""Symptoms that the page on troubleshooting tells of, with their cause and their cure."""
+"""Symptoms on the page on troubleshooting, with their cause and their cure."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -62,7 +62,7 @@ def test_polled_list_that_is_not_iterated_makes_no_spans(recorder, take):
     ],
 )
 def test_header_that_is_there_and_not_used(recorder, metrics, headers, dropped):
-    """It is told by the counters: without context, and dropped where it could not be read."""
+    """The counters show it: without context, and dropped where it could not be read."""
     consumer = consumer_of(recorder, record(0, headers=headers), meter_provider=metrics.meter_provider)
     list(consumer)
     (span,) = recorder.spans

@@ -64,9 +64,9 @@ def test_actions_are_pinned(workflow):
 
 def test_only_who_publishes_can_say_who_it_is():
     """The permission for trusted publishing is given once, in the job with the environment."""
-    told = [workflow.read_text() for workflow in WORKFLOWS]
-    assert sum(text.count("id-token: write") for text in told) == 1
-    (release,) = [text for text in told if "id-token" in text]
+    shown = [workflow.read_text() for workflow in WORKFLOWS]
+    assert sum(text.count("id-token: write") for text in shown) == 1
+    (release,) = [text for text in shown if "id-token" in text]
     publish = release[release.index("  publish:") :]
     assert "environment: pypi" in publish
     assert "id-token: write" in publish

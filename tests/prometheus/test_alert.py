@@ -45,7 +45,7 @@ def test_each_rule_is_well(watched):
 
 
 def test_each_service_is_scraped_under_its_name(watched):
-    """The demo tells Prometheus which is which."""
+    """The demo names them to Prometheus."""
     up = watched.prometheus.query("up == 1")
     assert {series["metric"]["instance"] for series in up} == {"kafka-producer", "kafka-consumer-1"}
 

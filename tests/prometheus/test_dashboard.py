@@ -15,7 +15,7 @@ EMPTY = "otelkafka_telemetry_errors_total", "otelkafka_telemetry_dropped_total"
 
 
 def test_the_file_is_what_the_code_makes():
-    """`python -m examples.prometheus.dashboard` writes it anew."""
+    """`python -m examples.prometheus.dashboard` writes it again."""
     assert dashboard.FILE.read_text() == dashboard.dashboard()
 
 

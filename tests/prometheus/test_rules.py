@@ -48,7 +48,7 @@ def test_each_name_is_one_of_ours():
 
 
 def test_the_page_has_them_all():
-    """Its tables are made from rules and dashboard; `python -m docs.generate.alerts` writes them anew."""
+    """Its tables are made from rules and dashboard; `python -m docs.generate.alerts` writes them again."""
     assert alerts.PAGE.read_text() == alerts.page()
 
 

@@ -256,9 +256,9 @@ from sentry_sdk.transport import Transport
 class Printed(Transport):
     def capture_envelope(self, envelope):
         for item in envelope.items:
-            told = item.payload.json or {}
-            if told.get("type") == "transaction":
-                print(told["transaction"] + ":", [span["description"] for span in told["spans"]])
+            event = item.payload.json or {}
+            if event.get("type") == "transaction":
+                print(event["transaction"] + ":", [span["description"] for span in event["spans"]])
 
 options = sentry.ProducerOptions
 sentry.ProducerOptions = lambda max_in_flight: options(max_in_flight=%s)

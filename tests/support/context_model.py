@@ -31,7 +31,7 @@ class Span:
     """A span, or the context in the headers of a record.
 
     Attributes:
-        context: the `SpanContext` that it turned out to have; whoever compares sets it.
+        context: the `SpanContext` that it turned out to have; the comparison sets it.
         frame: where it was made current.
         blocks: those that hold it, the outermost first.
         failures: how many exceptions are recorded on it.

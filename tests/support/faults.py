@@ -44,7 +44,7 @@ _RESOURCE = Resource.get_empty()
 
 
 class Odd:
-    """Something else than what was asked for, which is nobody's affair."""
+    """Something else than what was asked for, which no fault is."""
 
     def __repr__(self):
         return "s3cret"

@@ -260,7 +260,7 @@ def count_pending(tally: Any) -> int:
 
 
 def passes_self_test() -> bool:
-    """Return whether points may be tallied, by a test that is made anew."""
+    """Return whether points may be tallied, by a test that is made again."""
     return tallies._passes_self_test.__wrapped__()
 
 
@@ -285,7 +285,7 @@ def fast_path_of_client(**options: Any) -> Any:
 
 
 def draw_trace_ids_from(seed: int, replace: Callable[[Any, str, Any], None]) -> None:
-    """Have trace ids drawn in one order, whoever draws them and however many span ids are drawn in between."""
+    """Have trace ids drawn in one order, however many span ids are drawn in between, and by any caller."""
     of_traces, of_spans = Random(seed), Random(seed)
 
     def draw(bits: int) -> int:
@@ -337,13 +337,13 @@ def writes_attributes(tracer: Any) -> bool:
     return int(tracer._most) >= 0
 
 
-def examine_spans_anew(replace: Callable[[Any, str, Any], None]) -> None:
+def examine_spans_again(replace: Callable[[Any, str, Any], None]) -> None:
     """Have the SDK's spans tested once more: whether their attributes can be written."""
     replace(sdk, "_writable_span_class", sdk._writable_span_class.__wrapped__)
 
 
 def forget_options_of_functions() -> None:
-    """Have `process()` and `process_batch()` look anew for the global providers."""
+    """Have `process()` and `process_batch()` look again for the global providers."""
     _of_unknown_consumers.clear()
 
 

@@ -44,7 +44,7 @@ _NOW = START // MILLISECOND
 
 
 class OwnCarrier(HeaderCarrier):
-    """Somebody's own, which does the same: nothing is certain of it."""
+    """A user's own, which does the same: nothing is certain of it."""
 
 
 def _do_nothing(*_):
@@ -62,7 +62,7 @@ GENERAL = {
 
 
 class Choosing(Sampler):
-    """Somebody's own: it drops, records or samples by the trace id, and adds an attribute and a tracestate."""
+    """A user's own: it drops, records or samples by the trace id, and adds an attribute and a tracestate."""
 
     def should_sample(self, parent_context, trace_id, name, kind=None, attributes=None, links=None, trace_state=None):
         decision = (Decision.DROP, Decision.RECORD_ONLY, Decision.RECORD_AND_SAMPLE)[trace_id % 3]
@@ -73,7 +73,7 @@ class Choosing(Sampler):
 
 
 class Raising(Choosing):
-    """Somebody's own, which fails."""
+    """A user's own, which fails."""
 
     def should_sample(self, *args, **kwargs):
         raise RuntimeError("the sampler")

@@ -24,7 +24,7 @@ def sent(recorder, config, **options):
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "shown"),
     [
         ("text", "text"),
         (b"bytes", "bytes"),
@@ -40,45 +40,45 @@ def sent(recorder, config, **options):
     ],
     ids=repr,
 )
-def test_key_is_recorded_as_its_canonical_string(recorder, key, told):
-    """A key is told where it has a canonical string, and left out where it has none."""
-    assert processed(recorder, record(0, key=key)).get("messaging.kafka.message.key") == told
+def test_key_is_recorded_as_its_canonical_string(recorder, key, shown):
+    """A key is recorded where it has a canonical string, and left out where it has none."""
+    assert processed(recorder, record(0, key=key)).get("messaging.kafka.message.key") == shown
 
 
 @pytest.mark.parametrize(
-    ("capture_key", "told"), [(True, "k"), (False, None), (lambda key: None, None), (lambda key: f"#{len(key)}", "#1")]
+    ("capture_key", "shown"), [(True, "k"), (False, None), (lambda key: None, None), (lambda key: f"#{len(key)}", "#1")]
 )
-def test_key_is_captured_as_the_options_want(recorder, capture_key, told):
+def test_key_is_captured_as_the_options_want(recorder, capture_key, shown):
     """capture_key: whether at all, or in which form."""
-    assert processed(recorder, record(0, key="k"), capture_key=capture_key).get("messaging.kafka.message.key") == told
+    assert processed(recorder, record(0, key="k"), capture_key=capture_key).get("messaging.kafka.message.key") == shown
 
 
 def test_wrong_key_format_is_contained(recorder, caplog):
-    """A function that returns no str tells nothing, and the rest of the span is as it would be."""
-    told = processed(recorder, record(0, key="k"), capture_key=lambda key: 5)
-    assert "messaging.kafka.message.key" not in told
-    assert told["messaging.kafka.offset"] == 0
+    """Nothing is recorded for a function that returns no str, and the rest of the span is as it would be."""
+    shown = processed(recorder, record(0, key="k"), capture_key=lambda key: 5)
+    assert "messaging.kafka.message.key" not in shown
+    assert shown["messaging.kafka.offset"] == 0
     assert "return a str or None" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "shown"),
     [
         ({"serialized_value_size": -1, "value": "made by a deserializer"}, True),
         ({"serialized_value_size": 3, "value": None}, None),
         ({"serialized_value_size": None, "value": None}, True),
     ],
 )
-def test_tombstone_is_recorded_only_where_it_is_one(recorder, more, told):
+def test_tombstone_is_recorded_only_where_it_is_one(recorder, more, shown):
     """What the broker holds counts, not what a deserializer made of it."""
-    assert processed(recorder, record(0, **more)).get("messaging.kafka.message.tombstone") is told
+    assert processed(recorder, record(0, **more)).get("messaging.kafka.message.tombstone") is shown
 
 
 def test_headers_are_captured_as_lists_of_text(recorder):
     """Headers that fit a name or wildcard, each with all of its values; what is no text is left out."""
     headers = [("x-a", b"1"), ("x-a", b"2"), ("x-b", b"\xff"), ("x-c", None), ("y", b"3")]
-    told = processed(recorder, record(0, headers=headers), capture_headers=["x-*"])
-    assert {name: value for name, value in told.items() if name.startswith("messaging.header.")} == {
+    shown = processed(recorder, record(0, headers=headers), capture_headers=["x-*"])
+    assert {name: value for name, value in shown.items() if name.startswith("messaging.header.")} == {
         "messaging.header.x-a": ("1", "2")
     }
 
@@ -99,15 +99,15 @@ def test_headers_are_captured_as_lists_of_text(recorder):
 )
 def test_first_bootstrap_server_stands_for_an_unknown_leader(recorder, servers, address, port):
     """A str or a list, with and without a port; never with a password, and nothing where it is none."""
-    told = sent(recorder, {"bootstrap_servers": servers})
-    assert (told.get("server.address"), told.get("server.port")) == (address, port)
+    shown = sent(recorder, {"bootstrap_servers": servers})
+    assert (shown.get("server.address"), shown.get("server.port")) == (address, port)
 
 
 def test_record_without_a_timestamp_has_no_wait(recorder):
-    """Where the broker knows no time, nothing is told of the wait."""
+    """Where the broker knows no time, nothing is recorded of the wait."""
     for timestamp in (None, -1):
-        told = processed(recorder, record(0, timestamp=timestamp))
-        assert not [name for name in told if name.startswith("otelkafka.queue")]
+        shown = processed(recorder, record(0, timestamp=timestamp))
+        assert not [name for name in shown if name.startswith("otelkafka.queue")]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_record_without_a_timestamp_has_no_wait(recorder):
     ],
 )
 def test_error_type_is_kafkas_name_or_the_class(recorder, error, kind):
-    """A broker's error is told by the name of its code, any other by its class; the status has its message."""
+    """A broker's error is recorded by the name of its code, any other by its class; the status has its message."""
     with pytest.raises(type(error)), process(record(0), ConsumerOptions(tracer_provider=recorder.tracer_provider)):
         raise error
     (span,) = recorder.spans
@@ -130,7 +130,7 @@ def test_error_type_is_kafkas_name_or_the_class(recorder, error, kind):
 
 
 def test_malformed_header_costs_only_the_headers(recorder):
-    """capture_headers of what is no header: everything else is told."""
+    """capture_headers of what is no header: everything else is recorded."""
     list(consumer_of(recorder, record(0, headers=["junk"]), capture_headers=["x"]))
     assert recorder.spans[0].attributes["messaging.kafka.offset"] == 0
     assert "otelkafka.queue.duration" in recorder.spans[0].attributes

@@ -120,11 +120,11 @@ def test_template_stands_beside_the_topic(recorder):
     template = lambda topic: "shared"
     found = consume(recorder, written(0), written(1, topic="u"), destination_template=template)
     found |= send(recorder, destination_template=template)
-    told = {
+    shown = {
         name: (each.get("messaging.destination.name"), each["messaging.destination.template"])
         for name, each in found.items()
     }
-    assert told == {
+    assert shown == {
         "send": ("t", "shared"),
         "poll": (None, "shared"),
         "process": ("t", "shared"),
@@ -175,5 +175,5 @@ def test_error_type_is_kafkas_name_on_each_span_that_failed(recorder):
 
     with ambient_of(recorder), pytest.raises(UnknownTopicOrPartitionError):
         wrap_consumer(Refusing(), options_of(recorder)).commit()
-    told = {span.name: span.attributes.get("error.type") for span in recorder.spans if span.name != "ambient"}
-    assert told == dict.fromkeys(("send t", "poll t", "process t", "commit t"), "UNKNOWN_TOPIC_OR_PARTITION")
+    shown = {span.name: span.attributes.get("error.type") for span in recorder.spans if span.name != "ambient"}
+    assert shown == dict.fromkeys(("send t", "poll t", "process t", "commit t"), "UNKNOWN_TOPIC_OR_PARTITION")

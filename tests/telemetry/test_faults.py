@@ -116,7 +116,7 @@ def test_no_fault_of_telemetry_changes_an_operation(place, kind, logged, monkeyp
         assert is_nothing_current(), operation.__name__
         if place != "Span.end" or kind is HANGS:
             assert [span.name for span in injection.spans if span.end_time is None] == [], operation.__name__
-        check_told(injection, place, logged, operation)
+        check_reported(injection, place, logged, operation)
         check_discreet(injection, logged)
         logged.clear()
         struck += injection.struck
@@ -141,11 +141,11 @@ def test_no_fault_changes_what_comes_of_a_record_that_has_a_context_alone(place,
             assert is_nothing_current(), operation.__name__
             if place != "Span.end" or kind is HANGS:
                 assert [span.name for span in injection.spans if span.end_time is None] == [], operation.__name__
-            check_told(injection, place, logged, operation)
+            check_reported(injection, place, logged, operation)
             logged.clear()
 
 
-def check_told(injection, place, logged, operation):
+def check_reported(injection, place, logged, operation):
     failures = sum(count for _, count in injection.metrics.points("otelkafka.telemetry.errors"))
     ours = [each.args for each in logged if each.name == "otelkafka"]
     assert len(ours) == len(set(ours)), (operation.__name__, ours)
@@ -158,9 +158,9 @@ def check_told(injection, place, logged, operation):
 
 
 def check_discreet(injection, logged):
-    """No value, no header, no baggage, no setting of the client and nothing that a fault returned is told anywhere."""
-    told = [(span.name, span.attributes, span.events, span.links, span.status.description) for span in injection.spans]
-    assert SECRET not in repr([[*map(repr, each)] for each in told])
+    """No value, no header, no baggage, no setting of the client and nothing that a fault returned is shown anywhere."""
+    shown = [(span.name, span.attributes, span.events, span.links, span.status.description) for span in injection.spans]
+    assert SECRET not in repr([[*map(repr, each)] for each in shown])
     assert SECRET not in repr(injection.metrics.metrics)
     assert not [each.text for each in logged if SECRET in each.text and each.name == "otelkafka"]
 
@@ -310,8 +310,8 @@ def test_page_shows_what_is_injected():
         "operations of a consumer": len(CONSUMING),
         "faults injected into operations": runs,
     }
-    for told, figure in figures.items():
-        assert f"| {told} | {figure} |" in page
+    for shown, figure in figures.items():
+        assert f"| {shown} | {figure} |" in page
     assert [place for place in PLACES if f"`{place}`" not in page] == []
 
 

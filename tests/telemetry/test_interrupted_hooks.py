@@ -127,7 +127,7 @@ def test_interrupt_while_the_records_of_a_poll_are_described(interrupt, watch, p
     assert watch.open == {}
 
 
-def test_send_whose_hook_was_interrupted_is_acknowledged_all_the_same(interrupt, watch, providers):
+def test_send_whose_hook_was_interrupted_is_acknowledged_reason(interrupt, watch, providers):
     """The broker has the record: its span is no failure, and has what is known of it."""
     with pytest.raises(type(interrupt.error)):
         acknowledge(providers, on_ack=interrupt)

@@ -97,12 +97,12 @@ def test_failed_sends_carry_their_error(recorder, spans):
     producer.send("t", b"v")
     producer.close()
     found = {
-        told["error.type"]: (told["messaging.destination.name"], n)
-        for told, n in recorder.points("messaging.client.sent.messages")
+        shown["error.type"]: (shown["messaging.destination.name"], n)
+        for shown, n in recorder.points("messaging.client.sent.messages")
     }
     assert found == {"ValueError": ("t", 1), "NotAcknowledgedError": ("t", 1)}
     durations = recorder.points("messaging.client.operation.duration")
-    assert sorted(told["error.type"] for told, _ in durations) == sorted(found)
+    assert sorted(shown["error.type"] for shown, _ in durations) == sorted(found)
 
 
 def no_text(value):
@@ -128,9 +128,9 @@ def test_record_that_the_client_refused_is_no_sent_message(recorder, spans, make
         producer.send("t", value)
     producer.close()
     assert recorder.points("messaging.client.sent.messages") == []
-    ((told, count),) = recorder.points("messaging.client.operation.duration")
-    assert (told["messaging.operation.name"], count) == ("send", 1)
-    assert told["error.type"] in {"ValueError", "TypeError", "MESSAGE_SIZE_TOO_LARGE", "TOPIC_AUTHORIZATION_FAILED"}
+    ((shown, count),) = recorder.points("messaging.client.operation.duration")
+    assert (shown["messaging.operation.name"], count) == ("send", 1)
+    assert shown["error.type"] in {"ValueError", "TypeError", "MESSAGE_SIZE_TOO_LARGE", "TOPIC_AUTHORIZATION_FAILED"}
 
 
 def test_duration_is_the_spans(recorder, clock):
@@ -193,18 +193,18 @@ def test_poll_is_measured_where_it_returns_records_or_raises(recorder):
     consumer.poll()
     consumer.poll()
     assert list(consumer) == []
-    told = {**OF_T, **SERVER, "messaging.operation.name": "poll", "messaging.operation.type": "receive"}
-    told["messaging.consumer.group.name"] = "g"
-    assert recorder.points("messaging.client.operation.duration") == [(told, 1)]
+    shown = {**OF_T, **SERVER, "messaging.operation.name": "poll", "messaging.operation.type": "receive"}
+    shown["messaging.consumer.group.name"] = "g"
+    assert recorder.points("messaging.client.operation.duration") == [(shown, 1)]
     consumed = {
-        told["messaging.destination.partition.id"]: n
-        for told, n in recorder.points("messaging.client.consumed.messages")
+        shown["messaging.destination.partition.id"]: n
+        for shown, n in recorder.points("messaging.client.consumed.messages")
     }
     assert consumed == {"0": 1, "1": 1}
     bare_of(consumer).error_next(OSError("gone"))
     with pytest.raises(OSError):
         next(consumer)
-    assert ({**told, "error.type": "OSError"}, 1) in recorder.points("messaging.client.operation.duration")
+    assert ({**shown, "error.type": "OSError"}, 1) in recorder.points("messaging.client.operation.duration")
 
 
 def test_lag_is_of_the_last_record_and_goes_with_its_partition(recorder):
@@ -253,7 +253,7 @@ def test_consumer_time_is_busy_and_fetch_and_outlives_the_consumer(recorder, clo
     clock.advance(3)
 
     def spent():
-        return {told["otelkafka.consumer.state"]: value for told, value in recorder.points("otelkafka.consumer.time")}
+        return {shown["otelkafka.consumer.state"]: value for shown, value in recorder.points("otelkafka.consumer.time")}
 
     assert spent() == {"busy": 3, "fetch": 2}
     clock.advance(1)
@@ -279,7 +279,7 @@ def test_time_of_a_consumer_that_is_dropped_without_close_is_kept(recorder, cloc
     clock.advance(2)
     del consumer
     gc.collect()
-    found = {told["otelkafka.consumer.state"]: value for told, value in recorder.points("otelkafka.consumer.time")}
+    found = {shown["otelkafka.consumer.state"]: value for shown, value in recorder.points("otelkafka.consumer.time")}
     assert found["busy"] == 2
 
 
@@ -336,7 +336,7 @@ def test_what_is_left_out_is_counted_by_reason(recorder):
         [record(at, headers=[traceparent(at)]) for at in range(5)], ConsumerOptions(max_links=2, **options)
     ):
         pass
-    found = {told["otelkafka.drop.reason"]: n for told, n in recorder.points("otelkafka.telemetry.dropped")}
+    found = {shown["otelkafka.drop.reason"]: n for shown, n in recorder.points("otelkafka.telemetry.dropped")}
     assert found == {"in_flight": 1, "header": 1, "links": 3}
 
 
@@ -350,7 +350,7 @@ def test_failures_that_were_contained_are_counted(recorder):
     for topic in "ab":
         producer.send(topic, b"v")
     found = {
-        (told["otelkafka.call"], told["error.type"]): n for told, n in recorder.points("otelkafka.telemetry.errors")
+        (shown["otelkafka.call"], shown["error.type"]): n for shown, n in recorder.points("otelkafka.telemetry.errors")
     }
     assert found == {("on_send", "OSError"): 2, ("span_name", "OSError"): 2}
 
@@ -360,14 +360,14 @@ def test_template_stands_for_its_topics(recorder):
     producer = producer_of(recorder, destination_template=lambda _: "tenant-*")
     for topic in ("tenant-1", "tenant-2"):
         producer.send(topic, b"v").acknowledge()
-    ((told, count),) = recorder.points("messaging.client.sent.messages")
+    ((shown, count),) = recorder.points("messaging.client.sent.messages")
     assert count == 2
-    assert told["messaging.destination.template"] == "tenant-*"
-    assert "messaging.destination.name" not in told
+    assert shown["messaging.destination.template"] == "tenant-*"
+    assert "messaging.destination.name" not in shown
 
 
 def test_topic_left_out_still_counts(recorder):
-    """trace_topic=False: no span, and the metrics all the same."""
+    """trace_topic=False: no span, and the metrics nevertheless."""
     options = {"trace_topic": lambda _: False}
     producer_of(recorder, **options).send("t", b"v").acknowledge()
     list(consumer_of(recorder, record(0), **options))
@@ -588,8 +588,8 @@ def test_failed_send_is_measured_with_the_partition_that_it_was_given(metrics):
         producer.send("t", b"v", partition=3)
         bare_of(producer).futures[0].fail(OSError("gone"))
     counted = [
-        (told.get("messaging.destination.partition.id"), count)
-        for told, count in metrics.points("messaging.client.sent.messages")
+        (shown.get("messaging.destination.partition.id"), count)
+        for shown, count in metrics.points("messaging.client.sent.messages")
     ]
     assert counted == [("3", 2)]
 

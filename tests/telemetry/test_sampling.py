@@ -347,7 +347,7 @@ def test_off_nothing_is_recorded(spans, metrics):
     assert spans.spans == []
 
 
-def test_without_metrics_it_records_all_the_same(spans):
+def test_without_metrics_it_records_reason(spans):
     """Nobody listens to metrics: nothing is counted, the spans are there."""
     options = {"tracer_provider": spans.tracer_provider, "sample_errors": True}
     wrap_producer(FakeProducer(), ProducerOptions(**options)).send("t", b"v").fail(OSError())
@@ -388,15 +388,15 @@ def test_what_failed_and_kept_the_consumer_busy_is_linked_by_its_recorded_span(s
 def test_no_fault_of_telemetry_shows(place, kind, monkeypatch):
     """Whatever fails of it while what failed or waited is recorded: the application sees its own error alone."""
     injection = Injection(kind, monkeypatch.setattr)
-    told = {
+    shown = {
         "tracer_provider": injection.provider(sampler=ParentBased(ALWAYS_OFF)),
         "meter_provider": injection.metrics.meter_provider,
         "pipeline_time": True,
         "sample_errors": True,
         **PLACES[place].arrange(injection),
     }
-    consuming = {name: value for name, value in told.items() if name not in {"on_send", "on_ack"}}
-    producing = {name: value for name, value in told.items() if name != "on_process"}
+    consuming = {name: value for name, value in shown.items() if name not in {"on_send", "on_ack"}}
+    producing = {name: value for name, value in shown.items() if name != "on_process"}
     for over in (None, 0):
         options = ConsumerOptions(**consuming, sample_waits_over=over)
         for headers in ([UNSAMPLED], [UNSAMPLED, STATE]):
@@ -632,8 +632,8 @@ def test_error_type_is_on_the_count_of_both_sides_or_of_none():
     with pytest.raises(ValueError), process_of(side.consumer(process="manual"), late()):
         raise ValueError
     side.producer(FakeProducer()).send("t", b"v").fail(OSError())
-    told = [each for each, _ in side.metrics.points("otelkafka.sampled.records")]
-    assert len({"error.type" in each for each in told}) == 1
+    shown = [each for each, _ in side.metrics.points("otelkafka.sampled.records")]
+    assert len({"error.type" in each for each in shown}) == 1
 
 
 def test_batch_inside_a_span_that_is_recorded_but_not_sampled():

@@ -50,7 +50,7 @@ def test_error_of_ours_does_not_show_its_argument(call):
     ],
 )
 def test_credentials_in_a_bootstrap_url_are_left_out(url):
-    """Whatever a password is made of, host and port are what is told."""
+    """Whatever a password is made of, host and port are what is recorded."""
     facts = KafkaPythonClient(FakeProducer(bootstrap_servers=url))
     assert facts.server(None, None) == ("host", 9092)
     assert facts.bootstrap_servers == ["host:9092"]
@@ -62,16 +62,16 @@ def test_only_headers_that_were_asked_for_are_recorded(recorder):
     producer_of(recorder, FakeProducer(), capture_headers=("y",), max_in_flight=0).send("t", VALUE, headers=headers)
     list(consumer_of(recorder, record(0, headers=headers), capture_headers=("y",)))
     for span in recorder.spans:
-        told = {name: value for name, value in span.attributes.items() if name.startswith("messaging.header.")}
-        assert told == {"messaging.header.y": ("asked",)}
+        shown = {name: value for name, value in span.attributes.items() if name.startswith("messaging.header.")}
+        assert shown == {"messaging.header.y": ("asked",)}
         assert SECRET not in repr(span.attributes)
 
 
 @pytest.mark.parametrize(
-    "capture_key, told",
+    "capture_key, shown",
     [(False, None), (lambda key: hashlib.sha256(key).hexdigest()[:8], hashlib.sha256(VALUE).hexdigest()[:8])],
 )
-def test_keys_are_turned_off_or_hashed(recorder, capture_key, told):
+def test_keys_are_turned_off_or_hashed(recorder, capture_key, shown):
     """On spans of sends, of records, of batches and on their links."""
     options = {"capture_key": capture_key}
     producer_of(recorder, FakeProducer(), max_in_flight=0, **options).send("t", VALUE, VALUE)
@@ -82,12 +82,12 @@ def test_keys_are_turned_off_or_hashed(recorder, capture_key, told):
     sent, processed, batch = recorder.spans
     (link,) = batch.links
     for attributes in (sent.attributes, processed.attributes, link.attributes):
-        assert attributes.get("messaging.kafka.message.key") == told
+        assert attributes.get("messaging.kafka.message.key") == shown
         assert SECRET not in repr(attributes)
 
 
 def test_text_of_an_exception_is_left_out_where_that_is_asked(recorder, caplog):
-    """Of the application's and of telemetry's own: the class is told, and no more."""
+    """Of the application's and of telemetry's own: the class is logged, and no more."""
 
     def hook(*_):
         raise ValueError(SECRET)

@@ -188,7 +188,7 @@ def test_reader_added_later_has_the_points_from_then_on():
 
 
 class OwnReservoir(AlignedHistogramBucketExemplarReservoir):
-    """Somebody's own, which may keep any point."""
+    """A user's own, which may keep any point."""
 
 
 VIEWS = {
@@ -289,7 +289,7 @@ def test_numbers_that_are_no_duration_are_left_to_the_sdk(values):
 
 
 def test_few_points_wait():
-    """Where nobody collects, they are merged all the same."""
+    """Where nobody collects, they are merged nevertheless."""
     pair = Pair()
     for _ in range(3 * MOST_PENDING):
         pair.tally(SETS[0]).add(0.1)
@@ -481,7 +481,7 @@ def test_aggregation_that_fails_costs_no_record():
 
 
 def test_failing_aggregation_is_raised_once_and_the_others_have_the_points():
-    """Whoever records contains it."""
+    """The caller that records contains it."""
     broken, sound = (reader_of(temporality) for temporality in TEMPORALITIES)
     pair = Pair(broken, sound)
     tally = pair.tally(SETS[0])

@@ -114,7 +114,7 @@ def test_send_span_names_the_leader_of_the_partition_in_the_acknowledgement(reco
 
 
 def test_leader_that_moves_is_named_some_seconds_later(recorder, metrics, clock, monkeypatch):
-    """What is known of a partition is asked for anew now and then, not at each record."""
+    """What is known of a partition is asked for again now and then, not at each record."""
     leaders = ["old"]
 
     class Cluster:
@@ -138,7 +138,7 @@ def test_leader_that_moves_is_named_some_seconds_later(recorder, metrics, clock,
         producer.send("t", b"v").acknowledge()
     assert [span.attributes["server.address"] for span in recorder.spans] == ["old", "old", "new"]
     sent = metrics.points("messaging.client.sent.messages")
-    assert [(told["server.address"], count) for told, count in sent] == [("old", 2), ("new", 1)]
+    assert [(shown["server.address"], count) for shown, count in sent] == [("old", 2), ("new", 1)]
 
 
 @pytest.mark.parametrize("name", ["{destination}: {operation}", lambda operation, topic: f"{topic}: {operation}"])
@@ -181,8 +181,8 @@ OLD = {
 }
 
 
-@pytest.mark.parametrize(("opted_in", "told"), [("http, messaging/dup", True), ("messaging", False), ("", False)])
-def test_old_names_stand_beside_the_new_ones_where_asked_for(recorder, monkeypatch, opted_in, told):
+@pytest.mark.parametrize(("opted_in", "shown"), [("http, messaging/dup", True), ("messaging", False), ("", False)])
+def test_old_names_stand_beside_the_new_ones_where_asked_for(recorder, monkeypatch, opted_in, shown):
     """OTEL_SEMCONV_STABILITY_OPT_IN=messaging/dup: what dashboards know today, on send and process; no password."""
     monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", opted_in)
     bare = FakeProducer(bootstrap_servers=["host:9092", "SASL://user:secret@other:9093"])
@@ -190,9 +190,9 @@ def test_old_names_stand_beside_the_new_ones_where_asked_for(recorder, monkeypat
     consumer = consumer_of(recorder, record(0))
     list(consumer)
     sent, processed = recorder.spans
-    expected = {**OLD, "messaging.kafka.partition": 2} if told else {}
+    expected = {**OLD, "messaging.kafka.partition": 2} if shown else {}
     assert {name: value for name, value in sent.attributes.items() if name in OLD} == expected
-    expected = {**OLD, "messaging.url": '["host:9092"]'} if told else {}
+    expected = {**OLD, "messaging.url": '["host:9092"]'} if shown else {}
     assert {name: value for name, value in processed.attributes.items() if name in OLD} == expected
     assert ("messaging.destination.name", "t") in sent.attributes.items()
 

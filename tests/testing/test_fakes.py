@@ -36,11 +36,11 @@ def test_producer_is_one_and_returns_where_its_records_went():
     """It passes as a KafkaProducer; keys choose their partitions, as Kafka does; serializers are applied."""
     producer = FakeProducer(FakeCluster(partitions=2), key_serializer=str.encode, value_serializer=str.encode)
     with producer:
-        told = [producer.send("t", "v", key=key, timestamp_ms=5).get(0) for key in "abcdea"]
+        shown = [producer.send("t", "v", key=key, timestamp_ms=5).get(0) for key in "abcdea"]
     assert isinstance(producer, KafkaProducer)
-    assert [each.offset for each in told if each.partition == told[0].partition][0] == 0
-    assert told[0].partition == told[-1].partition
-    assert {each.partition for each in told} == {0, 1} == producer.partitions_for("t")
+    assert [each.offset for each in shown if each.partition == shown[0].partition][0] == 0
+    assert shown[0].partition == shown[-1].partition
+    assert {each.partition for each in shown} == {0, 1} == producer.partitions_for("t")
     assert [(each.key, each.value, each.timestamp) for each in producer.history[:2]] == [
         (b"a", b"v", 5),
         (b"b", b"v", 5),
@@ -162,7 +162,7 @@ def test_group_goes_on_where_it_has_committed():
     next(first)
     first.commit()
     next(first)
-    first.commit_async(callback=lambda *told: heard.append(told))
+    first.commit_async(callback=lambda *shown: heard.append(shown))
     assert first.committed(FIRST) == 2 == first.committed(FIRST, metadata=True).offset
     assert [answer for _, answer in heard] == [True]
     next(first)
@@ -258,7 +258,7 @@ def test_producer_refuses_the_headers_that_kafka_python_refuses(headers):
 
 
 def test_producer_gives_each_thread_the_future_of_its_own_send():
-    """A producer may be used from many threads: each send is acknowledged once, by whoever asks for it."""
+    """A producer may be used from many threads: each send is acknowledged once, by the thread that asks for it."""
     producer = FakeProducer(auto_complete=False)
     futures = []
 

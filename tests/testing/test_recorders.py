@@ -88,8 +88,8 @@ def test_whole_trace_is_one_literal(turn, metrics):
     assert span_tree(recorder.spans, attributes=shown, links=True) == TREE
     assert [span.context.span_id for span in recorder.named("send questions")] == [1, 2]
     assert [span.context.trace_id for span in recorder.named("process questions")] == [1, 2]
-    (told, count), *_ = metrics.points("messaging.client.consumed.messages")
-    assert (told["messaging.consumer.group.name"], count) == ("wall", 2)
+    (recorded, count), *_ = metrics.points("messaging.client.consumed.messages")
+    assert (recorded["messaging.consumer.group.name"], count) == ("wall", 2)
 
 
 def test_clock_is_that_of_clients_made_before_it(recorder, metrics):

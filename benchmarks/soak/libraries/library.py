@@ -89,7 +89,7 @@ class Producer(Protocol):
         """Close it as a program does that waits so long for its records."""
 
     def drop(self) -> bool:
-        """Let go of the client, without closing it; return whether what waits is sent all the same."""
+        """Let go of the client, without closing it; return whether what waits is sent nevertheless."""
 
     def end(self) -> None:
         """Leave nothing of it, whatever has become of it."""

@@ -34,7 +34,7 @@ class Page:
         service: the URL of `kafka-producer`, which the form's questions are passed on to.
 
     Attributes:
-        watch: tells whether Kafka answers; None: it is not known yet.
+        watch: knows whether Kafka answers; None if that is not known yet.
         zipkin: the URL of a Zipkin that has the traces too.
         targets: the addresses at which a Prometheus may scrape the services, by their names.
     """
@@ -52,7 +52,7 @@ class Page:
         self._add_inlets()
 
     def service_answers(self) -> bool:
-        """Tell whether `kafka-producer` is up."""
+        """Return whether `kafka-producer` is up."""
         try:
             urllib.request.urlopen(f"{self._service}/health", timeout=SERVICE_SECONDS).close()
         except OSError:
@@ -88,7 +88,7 @@ class Page:
         route("/v1/traces", "otlp_traces", spans, methods=["POST"])
         route("/v1/metrics", "otlp_metrics", figures, methods=["POST"])
         route("/wall/entries", "entries", lambda: _json(self.wall.put), methods=["POST"])
-        route("/wall/members", "members", lambda: _json(lambda told: self.wall.assign(**told)), methods=["POST"])
+        route("/wall/members", "members", lambda: _json(lambda members: self.wall.assign(**members)), methods=["POST"])
 
     def _wall(self, error: str | None = None, **form: str) -> str:
         # One that failed may have a trace although its context says no.
@@ -97,13 +97,13 @@ class Page:
         return render_template("wall.html", error=error, form=form, **shown)
 
     def _ask(self) -> Any:
-        status, told = self._answer_of_service()
-        if "error" not in told:
-            self.wall.put(told)
+        status, answer = self._answer_of_service()
+        if "error" not in answer:
+            self.wall.put(answer)
         if request.accept_mimetypes.best == "application/json":
-            return told, status
-        if "error" in told:
-            return self._wall(told["error"], **request.form.to_dict()), status
+            return answer, status
+        if "error" in answer:
+            return self._wall(answer["error"], **request.form.to_dict()), status
         return redirect("/", code=303)
 
     def _answer_of_service(self) -> tuple[int, dict[str, Any]]:
@@ -130,11 +130,11 @@ class Page:
         return render_template("traces.html", waterfalls=waterfalls)
 
     def _glass(self) -> str:
-        against = [trace for trace in self.traces.all() if trace.all_the_same]
+        against = [trace for trace in self.traces.all() if trace.reason]
         return render_template("glass.html", topics=self.metrics.glass.topics(), against=against, find=self.traces.get)
 
     def _targets(self) -> list[dict[str, Any]]:
-        """Tell them as Prometheus's discovery by HTTP asks for them."""
+        """Return them in the form of Prometheus's discovery by HTTP."""
         return [{"targets": [at], "labels": {"instance": name}} for name, at in self.targets.items()]
 
     def _trace(self, trace_id: str) -> Any:

@@ -15,7 +15,7 @@ MOST_ROWS: Final = 50
 
 
 class Console:
-    """Shows findings to a person: as they come where nobody knows how many, else in a table at the end.
+    """Shows findings to a person: one by one where their number is not known, else in a table at the end.
 
     Args:
         records: whether it shows the records, too, and not the summary only.

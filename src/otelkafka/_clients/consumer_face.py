@@ -132,7 +132,7 @@ class ConsumerFaceBase(Generic[Facts]):
         self._rebalances.stop()
         present = self._listening.present(self._client.get())
         if isinstance(present, ListenerOfFace):
-            if present.rebalances is not self._rebalances:  # somebody wrapped the consumer since
+            if present.rebalances is not self._rebalances:  # the consumer was wrapped again since
                 return
             present.listener = present.instead_of
         if not self._shares_history:

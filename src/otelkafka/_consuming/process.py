@@ -369,7 +369,7 @@ class ProcessOperation:
                     self._spans.note_beginning(about)
                 if self.options.on_process is not None:
                     telemetry.call_hook("on_process", self.options.on_process, span, given_of(record))
-            except BaseException as error:  # an interrupt in the user's code, which passes: nobody else has the span
+            except BaseException as error:  # an interrupt in the user's code, which passes: no one else has the span
                 telemetry.end_span(span, error)
                 raise
             context = trace.set_span_in_context(span, context)

@@ -164,7 +164,7 @@ _are_plain: Final = frozenset((str, int, float, bool)).issuperset
 class QuickTracer:
     """Starts the spans of an SDK's tracer, and writes the attributes, which the SDK would check and copy one by one.
 
-    The spans are the same. The attributes are left to the SDK where somebody may read them before `start_span()`
+    The spans are the same. The attributes are left to the SDK where other code may read them before `start_span()`
     returns (a sampler or a span processor), where a limit may cut them, and where a self-test has failed.
 
     Args:
@@ -286,7 +286,7 @@ def _most_attributes(limits: Any) -> int:
 
 
 def _is_own(function: Any, module: Any) -> bool:
-    """Return whether a function is defined in a module, and nobody has put another in its place."""
+    """Return whether a function is defined in a module, and not one that was put in its place."""
     return type(function) is FunctionType and function.__globals__ is vars(module)
 
 

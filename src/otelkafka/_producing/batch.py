@@ -124,7 +124,7 @@ class Batches(Sends):
         if destination.traced:
             self._name(send, destination, partition, count)
         else:
-            send.span = INVALID_SPAN  # it does not end, and nobody gets it
+            send.span = INVALID_SPAN  # it does not end, and no caller gets it
         send.destination, send.partition, send.start, send.count = destination, partition, start, count
         send.context = ambient if send.span is INVALID_SPAN else trace.set_span_in_context(send.span, ambient)
         if self._transactions is not None:

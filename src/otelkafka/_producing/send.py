@@ -431,7 +431,7 @@ class Sends:
                 context = trace.set_span_in_context(span, context)
             if sendable and taken is not None and span is not None:
                 headers = self._contexts.put(rest, context)
-        except BaseException as error:  # an interrupt in the user's code, which passes: nobody else has the span
+        except BaseException as error:  # an interrupt in the user's code, which passes: no one else has the span
             telemetry.end_span(span or INVALID_SPAN, error)
             raise
         span = span or INVALID_SPAN
@@ -554,7 +554,7 @@ class Sends:
                     place.sent.count()
                 else:
                     place.sent.add(send.count)
-        except Exception as error:  # noqa: BLE001 (the span ends all the same)
+        except Exception as error:  # noqa: BLE001 (the span ends nevertheless)
             telemetry.guard.contain("measure", error)
         finally:
             if type(span) not in UNPARSED:

@@ -18,7 +18,7 @@ from weakref import ref
 waiting: Final[deque[Callable[[], None]]] = deque()
 """What finalizers have left to do; each traced call asks, and does it."""
 
-_tells_collections = hasattr(gc, "callbacks")  # PyPy does not
+_reports_collections = hasattr(gc, "callbacks")  # PyPy does not
 _collecting = 0
 _lasting: dict[int, "ref[Lasting]"] = {}
 
@@ -35,7 +35,7 @@ class Lasting(Protocol):
 
 def is_collecting() -> bool:
     """Return whether this thread may be collecting garbage now. If so, it must take no lock."""
-    return not _tells_collections or collects_for_certain()
+    return not _reports_collections or collects_for_certain()
 
 
 def collects_for_certain() -> bool:
@@ -60,7 +60,7 @@ def finish_waiting() -> None:
             work = waiting.popleft()
         except IndexError:
             return
-        with suppress(Exception):  # a thread of its own has nobody to report to
+        with suppress(Exception):  # a thread of its own has no caller to report to
             work()
 
 
@@ -99,7 +99,7 @@ def _note_collection(phase: str, _: object, collector: Callable[[], int] = get_i
     _collecting = collector() if phase == "start" else 0
 
 
-if _tells_collections:
+if _reports_collections:
     gc.callbacks.append(_note_collection)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_restart)

@@ -137,7 +137,7 @@ class Operation:
             if not isinstance(span, Span):
                 raise _not_a_span(span)  # noqa: TRY301 (contained like what the provider raises)
             try:
-                is_recording = span.is_recording()  # later on nobody is there to contain its failure
+                is_recording = span.is_recording()  # later on no caller contains its failure
                 is_valid = span.get_span_context().is_valid
                 if is_recording and describe is not None:
                     telemetry.guard.call(self._name, None, self._describe, span, describe, described)

@@ -149,7 +149,7 @@ class Tally:
         for aggregation in self._aggregations:
             try:
                 _add(aggregation, ordered, total)
-            except Exception as error:  # noqa: BLE001, PERF203 (the others are given the points all the same)
+            except Exception as error:  # noqa: BLE001, PERF203 (the others are given the points nevertheless)
                 failures.append(error)
         if failures:
             self._consumer = _UNKNOWN
@@ -223,7 +223,7 @@ class Tallies:
         for tally in list(self._tallies.values()):
             try:
                 tally.collect()
-            except Exception as error:  # noqa: BLE001, PERF203 (the others are collected all the same)
+            except Exception as error:  # noqa: BLE001, PERF203 (the others are collected nevertheless)
                 failures.append(error)
         if failures:
             raise failures[0]

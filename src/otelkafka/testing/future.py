@@ -57,7 +57,7 @@ class FakeFuture(Future):  # type: ignore[misc]
             timeout: how long to wait for it, in seconds; None for as long as it takes.
 
         Raises:
-            KafkaTimeoutError: nobody has resolved it.
+            KafkaTimeoutError: it was never resolved.
         """
         if not self._resolved.wait(timeout):
             msg = f"the send to {self._place.topic} was not acknowledged within {timeout} s"

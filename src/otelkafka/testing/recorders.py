@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.01
 _RESOURCE = Resource.get_empty()
 """Given to providers, as to detect one takes longer than many tests.
 
-In the child of a fork a provider detects one all the same, in a pool of threads, whose module must have been imported
+In the child of a fork a provider detects one nevertheless, in a pool of threads, whose module must have been imported
 before: then its lock, which is held while the process forks, is free again by then.
 """
 

@@ -22,8 +22,14 @@ class Lines(SpanExporter):
             parent = f"{span.parent.span_id:016x}" if span.parent else ""
             state = span.context.trace_state.to_header()
             links = [_ids(link.context) for link in span.links]
-            told = {"name": span.name, "kind": span.kind.name, "parent_id": parent, "tracestate": state, "links": links}
-            _print("span", {**told, **_ids(span.context)})
+            recorded = {
+                "name": span.name,
+                "kind": span.kind.name,
+                "parent_id": parent,
+                "tracestate": state,
+                "links": links,
+            }
+            _print("span", {**recorded, **_ids(span.context)})
         return SpanExportResult.SUCCESS
 
 
@@ -47,7 +53,7 @@ def run(produce, consume, forward):
 
 def print_record(value, headers):
     """Print a record that came."""
-    shown = [(key, told.decode(errors="replace")) for key, told in headers or ()]
+    shown = [(key, recorded.decode(errors="replace")) for key, recorded in headers or ()]
     _print("record", {"value": value.decode(), "headers": shown})
 
 
@@ -55,5 +61,5 @@ def _ids(of):
     return {"trace_id": f"{of.trace_id:032x}", "span_id": f"{of.span_id:016x}"}
 
 
-def _print(kind, told):
-    print(json.dumps({kind: told}), flush=True)  # noqa: T201 (it is read by the tests)
+def _print(kind, recorded):
+    print(json.dumps({kind: recorded}), flush=True)  # noqa: T201 (it is read by the tests)

@@ -92,7 +92,7 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
         consume_hook: what `on_process` calls, if it is to be awaited.
 
     Attributes:
-        opened: the span that was opened last; None where none is opened of its own accord.
+        opened: the span that was opened last; None where none is opened without a call.
         turn: counts the fetches that have begun or ended.
     """
 

@@ -125,7 +125,7 @@ def replace_rebalance_listener(consumer: Any, listener: object) -> bool:
 
 
 def failure_of(future: Any) -> BaseException | None:
-    """Return how a future that is done has failed; asyncio still reports one whose exception nobody asks for."""
+    """Return how a future that is done has failed; asyncio still reports one whose exception is not asked for."""
     if future.cancelled():
         return CancelledError()
     error: Any = getattr(future, "_exception", _MISSING)

@@ -25,7 +25,7 @@ class AwaitedConsumeHook:
     """Calls a hook with span, record, and the arguments of the call that the record came from.
 
     The engine calls it where the process span begins, which it cannot await there. What it returns is awaited as soon
-    as the face can; from a list or a block, where nobody can, it is run as far as it comes without waiting.
+    as the face can; from a list or a block, which cannot await, it runs until it would wait.
 
     Args:
         hook: the user's, async or not.

@@ -188,7 +188,7 @@ def _end(begun: Send, future: Any) -> None:
     if future.cancelled():
         begun.failed(None)
         return
-    error = getattr(future, "_exception", None)  # asyncio still reports one that nobody asks for
+    error = getattr(future, "_exception", None)  # asyncio still reports one that is not asked for
     if isinstance(error, BaseException):
         begun.failed(error)
     else:

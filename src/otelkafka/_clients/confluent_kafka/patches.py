@@ -191,7 +191,7 @@ class _PutAside:
         warn_of_both(client_class, _ENTRY_POINTS)
 
     def remove(self) -> None:
-        """Put the wrapper back, unless somebody else has changed the method since."""
+        """Put the wrapper back, unless other code has changed the method since."""
         if vars(self._class).get(self._name) is self._mine:
             setattr(self._class, self._name, self._before)
 
@@ -297,7 +297,7 @@ class _Configured:
         client_class.__init__ = init  # type: ignore[misc]
 
     def remove(self) -> None:
-        """Leave the class as it was, unless somebody else has changed it since."""
+        """Leave the class as it was, unless other code has changed it since."""
         if vars(self._class).get("__init__") is not self._mine:
             return
         if self._before is _MISSING:

@@ -34,7 +34,7 @@ _BATCH_NAMES: Final = ("topic", "messages", "partition", "callback", "on_deliver
 _CALLBACKS: Final = ("callback", "on_delivery")
 _HEADERS: Final = HeadersArgument(len(_NAMES) + 1)  # by name, for the hook
 _LAST_REFERENCES: Final = 2
-"""How many references there are to what nobody else than its wrapper has: the wrapper's, and that of the question."""
+"""How many references there are to an object that only its wrapper has: the wrapper's, and that of the question."""
 _warned: Final[set[str]] = set()
 
 

@@ -130,7 +130,7 @@ class ConsumerFace(ConsumerFaceBase[KafkaPythonClient]):
     def subscribe(self, subscribe: Call, args: Args, kwargs: KwArgs) -> Any:
         """Subscribe, and record which partitions are assigned and when."""
         consumer = self._client.get()
-        if not _takes_listener(consumer.subscribe):  # it may give one to the client all the same
+        if not _takes_listener(consumer.subscribe):  # it may give one to the client nevertheless
             result = subscribe(*args, **kwargs)
             present = rebalance_listener(consumer)
             self._adopt(consumer, user_listener(present), present)
