@@ -118,7 +118,7 @@ class MessageBatch(Sequence[Any]):
     """The messages of a list as records. A record is made when it is first read: many batches read none.
 
     Args:
-        messages: of confluent-kafka, errors among them.
+        messages: messages of confluent-kafka, errors among them.
 
     Attributes:
         messages: those that are no errors.

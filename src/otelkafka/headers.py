@@ -25,7 +25,7 @@ class Carrier(Protocol):
         """The resulting headers, as a list for `send()`."""
 
     def set(self, key: str, value: str) -> None:
-        """Set the value of `key`, and replace the one before."""
+        """Set the value of `key`, and remove earlier values."""
 
     def get(self, key: str) -> str | None:
         """Return the value of `key`, or None."""
@@ -86,7 +86,7 @@ class CarrierGetter(Getter[Carrier]):
     """Lets a propagator read from a carrier."""
 
     def get(self, carrier: Carrier, key: str) -> list[str] | None:
-        """Return the value of `key` as the list that propagators expect; one that is too long counts as absent."""
+        """Return the value of `key` as the list that propagators expect. A value that is too long counts as absent."""
         value = carrier.get(key)
         if value is None or len(value) <= LONGEST_VALUE:
             return None if value is None else [value]
@@ -106,7 +106,7 @@ class AskedGetter(CarrierGetter):
         self.asked: set[str] = set()
 
     def get(self, carrier: Carrier, key: str) -> list[str] | None:
-        """Return the value of `key`, and remember it."""
+        """Return the value of `key`, and remember the key."""
         self.asked.add(key)
         return super().get(carrier, key)
 
@@ -120,7 +120,7 @@ class CarrierSetter(Setter[Carrier]):
 
 
 def are_sendable(headers: object) -> bool:
-    """Return whether every `send()` takes these headers: None, or a list of (str, bytes) tuples, no subclass of any."""
+    """Return whether every `send()` takes these headers: None, or a list of (str, bytes) tuples, without subclasses."""
     if headers is None:
         return True
     return type(headers) is list and all(
@@ -133,7 +133,7 @@ def are_sendable(headers: object) -> bool:
 
 
 def are_like_sendable(headers: object) -> bool:
-    """Return whether these headers are what every `send()` takes, or made of subclasses of that."""
+    """Return whether every `send()` takes these headers, if subclasses count, too."""
     if headers is None:
         return True
     return isinstance(headers, list) and all(_is_header(header) and isinstance(header[1], bytes) for header in headers)

@@ -48,11 +48,11 @@ class _Instrumentor(BaseInstrumentor):  # type: ignore[misc]
     """Traces every client of one library, from the moment that the application imports it.
 
     Attributes:
-        library: its package.
+        library: the package of the library.
         face: the package of its face.
-        distribution: what can be instrumented.
-        hooks: the names of the hook of a producer and of that of a consumer, as contrib's instrumentation has them.
-        ignored: arguments that contrib's instrumentation takes, and makes no use of.
+        distribution: the requirement of the library that can be instrumented.
+        hooks: the names of the hooks of producers and consumers, as in contrib's instrumentation.
+        ignored: arguments that contrib's instrumentation takes, but does not use.
     """
 
     library: str
@@ -63,7 +63,7 @@ class _Instrumentor(BaseInstrumentor):  # type: ignore[misc]
     _patching: "_Patching | None" = None
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """Return what this can instrument."""
+        """Return the requirements of the libraries that this can instrument."""
         return (self.distribution,)
 
     def _instrument(self, **kwargs: Any) -> None:
@@ -84,7 +84,7 @@ class _Instrumentor(BaseInstrumentor):  # type: ignore[misc]
             wrapt.register_post_import_hook(self._patching.apply_contained, self.library)
 
     def _called(self, consume_hook: Any) -> Any:
-        """Return what is called in the place of a consumer's hook."""
+        """Return the function to call for a consumer's hook."""
         return consume_hook
 
     def _uninstrument(self, **_: Any) -> None:
@@ -114,13 +114,13 @@ class KafkaInstrumentor(_Instrumentor):
 
 
 class AIOKafkaInstrumentor(_Instrumentor):
-    """Traces every `AIOKafkaProducer` and `AIOKafkaConsumer` of the process, also those that are there already.
+    """Traces every `AIOKafkaProducer` and `AIOKafkaConsumer` of the process, also those that exist already.
 
-    As `KafkaInstrumentor`, for aiokafka. The hooks are, as opentelemetry-instrumentation-aiokafka calls them,
+    As `KafkaInstrumentor`, for aiokafka. It takes the hooks of opentelemetry-instrumentation-aiokafka:
     `async_produce_hook(span, args, kwargs)` and `async_consume_hook(span, record, args, kwargs)`, async or not.
-    `kwargs["headers"]` is the list that is sent, also where `send()` was given it by position. A consumer's hook is
-    awaited before `getone()` returns, or the body of an `async for` begins; of a record in a list of `getmany()`, or in
-    a block, it is run where that begins, and must not wait.
+    `kwargs["headers"]` is the list that is sent, also if `send()` got it by position. A consumer's hook is awaited
+    before `getone()` returns, or before the body of an `async for` begins. For a record in a list of `getmany()`, or in
+    a block, the hook runs when its span begins, and must not wait.
     """
 
     library = "aiokafka"
@@ -170,18 +170,18 @@ class ConfluentKafkaInstrumentor(_Instrumentor):
 
     @staticmethod
     def uninstrument_consumer(consumer: Any) -> Any:
-        """Return the consumer without its wrapper; the span that is open ends."""
+        """Return the consumer without its wrapper. Its open span ends."""
         if hasattr(consumer, "__wrapped__"):
             consumer._self_face.stop()
         return getattr(consumer, "__wrapped__", consumer)
 
 
 class _Patching:
-    """The patches of a client library's classes, from the moment that these are there.
+    """The patches of the classes of a client library, from the moment that the classes exist.
 
     Args:
-        instrumentor: of the library.
-        arguments: of the `patches()` of its face.
+        instrumentor: the instrumentor of the library.
+        arguments: the arguments of the `patches()` of its face.
     """
 
     def __init__(self, instrumentor: _Instrumentor, *arguments: Any) -> None:
@@ -208,7 +208,7 @@ class _Patching:
             warn("%s was imported, but cannot be traced", name, error=error)
 
     def remove(self) -> None:
-        """Leave the classes as they were, also where they are still to be imported."""
+        """Restore the classes. Classes that are imported later are not patched."""
         self._is_removed = True
         for patch in self._patches:
             patch.remove()
@@ -223,7 +223,7 @@ def _hook(name: str, hook: Any) -> Any:
 
 
 def _calling(consume_hook: Callable[..., Any], options: ConsumerOptions) -> Callable[[Span, Any], None]:
-    """Return an `on_process` that calls that of the options, then the hook, inside of the span, with its baggage."""
+    """Return an `on_process` that calls the one of the options, then the hook, inside the span, with its baggage."""
     contexts = shared_contexts(options)
 
     def on_process(span: Span, record: Any) -> None:
@@ -242,7 +242,7 @@ def _calling(consume_hook: Callable[..., Any], options: ConsumerOptions) -> Call
 
 
 def _options(side: type[Any], given: dict[str, Any]) -> Any:
-    """Return the options of one side: of those given, of the environment, or the defaults."""
+    """Return the options of one side: those given, those of the environment, or the defaults."""
     known = {each.name for each in fields(side)}
     return side(**{**options_from_environment(side), **{name: given[name] for name in given if name in known}})
 
@@ -268,7 +268,7 @@ def options_from_environment(side: type[Any]) -> dict[str, Any]:
 
 
 def _read_environment(side: type[Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the options that environment variables set, and what is wrong with others, by their names."""
+    """Return the options that environment variables set, and the errors of wrong variables, by name."""
     found, wrong = {}, {}
     for each in fields(side):
         variable = PREFIX + each.name.upper()
@@ -289,7 +289,7 @@ def _read_environment(side: type[Any]) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def warn_of_variables() -> None:
-    """Warn of environment variables with a wrong value, and of misspelt ones; the defaults are used.
+    """Warn of environment variables with a wrong value or a wrong name. The defaults are used.
 
     Neither must stop an application.
     """

@@ -43,16 +43,16 @@ _guard = Guard(lambda *_: None)
 
 
 class Figure(NamedTuple):
-    """What one of a client library's figures is called and counted in.
+    """The instrument of one figure of a client library.
 
     Args:
-        name: of its instrument.
-        unit: of its instrument.
-        factor: from the library's unit to that one.
-        description: of its instrument.
-        attributes: of its value.
-        summed: whether clients of equal attributes add up; else the largest stands for them.
-        monotonic: whether it only grows.
+        name: the name of the instrument.
+        unit: the unit of the instrument.
+        factor: converts the unit of the library to that unit.
+        description: the description of the instrument.
+        attributes: the attributes of the value.
+        summed: whether values of clients with equal attributes are added; otherwise the largest is used.
+        monotonic: whether the value only grows.
     """
 
     name: str
@@ -97,7 +97,7 @@ def statistics_reporter(meter_provider: MeterProvider | None = None) -> Callable
 
 
 class Registry:
-    """The instruments of one meter provider, and the reporters that they ask.
+    """The instruments of one meter provider, and the reporters that give their values.
 
     Args:
         meter: makes the instruments.
@@ -111,13 +111,13 @@ class Registry:
         self.reporters: WeakSet[KafkaMetricsReporter | Statistics] = WeakSet()
 
     def restart(self) -> None:
-        """Begin without the clients of a parent process."""
+        """Forget the clients of the parent process."""
         self._lock = RLock()
         self._kept.clear()
         self.reporters.clear()
 
     def ensure(self, figure: Figure) -> None:
-        """Make the instrument of a figure, once; again where that failed, was interrupted, or cut off by a fork."""
+        """Make the instrument of a figure, once; again if that failed, or was cut off by an interrupt or a fork."""
 
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             return self._observe(figure)
@@ -129,7 +129,7 @@ class Registry:
                 self._names.add(figure.name)
 
     def keep(self, figure: Figure, value: float) -> None:
-        """Take over the last value of what only grows: it outlives its client."""
+        """Keep the last value of a figure that only grows. It stays when the client is gone."""
         kept = self._kept.setdefault(figure.name, {})
         key, attributes = bounded(figure.attributes, kept)
         kept[key] = (attributes, value + kept.get(key, (None, 0.0))[1])
@@ -140,7 +140,7 @@ class Registry:
 
 
 class KafkaMetricsReporter(AbstractMetricsReporter):  # type: ignore[misc]
-    """Keeps the figures of one client; kafka-python makes it, of the class that `metrics_reporter()` returns."""
+    """Keeps the figures of one client. kafka-python makes it, from the class that `metrics_reporter()` returns."""
 
     registry: ClassVar[Registry]
 
@@ -149,28 +149,28 @@ class KafkaMetricsReporter(AbstractMetricsReporter):  # type: ignore[misc]
         self.registry.reporters.add(self)
 
     def configure(self, configs: Any) -> None:
-        """Take no configuration: there is none."""
+        """Do nothing: there is no configuration."""
 
     def init(self, metrics: Any) -> None:
-        """Add the figures that are there from the start; kafka-python calls it once."""
+        """Add the figures that exist at the start. kafka-python calls this once."""
         for metric in metrics:
             self.metric_change(metric)
 
     def metric_change(self, metric: Any) -> None:
-        """Add a figure that is new, or was replaced; kafka-python calls it."""
+        """Add a figure that is new, or was replaced. kafka-python calls this."""
         _guard.call("metric_change", None, self._add, metric)
 
     def metric_removal(self, metric: Any) -> None:
-        """Remove a figure; kafka-python calls it."""
+        """Remove a figure. kafka-python calls this."""
         _guard.call("metric_removal", None, self._remove, metric.metric_name)
 
     def close(self) -> None:
-        """Remove all figures; kafka-python calls it when the client is closed."""
+        """Remove all figures. kafka-python calls this when the client is closed."""
         for name in list(self._metrics):
             _guard.call("close", None, self._remove, name)
 
     def read(self, name: str) -> Iterable[Reading]:
-        """Return the values under one instrument's name; a figure that fails or has no value is left out."""
+        """Return the values of one instrument. A figure that fails or has no value is left out."""
         for figure, metric in list(self._metrics.values()):
             if figure.name == name:
                 value = _guard.call("value", None, _value, metric, figure.factor)
@@ -190,7 +190,7 @@ class KafkaMetricsReporter(AbstractMetricsReporter):  # type: ignore[misc]
 
 
 def figure_of(metric: Any) -> Figure | None:
-    """Return what a `KafkaMetric` is called and counted in; None for the one that counts figures."""
+    """Return the figure of a `KafkaMetric`; None for the metric that counts metrics."""
     name = metric.metric_name
     if name.group == _UNCOUNTED:
         return None
@@ -220,7 +220,7 @@ _ATTRIBUTES = {
 
 
 def _tag(part: str, of: str) -> dict[str, str]:
-    """Return what kafka-python writes into the name of a group: `producer-node-metrics.node-1`."""
+    """Return what kafka-python appends to the name of a group: `node-1` of `producer-node-metrics.node-1`."""
     return {part: of.removeprefix("node-") if part == "node" else of} if of else {}
 
 
@@ -233,13 +233,13 @@ class _Statistic(NamedTuple):
     """One of librdkafka's figures.
 
     Args:
-        path: where it lies in the statistics of its level.
-        name: of its instrument, after the level.
-        unit: of its instrument.
-        description: of its instrument.
-        factor: from librdkafka's unit to that one.
-        summed: whether clients of equal attributes add up.
-        monotonic: whether it only grows.
+        path: the keys that lead to it in the statistics of its level.
+        name: the name of the instrument, after the level.
+        unit: the unit of the instrument.
+        description: the description of the instrument.
+        factor: converts the unit of librdkafka to that unit.
+        summed: whether values of clients with equal attributes are added.
+        monotonic: whether the value only grows.
     """
 
     path: str
@@ -255,7 +255,7 @@ _MICROSECOND, _MILLISECOND = 1e-6, 1e-3
 
 
 def _window(path: str, name: str, unit: str, description: str, factor: float = 1) -> tuple[_Statistic, ...]:
-    """Return average and 99th percentile of what librdkafka keeps a window of."""
+    """Return the average and the p99 of a value that librdkafka keeps a window of."""
     return (
         _Statistic(f"{path}.avg", f"{name}_avg", unit, f"{description}, average", factor, summed=False),
         _Statistic(f"{path}.p99", f"{name}_p99", unit, f"{description}, 99th percentile", factor, summed=False),
@@ -361,9 +361,9 @@ class _Report:
     """The last report of one client.
 
     Args:
-        text: of the report, which is parsed when it is asked for.
-        time: when it came, by the monotonic clock in seconds.
-        interval: since the one before.
+        text: the report, which is parsed when it is read.
+        time: when it came, in seconds of the monotonic clock.
+        interval: the seconds since the report before.
     """
 
     def __init__(self, text: str, time: float, interval: float) -> None:
@@ -374,7 +374,7 @@ class _Report:
 
     @property
     def readings(self) -> dict[str, list[tuple[Figure, Reading]]]:
-        """The figures and their values, by the names of the instruments."""
+        """Return the figures and their values, by the names of the instruments."""
         if self._readings is None:
             found: dict[str, list[tuple[Figure, Reading]]] = {}
             _guard.call("stats_cb", None, self._parse, found)
@@ -387,10 +387,10 @@ class _Report:
 
 
 class Statistics:
-    """Reports the statistics of clients of confluent-kafka, which call it with them.
+    """Reports the statistics of clients of confluent-kafka, which call it with each report.
 
     Args:
-        registry: of the instruments.
+        registry: the registry of the instruments.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -419,7 +419,7 @@ class Statistics:
             self._kinds.add(kind)
 
     def read(self, name: str) -> Iterable[Reading]:
-        """Return the values under one instrument's name; gauges of a client that reports no more are left out."""
+        """Return the values of one instrument. Gauges of a client that no longer reports are left out."""
         now = clock.monotonic()
         for handle, report in list(self._reports.items()):
             age = now - report.time
@@ -476,7 +476,7 @@ def _make_registry(provider: MeterProvider) -> Registry:
 
 
 class _GlobalProvider(MeterProvider):
-    """Stands for the global provider, whichever that will be."""
+    """Stands for the global provider, also if it is set later."""
 
     def get_meter(
         self,
@@ -485,7 +485,7 @@ class _GlobalProvider(MeterProvider):
         schema_url: str | None = None,
         attributes: Any = None,  # noqa: ARG002 (of the signature)
     ) -> Meter:
-        """Return a meter of the global provider; before there is one, a meter that becomes one of its."""
+        """Return a meter of the global provider. If that is set later, the meter becomes one of its meters."""
         return api.get_meter(name, version or "", schema_url=schema_url)
 
 
@@ -494,7 +494,7 @@ _global = _GlobalProvider()
 
 
 def _registry_of(call: str, provider: MeterProvider | None) -> Registry:
-    """Return the one registry of a provider; `call` is what it was given to."""
+    """Return the one registry of a provider. `call` is the function that got the provider."""
     if isinstance(provider, type | ModuleType):
         kind = "class" if isinstance(provider, type) else "module"
         msg = f"{call}({provider.__name__}): give an instance, not the {kind}"

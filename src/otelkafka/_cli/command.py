@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line asks for.
 
     Args:
-        arguments: of the command line; None for the process's own.
+        arguments: the arguments of the command line; None for the process's own.
 
     Returns:
         The exit status: 0; 1 where Kafka does not answer or refuses; 130 where Ctrl-C ended it before it had connected.

@@ -32,18 +32,18 @@ class Finding:
     """What one record carries.
 
     Args:
-        partition: of the record.
-        offset: of the record.
+        partition: the partition of the record.
+        offset: the offset of the record.
         age: how many seconds ago it was written, by its timestamp, if it has one.
-        version: the first part of its traceparent; None, as the others, where that is not there or broken.
-        trace_id: the second one.
-        parent_id: the third one: the span that sent it.
+        version: the first part of its traceparent. Like the next three, None if it has no traceparent, or a broken one.
+        trace_id: the trace id.
+        parent_id: the id of the span that sent it.
         sampled: whether its sender recorded it.
         random: whether the trace id is known to be random.
-        tracestate: of the tracing systems on the way.
+        tracestate: the entries of its tracestate.
         baggage: its keys, without their values.
         problems: what is wrong with the context.
-        headers: the requested ones, by name.
+        headers: the requested headers, by name.
     """
 
     partition: int

@@ -47,7 +47,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Return the settings for kafka-python, and the names of those that mean nothing to it.
 
     Args:
-        path: of the file.
+        path: the path of the file.
 
     Raises:
         OSError: it cannot be read.

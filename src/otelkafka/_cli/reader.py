@@ -37,7 +37,7 @@ class Bystander:
     """A reader of one topic that changes nothing in the cluster.
 
     Args:
-        config: of kafka-python's `KafkaConsumer`.
+        config: the configuration of kafka-python's `KafkaConsumer`.
         topic: what it reads.
         start: where it starts, as `start_of` returns it.
 

@@ -72,7 +72,7 @@ class ClientFacts:
         client: the producer or the consumer.
         cluster: what it knows of its cluster.
         client_id: as it was configured with, like the next two.
-        group: of a consumer.
+        group: its consumer group; None for a producer.
         servers: its bootstrap servers.
 
     Attributes:

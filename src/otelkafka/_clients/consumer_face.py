@@ -24,7 +24,7 @@ class HeldClient(Client, Protocol):
 
     @property
     def get(self) -> Callable[[], Any]:
-        """Returns the client; None where it has been dropped."""
+        """Return the client; None if it was dropped."""
 
 
 Facts = TypeVar("Facts", bound=HeldClient)
@@ -34,7 +34,7 @@ class ListenerOfFace:
     """A rebalance listener of a face: it records rebalances, and calls the user's inside of each.
 
     Args:
-        rebalances: of the consumer.
+        rebalances: the rebalances of the consumer.
         listener: the user's; None for none.
         instead_of: the listener that this one replaces. It is called when rebalances are no longer recorded.
     """
@@ -57,18 +57,18 @@ class Listening(Protocol):
         """Return the listener of the consumer's subscription; None where there is none."""
 
     def replace(self, consumer: Any, listener: object) -> bool | None:
-        """Put `listener` in its place; True where that was possible."""
+        """Replace that listener by `listener`; True if that was possible."""
 
     def is_called(self, consumer: Any) -> bool | None:
-        """Return whether partitions are assigned to the consumer by its group, which calls the listener."""
+        """Return whether a group assigns partitions to the consumer. Only then the listener is called."""
 
     def listen(self, rebalances: Rebalances, listener: object, instead_of: object) -> Any:
-        """Return a listener that records rebalances and calls the user's; what is no listener, for Kafka to refuse.
+        """Return a listener that records rebalances and calls the user's; anything else unchanged: Kafka refuses it.
 
         Args:
-            rebalances: of the consumer.
+            rebalances: the rebalances of the consumer.
             listener: the user's; None for none.
-            instead_of: in whose place it will be: the user's, or that of another face.
+            instead_of: the listener that it replaces: the user's, or that of another face.
         """
 
 
@@ -127,7 +127,7 @@ class ConsumerFaceBase(Generic[Facts]):
         self.history.has_listener = is_called and self._listening.replace(consumer, ours) is True
 
     def stop(self) -> None:
-        """Stop tracing. Remaining iterators and listeners pass records and rebalances on without spans."""
+        """Stop tracing. Iterators and listeners that remain work without spans."""
         self.dispatcher.stop()
         self._rebalances.stop()
         present = self._listening.present(self._client.get())
@@ -182,7 +182,7 @@ class ProcessingClient(TracedClient):
 
 
 def own_methods(client_class: type) -> dict[str, Any]:
-    """Return the methods of a class of client that replace methods that only the wrapper has."""
+    """Return the methods of a client class whose names only the wrapper has otherwise."""
     own = {name: _own_method(name) for name in ("process", "process_batch") if hasattr(client_class, name)}
     if not own:
         return own
@@ -204,5 +204,5 @@ def _own_method(name: str) -> Callable[..., Any]:
 
 
 def offsets_of(args: Args, kwargs: KwArgs) -> Any:
-    """Return the offsets that a commit is given; None for none."""
+    """Return the offsets among the arguments of a commit; None if there are none."""
     return args[0] if args else kwargs.get("offsets")

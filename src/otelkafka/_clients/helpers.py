@@ -1,4 +1,4 @@
-"""Methods of a client's subclass that call traced methods of the client, and so do not pass a wrapper."""
+"""Methods of a client's subclass that call traced methods of the client, and thus bypass a wrapper."""
 
 import dis
 from collections.abc import Collection, Iterator
@@ -14,9 +14,9 @@ def helpers(client_class: type, traced: Collection[str], wrapped: Collection[str
     """Return the names of such methods, and of the traced one that each calls.
 
     Args:
-        client_class: the class of a client; one that is no subclass of the library's has none.
+        client_class: the class of a client. Only subclasses of the library's class have such methods.
         traced: the names of the traced methods. What overrides one of them is no helper.
-        wrapped: the names of methods that call them of the wrapper, where they are the wrapper's.
+        wrapped: the names of methods that call traced methods of the wrapper.
     """
     found: dict[str, str] = {}
     origins = [each.__module__.partition(".")[0] in _LIBRARIES for each in client_class.__mro__]

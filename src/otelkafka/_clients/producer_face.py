@@ -35,7 +35,7 @@ class HeadersArgument:
     """The headers among the arguments of a client's `send()`.
 
     Args:
-        position: where they are among the positional ones.
+        position: the index of the headers among the positional arguments.
     """
 
     __slots__ = ("_position",)
@@ -44,35 +44,35 @@ class HeadersArgument:
         self._position = position
 
     def of(self, args: Args, kwargs: KwArgs) -> Any:
-        """Return them; None where there are none."""
+        """Return the headers; None if there are none."""
         return args[self._position] if len(args) > self._position else kwargs.get("headers")
 
     def replaced(self, args: Args, kwargs: KwArgs, headers: Any) -> tuple[Args, KwArgs]:
-        """Return the arguments with these headers in their place."""
+        """Return the arguments with these headers."""
         at = self._position
         if len(args) > at:
             return (*args[:at], headers, *args[at + 1 :]), kwargs
         return args, {**kwargs, "headers": headers}
 
     def call_with(self, headers: Headers, send: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Call `send` with these headers in their place."""
+        """Call `send` with these headers."""
         args, kwargs = self.replaced(args, kwargs, headers)
         return send(*args, **kwargs)
 
 
 class ShownArguments:
-    """The arguments of a `send()` as a hook gets them, with our header, and as it leaves them.
+    """The arguments of a `send()` as a hook gets them, with our header, and as the hook leaves them.
 
     Args:
         argument: the headers among them.
-        client: says which headers it can send.
+        client: knows which headers it can send.
         begun: the send.
-        args: of the caller.
-        kwargs: of the caller.
+        args: the arguments of the caller.
+        kwargs: the keyword arguments of the caller.
 
     Attributes:
-        args: as they are to be sent.
-        kwargs: likewise; a hook changes it.
+        args: the arguments to send.
+        kwargs: the keyword arguments to send, which a hook may change.
     """
 
     def __init__(
@@ -90,10 +90,10 @@ class ShownArguments:
         self.args, self.kwargs = argument.replaced(args, kwargs, shown)
 
     def left(self, guard: Guard) -> tuple[Args, KwArgs, Headers | None]:
-        """Return them as the hook has left them.
+        """Return the arguments as the hook left them.
 
         Returns:
-            The arguments, without our header in those that they have; the headers with it, None where there is none.
+            The arguments with their headers, without ours; and the headers with ours, None if there are none.
         """
         args, kwargs, given = self.args, self.kwargs, self._given
         left = self._argument.of(args, kwargs)
@@ -115,8 +115,8 @@ class ProducerFaceBase:
     """What traces one producer of any library.
 
     Args:
-        producer: which waits for the broker, and what waits ends with it.
-        client: the facts about it.
+        producer: the producer. Sends that wait end when it is dropped.
+        client: the facts about the producer.
         options: its options.
         produce_hook: called with the span and the arguments of `send()` before it is called.
     """
@@ -135,10 +135,10 @@ class ProducerFaceBase:
         self._sends.end_all()
 
     def stop(self) -> None:
-        """Trace no more; what is in flight ends when its future does."""
+        """Stop tracing. Sends in flight end when their futures do."""
 
     def _begin_known(self, args: Args, kwargs: KwArgs) -> BareSend | Send | None:
-        """Begin a send with those arguments that every producer knows; None where `send()` will refuse them."""
+        """Begin a send with the arguments that every producer knows; None if `send()` will refuse them."""
         try:
             message = Message(*args, **{name: kwargs[name] for name in kwargs if name in Message._fields})
         except TypeError:
@@ -147,7 +147,7 @@ class ProducerFaceBase:
 
     @staticmethod
     def offsets_of(args: Args, kwargs: KwArgs) -> Any:
-        """Return the offsets that `send_offsets_to_transaction()` is given, by partition."""
+        """Return the offsets among the arguments of `send_offsets_to_transaction()`, by partition."""
         return args[0] if args else kwargs.get("offsets")
 
     def _begin_transaction_call(self, kind: Kind, args: Args, kwargs: KwArgs) -> TransactionCall | None:

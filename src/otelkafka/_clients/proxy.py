@@ -39,9 +39,9 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
 
     Args:
         client: the client.
-        options: its options.
-        wrap: makes such a proxy of a copy of the client.
-        face: traces the client's calls.
+        options: the options of the client.
+        wrap: makes such a proxy for a copy of the client.
+        face: traces the calls of the client.
     """
 
     def __init__(self, client: Any, options: Any, wrap: Callable[[Any, Any], Any], face: Any) -> None:
@@ -64,17 +64,17 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
         return traced
 
     def __deepcopy__(self: Client, memo: dict[int, Any]) -> Client:
-        """Copy the client as it copies itself, and trace the copy; a real one cannot be copied so."""
+        """Copy the client as it copies itself, and trace the copy. Only fakes can be copied in this way."""
         traced: Client = self._self_wrap(copy.deepcopy(self.__wrapped__, memo), self._self_options)
         return traced
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickle the client as it pickles itself; a real one cannot be pickled."""
+        """Pickle the client as it pickles itself. Only fakes can be pickled."""
         return self._self_wrap, (self.__wrapped__, self._self_options)
 
 
 class ClosedClient(TracedClient):
-    """A proxy of a client that is used in a `with`, and closed by `close()`."""
+    """A proxy of a client that is used with `with` and `close()`."""
 
     def close(self, *args: Any, **kwargs: Any) -> Any:
         """Close the client, and then end the spans that are open, also if closing raises."""
@@ -99,19 +99,19 @@ class ClosedClient(TracedClient):
 
 
 class StoppedClient(TracedClient):
-    """A proxy of a client that is used in an `async with`, and stopped by `await stop()`."""
+    """A proxy of a client that is used with `async with` and `stop()`."""
 
     async def stop(self, *args: Any, **kwargs: Any) -> Any:
-        """Stop the client, then end the spans that are still open, also where stopping raises."""
+        """Stop the client, and then end the spans that are open, also if stopping raises."""
         return await self._self_face.close(bare(self.__wrapped__, "stop"), args, kwargs)
 
     async def __aenter__(self: Client) -> Client:
-        """Start the client as its own `async with` would, and return the traced one."""
+        """Start the client as its own `async with` does, and return the traced client."""
         await self.__wrapped__.__aenter__()
         return self
 
     async def __aexit__(self, *raised: object) -> Any:
-        """Stop the client as its own `async with` would; then end the spans that are still open."""
+        """Stop the client as its own `async with` does, and then end the spans that are open."""
         try:
             return await overriding(self.__wrapped__, "stop", self.__wrapped__.__aexit__)(*raised)
         finally:
@@ -119,13 +119,13 @@ class StoppedClient(TracedClient):
 
 
 class Wrappers(Generic[Client]):
-    """The classes of wrapper for classes of clients: their methods have the client's signatures.
+    """The wrapper classes for client classes. Their methods have the signatures of the client.
 
     Args:
-        traced: the class that they are made from.
+        traced: the base of the wrapper classes.
         face: traces the calls of a client.
-        own_methods: returns the methods of a class of client that are to win over those of `traced`.
-        instrumentor: the name of that for zero code.
+        own_methods: returns the methods of a client class that take precedence over those of `traced`.
+        instrumentor: the name of the instrumentor for zero code.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Wrappers(Generic[Client]):
         self._made: WeakKeyDictionary[type, type[Client]] = WeakKeyDictionary()
 
     def of(self, client_class: type) -> type[Client]:
-        """Return the class of wrapper for a class of client."""
+        """Return the wrapper class for a client class."""
         if client_class not in self._made:
             self._made[client_class] = self._make(client_class)
         return self._made[client_class]

@@ -1,4 +1,4 @@
-"""What type checkers know of `wrap_producer()` and `wrap_consumer()`; it is never imported."""
+"""The types of `wrap_producer()` and `wrap_consumer()`, for type checkers. It is never imported."""
 
 from typing import Any, Protocol, overload
 
@@ -47,7 +47,7 @@ class ConfluentProducer(Protocol):
 
     @property
     def produce(self) -> Any:
-        """Sends a record."""
+        """Send a record."""
 
 
 class ConfluentConsumer(Protocol):
@@ -55,7 +55,7 @@ class ConfluentConsumer(Protocol):
 
     @property
     def consume(self) -> Any:
-        """Returns messages."""
+        """Return messages."""
 
 
 if MYPY:
@@ -65,7 +65,7 @@ if MYPY:
         raise NotImplementedError
 
     def wrap_consumer(consumer: Any, options: Options | None = None) -> TracedConsumer:
-        """Trace the processing of what a consumer hands over."""
+        """Trace the processing of the records that a consumer returns."""
         raise NotImplementedError
 
 else:
@@ -98,4 +98,4 @@ else:
     def wrap_consumer(consumer: Any, options: Options | None = None) -> TracedConsumer: ...
 
     def wrap_consumer(consumer: Any, options: Options | None = None) -> Any:
-        """Trace the processing of what a consumer hands over."""
+        """Trace the processing of the records that a consumer returns."""

@@ -124,8 +124,8 @@ class OffsetStore:
     """A call that has begun, and stores offsets.
 
     Args:
-        telemetry: of the consumer.
-        span: of the call.
+        telemetry: the telemetry of the consumer.
+        span: the span of the call.
     """
 
     __slots__ = ("_span", "_telemetry")
@@ -149,8 +149,8 @@ class OffsetStores:
     There is no measure: they are stored once a record, and no broker is asked.
 
     Args:
-        telemetry: of the consumer.
-        options: of the consumer.
+        telemetry: the telemetry of the consumer.
+        options: the options of the consumer.
     """
 
     def __init__(self, telemetry: Telemetry, options: ConsumerOptions) -> None:

@@ -188,7 +188,7 @@ class AnyConsumer:
     """Opens process spans for records of any consumer, with the operation of the consumer that returned them, if known.
 
     Args:
-        options: of the calls; None for those of that consumer.
+        options: the options of the calls; None for those of that consumer.
 
     Raises:
         TypeError: `options` are not those of a consumer.

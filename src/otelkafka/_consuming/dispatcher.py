@@ -34,8 +34,8 @@ class Dispatcher:
     after it.
 
     Args:
-        contexts: of the consumer.
-        options: of the consumer.
+        contexts: the contexts of the consumer.
+        options: the options of the consumer.
         history: when the consumer was fetching and when it was busy.
 
     Attributes:

@@ -20,8 +20,8 @@ class Place:
     """What the records of one partition share: to find it for each would cost more than to use it.
 
     Args:
-        series: of the metrics of their processing.
-        known: of their spans.
+        series: the series of the metrics of their processing.
+        known: the name and attributes of their spans.
         instruments: those that they are measured by.
 
     Attributes:
@@ -52,7 +52,7 @@ class Measures:
     The fast paths of the operation take a partition's place by themselves, and come here where that does not do.
 
     Args:
-        contexts: of the consumer.
+        contexts: the contexts of the consumer.
         operation: the process operation.
     """
 
@@ -87,10 +87,10 @@ class Measures:
         """Measure how long the record waited that did longest, and return what the metrics carry.
 
         Args:
-            destination: of the records.
+            destination: the destination of the records.
             partition: the one partition; None for several.
-            span: of their processing.
-            start: of it, Unix time in nanoseconds.
+            span: the span of their processing.
+            start: the start of the processing, Unix time in nanoseconds.
             records: one, or a batch.
             without_context: how many of them carry no context.
         """

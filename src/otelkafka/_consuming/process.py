@@ -74,13 +74,13 @@ class ProcessOperation:
     """The process operation of one consumer.
 
     Args:
-        contexts: of the consumer; if the consumer is not known, those of calls without a client.
-        options: of the consumer.
-        history: of the consumer's time; None where it is not known.
+        contexts: the contexts of the consumer; if the consumer is not known, those of calls without a client.
+        options: the options of the consumer.
+        history: the history of the consumer's time; None where it is not known.
 
     Attributes:
         in_process: the spans that are open now, as far as they are measured or recorded.
-        measures: of what is processed.
+        measures: the measures of what is processed.
     """
 
     def __init__(self, contexts: Contexts, options: ConsumerOptions, history: WaitHistory | None) -> None:
@@ -579,7 +579,7 @@ class ProcessOperations:
 
     Args:
         client: the consumer; None where it is not known.
-        history: of its time; None if it is not known.
+        history: the history of its time; None if it is not known.
     """
 
     def __init__(self, client: Client | None = None, history: WaitHistory | None = None) -> None:
@@ -591,7 +591,7 @@ class ProcessOperations:
         """Return the one operation under these options.
 
         Args:
-            options: of a call.
+            options: the options of a call.
             logged: the kinds of failure that were logged before.
         """
         key: object = options

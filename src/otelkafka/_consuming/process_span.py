@@ -47,8 +47,8 @@ class ProcessSpans:
     """The process spans of one consumer.
 
     Args:
-        contexts: of the consumer.
-        options: of the consumer.
+        contexts: the contexts of the consumer.
+        options: the options of the consumer.
         operation: starts spans of its kind.
         history: when the consumer was fetching and busy; None if the consumer is not known.
 
@@ -79,8 +79,8 @@ class ProcessSpans:
 
         Args:
             record: the record.
-            start: of its processing, Unix time in nanoseconds.
-            span: of the fast path.
+            start: the start of its processing, Unix time in nanoseconds.
+            span: the span of the fast path.
         """
         continues = self.samples_waits and type(span) in UNPARSED and type(span.trace_id) is bytes
         return self._acquire_for_wait() if continues and self._is_late(record, start) else None
@@ -103,7 +103,7 @@ class ProcessSpans:
         Args:
             record: the record.
             destination: its topic.
-            start: of its processing, Unix time in nanoseconds.
+            start: the start of its processing, Unix time in nanoseconds.
             ambient: the context around.
             created: the record's creation context.
             context: the ambient context and the creation context, merged.
@@ -140,7 +140,7 @@ class ProcessSpans:
         Args:
             destination: their topic, or several.
             partition: the one partition; None for several.
-            start: of their processing, Unix time in nanoseconds.
+            start: the start of their processing, Unix time in nanoseconds.
             ambient: the context around.
             about: what is known of its records.
         """
@@ -222,7 +222,7 @@ class ProcessSpans:
         Args:
             found: the attributes, to which those of the record are added.
             record: the record.
-            start: of its processing, Unix time in nanoseconds.
+            start: the start of its processing, Unix time in nanoseconds.
             handover: when the client returned the record, Unix time in nanoseconds.
             highwater: the end of the partition at that time; None if it is not known.
             attended: since when a consumer could fetch the record; None if that is not known.
@@ -306,12 +306,12 @@ class ProcessSpans:
         """Start a span that is recorded although its context is not sampled. Return None if the sampler refuses.
 
         Args:
-            destination: of the records, as the next ones.
+            destination: the destination of the records, as the next ones.
             partition: the one partition; None for several.
-            start: of their processing, Unix time in nanoseconds.
-            parent: of the span.
+            start: the start of their processing, Unix time in nanoseconds.
+            parent: the parent of the span.
             context: what else is in its context.
-            links: of the span.
+            links: the links of the span.
             known: its attributes, among them the reason.
             about: what is known of its records.
         """

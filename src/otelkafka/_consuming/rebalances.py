@@ -21,8 +21,8 @@ class Rebalances:
     """The rebalances of one consumer.
 
     Args:
-        history: of the consumer's time: it notes what the consumer is assigned.
-        process: of the consumer, whose records may be in process when their partition goes.
+        history: the history of the consumer's time: it notes what the consumer is assigned.
+        process: the process operation of the consumer, whose records may be in process when their partition goes.
 
     Attributes:
         is_stopped: whether nothing is recorded any more.

@@ -35,12 +35,12 @@ class Processed(NamedTuple):
     """What a consumer has processed: a record, or a batch.
 
     Attributes:
-        start: of its processing, Unix time in nanoseconds.
-        end: of it.
+        start: the start of its processing, Unix time in nanoseconds.
+        end: the end of its processing.
         span: its span, or one with the same context.
         destination: where it came from.
         partition: the one partition; None for several.
-        offset: of a record.
+        offset: the offset of a record.
         records: how many a batch has.
     """
 

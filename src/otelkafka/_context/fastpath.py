@@ -129,7 +129,7 @@ class FastPath:
         Args:
             ambient: the current context.
             now: Unix time in nanoseconds.
-            kind: of the span, where it has a context of its own.
+            kind: the kind of the span, where it has a context of its own.
 
         Returns:
             A span that records nothing, and whose context the headers carry where it is valid. Otherwise the send takes
@@ -146,7 +146,7 @@ class FastPath:
         """Start the span of a record, whose context says whether it was sampled; without one it starts a trace.
 
         Args:
-            headers: of the record.
+            headers: the headers of the record.
             ambient: the current context.
             now: Unix time in nanoseconds.
 

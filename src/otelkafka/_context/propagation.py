@@ -77,11 +77,11 @@ class Contexts:
     """Reads contexts from the headers of one client's records, and writes contexts into headers that it sends.
 
     Args:
-        telemetry: of the client.
+        telemetry: the telemetry of the client.
 
     Attributes:
-        telemetry: of the client.
-        options: of the client.
+        telemetry: the telemetry of the client.
+        options: the options of the client.
         fast_path: the fast path, valid while it `holds()`; None if contexts are not in the W3C format.
     """
 
@@ -117,7 +117,7 @@ class Contexts:
         """Return the context in `headers`; empty where they hold none, or the propagator fails.
 
         Args:
-            headers: of a record.
+            headers: the headers of a record.
             again: whether they have been read before, so that what is left out was counted.
         """
         if not headers:

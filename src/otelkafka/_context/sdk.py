@@ -204,11 +204,11 @@ class QuickTracer:
         """Start a span, as the SDK's tracer does.
 
         Args:
-            name: of the span.
+            name: the name of the span.
             context: holds its parent.
-            kind: of the span.
-            attributes: of the span, which may keep this very dictionary.
-            links: of the span.
+            kind: the kind of the span.
+            attributes: the attributes of the span, which may keep this dictionary itself.
+            links: the links of the span.
             start_time: Unix time in nanoseconds; None for now.
         """
         tracer = self._tracer

@@ -50,8 +50,8 @@ class Batches(Sends):
 
         Args:
             batch: the batch.
-            headers: of the record.
-            timestamp_ms: of the record, Unix time in milliseconds.
+            headers: the headers of the record.
+            timestamp_ms: the timestamp of the record, Unix time in milliseconds.
         """
         if is_suppressed():
             return None
@@ -103,7 +103,7 @@ class Batches(Sends):
         Args:
             batch: the batch. It is empty afterwards: the next record starts a new span.
             topic: as the caller gave it, like the partition.
-            partition: of the batch.
+            partition: the partition of the batch.
             count: how many records it has.
         """
         if is_suppressed() or not isinstance(topic, str):

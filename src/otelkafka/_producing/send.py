@@ -55,8 +55,8 @@ class Send:
     """One call of `send()`. It does not hold the record: a send that waits holds no memory of the caller.
 
     Attributes:
-        sends: of the producer.
-        destination: of the record.
+        sends: the sends of the producer.
+        destination: the destination of the record.
         span: its span, or one that records nothing.
         start: when it was called, Unix time in nanoseconds.
         context: to attach for the call.
@@ -181,7 +181,7 @@ class Place:
     """What the sends to one partition share. It is kept, because to find it costs more than to use it.
 
     Args:
-        series: of their metrics.
+        series: the series of their metrics.
         instruments: which measure them.
     """
 
@@ -202,9 +202,9 @@ class Sends:
     `acknowledged()` or `failed()`.
 
     Args:
-        contexts: of the producer.
-        options: of the producer.
-        transactions: of the producer.
+        contexts: the contexts of the producer.
+        options: the options of the producer.
+        transactions: the transactions of the producer.
         producer: which waits for the broker's acknowledgements.
     """
 
@@ -248,11 +248,11 @@ class Sends:
 
         Args:
             topic: as the caller gave it, like the others.
-            value: of the record.
-            key: of the record.
-            headers: of the record.
-            partition: of the record.
-            timestamp_ms: of the record, Unix time in milliseconds.
+            value: the value of the record.
+            key: the key of the record.
+            headers: the headers of the record.
+            partition: the partition of the record.
+            timestamp_ms: the timestamp of the record, Unix time in milliseconds.
         """
         if lifetime.waiting:
             lifetime.finish_waiting()
@@ -336,7 +336,7 @@ class Sends:
             ambient: the context around.
             message: what is sent.
             destination: where to.
-            span: of the fast path.
+            span: the span of the fast path.
         """
         context, carried = _WITHOUT_SPAN, None
         if type(span) in UNPARSED:
@@ -365,10 +365,10 @@ class Sends:
         Args:
             start: when it was called, Unix time in nanoseconds.
             ambient: the context around, without baggage.
-            destination: of the record.
-            value: of the record.
-            key: of the record.
-            partition: of the record.
+            destination: the destination of the record.
+            value: the value of the record.
+            key: the key of the record.
+            partition: the partition of the record.
             tracer: starts its span; None for the one of the options.
         """
         telemetry = self.telemetry

@@ -36,7 +36,7 @@ class TransactionCall:
     """One call of a transaction, from before the client's call.
 
     Args:
-        transactions: of the producer.
+        transactions: the transactions of the producer.
         kind: the operation.
         start: when the client was called, Unix time in nanoseconds.
         span: the span of the call, or one that records nothing.
@@ -65,7 +65,7 @@ class Transactions:
     """The transactions of one producer.
 
     Args:
-        telemetry: of the producer.
+        telemetry: the telemetry of the producer.
     """
 
     def __init__(self, telemetry: Telemetry) -> None:
@@ -91,7 +91,7 @@ class Transactions:
         """Start a call of a transaction. Return None if telemetry is suppressed.
 
         Args:
-            kind: of operation.
+            kind: the kind of operation.
             offsets: that it commits, if it does.
         """
         if is_suppressed():

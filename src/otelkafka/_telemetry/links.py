@@ -50,7 +50,7 @@ def describe_records(
     A link has the attributes in which its record differs from the others. For a single record the span has them, too.
 
     Args:
-        telemetry: of the client.
+        telemetry: the telemetry of the client.
         records: the batch.
         created: their creation contexts.
         room: the maximum number of links.

@@ -71,7 +71,7 @@ class Operation:
     """Starts and ends the spans of one kind of operation, with the attributes that a sampler needs, and measures it.
 
     Args:
-        telemetry: of the client.
+        telemetry: the telemetry of the client.
         name: the operation name, for example `send`.
         kind: the operation type of the conventions, `send`, `receive`, `process` or `settle`; None for none.
         span_kind: the kind of its spans.

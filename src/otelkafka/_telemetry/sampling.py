@@ -38,7 +38,7 @@ class Sampling:
     """Decides what one client records although its context is not sampled.
 
     Args:
-        telemetry: of the client.
+        telemetry: the telemetry of the client.
 
     Attributes:
         errors: whether failures are recorded.

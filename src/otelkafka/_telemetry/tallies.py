@@ -49,7 +49,7 @@ class Tally:
 
     Args:
         histogram: the SDK's.
-        attributes: of the points.
+        attributes: the attributes of the points.
         consumer: the SDK's consumer of the points; `_UNKNOWN` if each point goes through the public API.
     """
 
@@ -199,7 +199,7 @@ class Tallies:
     """The tallies of one histogram, one for each attribute set.
 
     Args:
-        histogram: of the meter provider.
+        histogram: the histogram of the meter provider.
         has_type: whether the points carry `messaging.operation.type`.
     """
 

@@ -28,7 +28,7 @@ class FakeConnections:
     """What aiokafka's clients have as their `client`, as far as others read it; there is no cluster behind it.
 
     Args:
-        config: of the client.
+        config: the configuration of the client.
     """
 
     cluster: None = None

@@ -62,7 +62,7 @@ class FakeAIOKafkaConsumer(AIOKafkaConsumer):  # type: ignore[misc]
 
     Attributes:
         cluster: where its records come from.
-        config: of the client.
+        config: the configuration of the client.
     """
 
     def __init__(

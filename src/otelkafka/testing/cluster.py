@@ -29,13 +29,13 @@ def fake_record(
     """Return a record, as a consumer returns it.
 
     Args:
-        topic: of the record.
-        value: of the record; None for a tombstone.
-        key: of the record.
-        headers: of the record.
-        partition: of the record.
-        offset: of the record.
-        timestamp: of its creation, in milliseconds since 1970; None for now.
+        topic: the topic of the record.
+        value: the value of the record; None for a tombstone.
+        key: the key of the record.
+        headers: the headers of the record.
+        partition: the partition of the record.
+        offset: the offset of the record.
+        timestamp: the timestamp of its creation, in milliseconds since 1970; None for now.
         more: other fields of kafka-python's `ConsumerRecord`.
     """
     known = {

@@ -30,7 +30,7 @@ def apply(maker: Any, method: str, topic: str, headers: Any, part: Any) -> Any:
     Args:
         maker: None, a function, or an object with a method of this name.
         method: `serialize` or `deserialize`.
-        topic: of the record.
+        topic: the topic of the record.
         headers: of the record, which the methods of kafka-python 3 take, and those of older releases do not.
         part: the key or value.
     """

@@ -30,7 +30,7 @@ class FakeConfluentConsumer(Consumer):  # type: ignore[misc]
 
     Attributes:
         cluster: contains its records.
-        config: of the client.
+        config: the configuration of the client.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ class FakeConfluentProducer(Producer):  # type: ignore[misc]
 
     Attributes:
         cluster: stores its records.
-        config: of the client.
+        config: the configuration of the client.
         history: the records that it was asked to send, in order.
     """
 

@@ -35,7 +35,7 @@ class FakeConsumer(KafkaConsumer):  # type: ignore[misc]
 
     Attributes:
         cluster: contains its records.
-        config: of the client.
+        config: the configuration of the client.
     """
 
     def __init__(

@@ -26,8 +26,8 @@ class FakeFuture(Future):  # type: ignore[misc]
         """Resolve it, as a broker's acknowledgement does.
 
         Args:
-            offset: of the record.
-            timestamp: of the record, in milliseconds since 1970.
+            offset: the offset of the record.
+            timestamp: the timestamp of the record, in milliseconds since 1970.
         """
         known = {"topic_partition": self._place, "offset": offset, "timestamp": timestamp, **self._place._asdict()}
         self.success(RecordMetadata(**{**dict.fromkeys(RecordMetadata._fields), **known}))

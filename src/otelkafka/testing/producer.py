@@ -57,7 +57,7 @@ class FakeProducer(KafkaProducer):  # type: ignore[misc]
     Attributes:
         cluster: stores its records.
         history: the records that it was asked to send, in order.
-        config: of the client.
+        config: the configuration of the client.
     """
 
     def __init__(self, cluster: FakeCluster | None = None, *, auto_complete: bool = True, **config: Any) -> None:

@@ -35,8 +35,8 @@ class Subscription:
 
     Args:
         cluster: whose topics there are.
-        config: of the consumer.
-        errors: of its library.
+        config: the configuration of the consumer.
+        errors: the errors of its library.
 
     Attributes:
         positions: the partitions assigned, each with the offset of the next record.

@@ -14,7 +14,7 @@ def span_tree(spans: Sequence[ReadableSpan], *, attributes: Collection[str] = ()
     With a `FakeClock` and `SpanRecorder(deterministic=True)` it is the same text each time.
 
     Args:
-        spans: of one or more traces.
+        spans: the spans of one or more traces.
         attributes: names of attributes to show below each span, also as wildcards: `("messaging.*",)`.
         links: whether to show links, each with its attributes of these names and the span it leads to.
 

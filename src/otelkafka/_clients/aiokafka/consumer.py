@@ -1,4 +1,4 @@
-"""The consumer of aiokafka, wrapped or patched: each call of it stands here, between the engine's begin and end."""
+"""The consumer of aiokafka, wrapped or patched. Client calls are here, between the engine's begin and end."""
 
 from asyncio import _get_running_loop as get_running_loop
 from asyncio import current_task
@@ -20,7 +20,7 @@ from otelkafka.options import ConsumerOptions
 
 
 def _no_task() -> None:
-    """Return the task, where there is none."""
+    """Return None: there is no task."""
 
 
 _NOTHING: Final = object()
@@ -41,42 +41,42 @@ else:
 
 
 class TracedAIOKafkaConsumer(ProcessingClient, StoppedClient, _Client):  # type: ignore[misc]
-    """An `AIOKafkaConsumer` the processing of whose records is traced; made by `wrap_consumer`."""
+    """An `AIOKafkaConsumer` that traces the processing of its records. `wrap_consumer` makes it."""
 
     def __init__(self, consumer: Any, options: ConsumerOptions, face: "AIOKafkaConsumerFace") -> None:
         super().__init__(consumer, options, wrap_consumer, face)
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        """Iterate records; the body of the loop runs inside each record's process span."""
+        """Iterate records. The body of the loop runs inside the process span of each record."""
         records: AsyncIterator[Any] = self._self_face.iterate(bare(self.__wrapped__, "__aiter__"), (), {})
         return records
 
     async def __anext__(self) -> Any:
-        """Return the next record, whose process span is current until the one after is asked for, or `stop()`."""
+        """Return the next record. Its process span is current until the next call, or `stop()`."""
         return await self._self_face.next(bare(self.__wrapped__, "__anext__"), (), {})
 
     async def getone(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the next record, whose process span is current until the one after is asked for, or `stop()`."""
+        """Return the next record. Its process span is current until the next call, or `stop()`."""
         return await self._self_face.getone(bare(self.__wrapped__, "getone"), args, kwargs)
 
     async def getmany(self, *args: Any, **kwargs: Any) -> Any:
-        """Return records as `getmany()` does; iterating its lists runs inside each record's process span."""
+        """Return lists, as `AIOKafkaConsumer.getmany` does. Their iteration runs inside the process spans."""
         return await self._self_face.getmany(bare(self.__wrapped__, "getmany"), args, kwargs)
 
     def subscribe(self, *args: Any, **kwargs: Any) -> Any:
-        """Subscribe as `AIOKafkaConsumer.subscribe` does, and note which partitions are assigned and when."""
+        """Subscribe as `AIOKafkaConsumer.subscribe` does, and record rebalances."""
         return self._self_face.subscribe(bare(self.__wrapped__, "subscribe"), args, kwargs)
 
     def assign(self, *args: Any, **kwargs: Any) -> Any:
-        """Assign partitions as `AIOKafkaConsumer.assign` does, and note which and when."""
+        """Assign partitions, as `AIOKafkaConsumer.assign` does."""
         return self._self_face.assign(bare(self.__wrapped__, "assign"), args, kwargs)
 
     def unsubscribe(self, *args: Any, **kwargs: Any) -> Any:
-        """Unsubscribe as `AIOKafkaConsumer.unsubscribe` does, and forget which partitions were assigned."""
+        """Unsubscribe, as `AIOKafkaConsumer.unsubscribe` does. The lag of its partitions is no longer reported."""
         return self._self_face.unsubscribe(bare(self.__wrapped__, "unsubscribe"), args, kwargs)
 
     async def commit(self, *args: Any, **kwargs: Any) -> Any:
-        """Commit as `AIOKafkaConsumer.commit` does, inside a span where there is one around it."""
+        """Commit, as `AIOKafkaConsumer.commit` does. Inside a span, the commit has a span."""
         return await self._self_face.commit(bare(self.__wrapped__, "commit"), args, kwargs)
 
 
@@ -89,10 +89,10 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
         consumer: whose configuration is read, and whose subscription is adopted.
         options: its options.
         before: what traced it until now, whose history goes on.
-        consume_hook: what `on_process` calls, if it is to be awaited.
+        consume_hook: the hook that `on_process` calls, if it may have to be awaited.
 
     Attributes:
-        opened: the span that was opened last; None where none is opened without a call.
+        opened: the span that was opened last; None if only explicit calls open spans.
         turn: counts the fetches that have begun or ended.
     """
 
@@ -111,7 +111,7 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
         self._open_of: WeakKeyDictionary[Any, OpenSpan] = WeakKeyDictionary()  # of other tasks, that go on
 
     def enter(self) -> None:
-        """Go on with the record that this task has in process, if another task has fetched since."""
+        """Switch to the record that this task has in process, if another task has fetched since."""
         task = current_task() if get_running_loop() is not None else None
         if self._last_task() is not task:
             self._switch(task)
@@ -128,18 +128,18 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
             self.dispatcher.end_one(self._open_of.pop(each), None)
 
     def overlapped(self, started: int) -> int:
-        """Return since when this task alone has fetched, where others have, too: what they share is counted once."""
+        """Return since when only this task has fetched. Time in which several tasks fetch is counted once."""
         self.enter()
         return max(started, self.history.fetches.last)
 
     @traces("start")
     async def start(self, start: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Start the consumer; this face is there by now, and its listener gets the first assignment."""
+        """Start the consumer. Its listener is in place before, and gets the first assignment."""
         return await start(*args, **kwargs)
 
     @traces("__aiter__")
     def iterate(self, iterate: Call, _: Args, __: KwArgs) -> "AIOKafkaRecordIterator":
-        """Iterate records; the body of the loop runs inside each record's process span."""
+        """Iterate records. The body of the loop runs inside the process span of each record."""
         self.enter()
         self.dispatcher.end_open()
         consumer, records = self._client.get(), iterate()
@@ -149,12 +149,12 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
 
     @traces("__anext__")
     async def next(self, advance: Call, _: Args, __: KwArgs) -> Any:
-        """Return the next record, whose process span is current until the one after is asked for, or `stop()`."""
+        """Return the next record. Its process span is current until the next call, or `stop()`."""
         return await self.getone(advance, (), {})
 
     @traces("getone")
     async def getone(self, getone: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Return the next record, whose process span is current until the one after is asked for, or `stop()`."""
+        """Return the next record. Its process span is current until the next call, or `stop()`."""
         dispatcher = self.dispatcher
         if dispatcher.stopped:
             return await getone(*args, **kwargs)
@@ -178,7 +178,7 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
         return record
 
     async def await_hooks(self, record: Any, awaitables: list[Any]) -> None:
-        """Await what hooks have returned, inside the process span; one that is cancelled does not lose the record."""
+        """Await what hooks have returned, inside the process span. A cancellation does not lose the record."""
         try:
             for each in awaitables:
                 await await_hook(self._telemetry.guard, "async_consume_hook", each)
@@ -188,7 +188,7 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
 
     @traces("getmany")
     async def getmany(self, getmany: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Return records; iterating its lists runs inside each record's process span."""
+        """Return lists of records. Their iteration runs inside the process spans."""
         self.enter()
         self.turn = turn = self.turn + 1
         started = self.dispatcher.fetching()
@@ -203,12 +203,12 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
         return self.dispatcher.polled(polled, started)
 
     def failed(self, error: BaseException, started: int, turn: int, *, is_poll: bool = False) -> None:
-        """Note that the client has raised; that it was stopped is the end of an iteration.
+        """Note that the client has raised. An error because it was stopped is the end of the iteration.
 
         Args:
             error: what it raised.
             started: when the fetch began.
-            turn: of the fetch.
+            turn: the value of `turn` when the fetch began.
             is_poll: whether it fetches lists.
         """
         if self.turn != turn:
@@ -220,7 +220,7 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
 
     @traces("subscribe")
     def subscribe(self, subscribe: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Subscribe, and note which partitions are assigned and when."""
+        """Subscribe, and record which partitions are assigned and when."""
         given = args[_LISTENER] if len(args) > _LISTENER else kwargs.get("listener")
         listener = self._listening.listen(self._rebalances, given, given)
         if len(args) > _LISTENER:
@@ -232,7 +232,7 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
 
     @traces("assign")
     def assign(self, assign: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Assign partitions, and note which and when."""
+        """Assign partitions, and record which and when."""
         result = assign(*args, **kwargs)
         self.history.update(self._client.assignment(), self._telemetry.now())
         self.history.has_listener = True
@@ -240,25 +240,25 @@ class AIOKafkaConsumerFace(ConsumerFaceBase[AIOKafkaFacts]):
 
     @traces("unsubscribe")
     def unsubscribe(self, unsubscribe: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Unsubscribe, and forget which partitions were assigned: their lag is not known any more."""
+        """Unsubscribe. The lag of the partitions is no longer reported."""
         result = unsubscribe(*args, **kwargs)
         self.history.update(set(), self._telemetry.now())
         return result
 
     @traces("commit")
     async def commit(self, commit: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Commit, inside a span where there is one around it."""
+        """Commit. Inside a span, the commit has a span."""
         return await await_inside(self._commits.begin(offsets_of(args, kwargs)), commit, args, kwargs)
 
     def end(self) -> None:
-        """End every span that is open, of whatever task."""
+        """End the open spans of all tasks."""
         for each in list(self._open_of):
             self.dispatcher.end_one(self._open_of.pop(each), None)
         super().end()
 
     @traces("stop")
     async def close(self, stop: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Stop the consumer, then end the spans that are still open, also where stopping raises."""
+        """Stop the consumer, and then end the spans that are open, also if stopping raises."""
         try:
             return await stop(*args, **kwargs)
         finally:
@@ -271,12 +271,12 @@ _wrappers = Wrappers(TracedAIOKafkaConsumer, AIOKafkaConsumerFace, own_methods, 
 class AIOKafkaRecordIterator(DispatchingIterator, AsyncIterator[Any]):
     """Iterates the records of a consumer.
 
-    Unlike an async generator it goes on after a StopAsyncIteration or an error, as the consumer itself does.
+    Unlike an async generator it continues after a StopAsyncIteration or an error, as the consumer itself does.
 
     Args:
-        face: of the consumer; lives as long as this does.
-        consumer: likewise.
-        advance: returns its next record, awaited.
+        face: the face of the consumer, which is kept alive.
+        consumer: the consumer, which is kept alive.
+        advance: awaited for the next record.
     """
 
     __slots__ = ("_advance", "_consumer", "_face")
@@ -289,7 +289,7 @@ class AIOKafkaRecordIterator(DispatchingIterator, AsyncIterator[Any]):
         self._open = None
 
     async def __anext__(self) -> Any:
-        """Return the next record, whose process span is current until the one after is asked for."""
+        """Return the next record. Its process span is current until the next call."""
         dispatcher = self._dispatcher
         if dispatcher.stopped:
             return await self._advance()

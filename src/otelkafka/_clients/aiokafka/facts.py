@@ -1,6 +1,6 @@
-"""Facts that an aiokafka client has and does not offer: the one module that reads its private attributes.
+"""Facts of an aiokafka client that its public names do not give: the one module that reads its private attributes.
 
-Every read may fail, with another release of aiokafka or with a client that is a fake, and then the fact is left out.
+Every read may fail, with another release of aiokafka or with a fake client. Then the fact is left out.
 """
 
 from asyncio import CancelledError
@@ -19,7 +19,7 @@ _MISSING: Final = object()
 
 
 class AIOKafkaFacts(ClientFacts):
-    """An `AIOKafkaProducer` or `AIOKafkaConsumer` as the engine sees it; no release up to 0.14 keeps the cluster's id.
+    """An `AIOKafkaProducer` or `AIOKafkaConsumer` as the engine sees it. No release up to 0.14 keeps the cluster id.
 
     Args:
         client: the producer or the consumer.
@@ -40,7 +40,7 @@ class AIOKafkaFacts(ClientFacts):
 
     @property
     def takes_headers(self) -> bool:
-        """Whether the broker's message format has headers; releases since 0.13 know no other brokers."""
+        """Whether the broker's message format has headers. Releases since 0.13 know no other brokers."""
         version = getattr(self._network, "_api_version", None)
         return not isinstance(version, tuple) or version >= MINIMUM_VERSION_WITH_HEADERS
 
@@ -51,13 +51,13 @@ class AIOKafkaFacts(ClientFacts):
 
     @property
     def is_transactional(self) -> bool:
-        """Whether a producer has transactions; also where it is a fake without a configuration."""
+        """Whether a producer has transactions. A fake without a configuration may have them, too."""
         if self._transactions is _MISSING:
             return True
         return getattr(self._transactions, "transactional_id", None) is not None
 
     def consumed(self) -> Mapping[Any, Any] | None:
-        """Return the offsets, by partition, that a commit without offsets would commit now."""
+        """Return the offsets that a commit without offsets would commit now, by partition."""
         return _consumed(self.get())
 
     error_name = staticmethod(aiokafka_name)
@@ -73,9 +73,9 @@ def _is_header(header: Any) -> bool:
 
 
 def plain_headers(headers: Any) -> Any:
-    """Return headers that `send()` takes as the list that carries a context; anything else as it is.
+    """Return headers that `send()` takes as a list, to which a context can be added; anything else unchanged.
 
-    Where aiokafka runs without its compiled extension it takes any sequence of pairs.
+    Without its compiled extension aiokafka takes any sequence of pairs.
     """
     if type(headers) is list or headers is None or not _TAKES_ANY_PAIRS or not isinstance(headers, list | tuple):
         return headers
@@ -88,7 +88,7 @@ def _network(client: Any) -> Any:
 
 
 def sender_of(producer: Any) -> object:
-    """Return what sends a producer's records; it goes on in the event loop when the producer itself is dropped."""
+    """Return the sender of a producer, which continues in the event loop when the producer is dropped."""
     sender: object = _sender(producer)
     return producer if sender is None else sender
 
@@ -106,7 +106,7 @@ def _consumed(consumer: Any) -> Mapping[Any, Any]:
 
 @fact
 def has_group_subscription(consumer: Any) -> bool:
-    """Return whether partitions are assigned to the consumer by its group; without one, no listener is called."""
+    """Return whether a group assigns partitions to the consumer. Without a group, no listener is called."""
     return consumer._group_id is not None and bool(consumer._subscription.partitions_auto_assigned())
 
 
@@ -118,14 +118,14 @@ def rebalance_listener(consumer: Any) -> object:
 
 @fact
 def replace_rebalance_listener(consumer: Any, listener: object) -> bool:
-    """Put `listener` in the place of the one that the subscription has; True where that was possible."""
+    """Replace the listener of the subscription by `listener`; True if that was possible."""
     consumer._subscription._listener  # noqa: B018 (AttributeError, where another release keeps it elsewhere)
     consumer._subscription._listener = listener
     return True
 
 
 def failure_of(future: Any) -> BaseException | None:
-    """Return how a future that is done has failed; asyncio still reports one whose exception is not asked for."""
+    """Return the exception of a future that is done, without marking it as retrieved: asyncio still reports it."""
     if future.cancelled():
         return CancelledError()
     error: Any = getattr(future, "_exception", _MISSING)
@@ -135,7 +135,7 @@ def failure_of(future: Any) -> BaseException | None:
 
 
 def read_again(consumer: Any, record: Any) -> None:
-    """Have the consumer hand over a record once more, which the application has not got."""
+    """Make the consumer return a record again that the application did not get."""
     consumer.seek(TopicPartition(record.topic, record.partition), record.offset)
 
 

@@ -1,4 +1,4 @@
-"""A hook of consumed records that may be async: it is awaited where a record is handed over to who awaits it."""
+"""A hook of consumed records that may be async. It is awaited by the call that returns the record."""
 
 from contextvars import ContextVar
 from typing import Any, Final
@@ -8,7 +8,7 @@ from otelkafka._telemetry.guard import Guard
 
 
 class _Fetch:
-    """A call of the client's that hands over one record, and what the hooks have returned that is to be awaited."""
+    """A call of the client that returns one record, and the awaitables that hooks have returned meanwhile."""
 
     __slots__ = ("args", "awaitables", "kwargs")
 
@@ -24,8 +24,8 @@ _fetch: Final[ContextVar[_Fetch | None]] = ContextVar("otelkafka_fetch", default
 class AwaitedConsumeHook:
     """Calls a hook with span, record, and the arguments of the call that the record came from.
 
-    The engine calls it where the process span begins, which it cannot await there. What it returns is awaited as soon
-    as the face can; from a list or a block, which cannot await, it runs until it would wait.
+    The engine calls the hook when the process span begins, where it cannot await. The face awaits the result as soon as
+    it can. For the records of a list or a block nothing can await, and the hook must not wait.
 
     Args:
         hook: the user's, async or not.
@@ -38,7 +38,7 @@ class AwaitedConsumeHook:
         """Call the hook.
 
         Raises:
-            RuntimeError: it waits where it cannot be awaited.
+            RuntimeError: the hook waits where it cannot be awaited.
         """
         fetch = _fetch.get()
         if fetch is not None:
@@ -52,17 +52,17 @@ class AwaitedConsumeHook:
             fetch.awaitables.append(result)
 
     def collect(self, receive: Any, record: Any, started: int, args: Args, kwargs: KwArgs) -> tuple[Any, list[Any]]:
-        """Call what begins the span of a record.
+        """Begin the span of a record, and collect what hooks return.
 
         Args:
-            receive: begins it.
-            record: for it.
-            started: for it.
-            args: of the call that handed the record over.
-            kwargs: of that call.
+            receive: begins the span.
+            record: the record.
+            started: when the fetch began, Unix time in nanoseconds.
+            args: the arguments of the call that returned the record.
+            kwargs: its keyword arguments.
 
         Returns:
-            What it returned, and what is to be awaited.
+            The result of `receive`, and the awaitables.
         """
         fetch = _Fetch(args, kwargs)
         token = _fetch.set(fetch)
@@ -73,12 +73,12 @@ class AwaitedConsumeHook:
 
 
 async def await_hook(guard: Guard, name: str, result: Any) -> None:
-    """Await what a hook returned, if it can be awaited; what it raises is contained.
+    """Await the result of a hook, if it is an awaitable. Its exceptions are contained.
 
     Args:
-        guard: contains it.
-        name: of the hook.
-        result: what it returned.
+        guard: contains the exceptions.
+        name: the name of the hook.
+        result: the result of the hook.
     """
     if not hasattr(result, "__await__"):
         return

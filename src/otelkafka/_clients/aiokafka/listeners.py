@@ -1,4 +1,4 @@
-"""The user's rebalance listener, with what is recorded around it."""
+"""Records rebalances around the user's listener."""
 
 import inspect
 from collections.abc import Iterable
@@ -20,14 +20,14 @@ class AIOKafkaListeners:
 
     @staticmethod
     def listen(rebalances: Rebalances, listener: object, instead_of: object) -> Any:
-        """Return a listener that records rebalances and calls the user's; what is no listener, for Kafka to refuse."""
+        """Return a listener that records rebalances and calls the user's; anything else unchanged: Kafka refuses it."""
         if listener is not None and not isinstance(listener, ConsumerRebalanceListener):
             return listener
         return AIOKafkaRebalanceListener(rebalances, listener, instead_of)
 
 
 class AIOKafkaRebalanceListener(ListenerOfFace, ConsumerRebalanceListener):  # type: ignore[misc]
-    """Records the rebalances of a consumer, and calls or awaits the user's listener inside of each."""
+    """Records the rebalances of a consumer, and calls or awaits the user's listener inside each span."""
 
     async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
         """Record it, and call the user's listener."""
@@ -43,6 +43,6 @@ class AIOKafkaRebalanceListener(ListenerOfFace, ConsumerRebalanceListener):  # t
 
 
 async def _awaited(result: Any) -> None:
-    """Await what a coroutine function returned, as aiokafka does, which leaves other awaitables alone."""
+    """Await the result of a coroutine function. As in aiokafka, other awaitables are not awaited."""
     if inspect.iscoroutine(result):
         await result

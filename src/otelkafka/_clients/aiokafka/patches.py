@@ -22,9 +22,9 @@ def patches(
 
     Args:
         producing: the options of every producer.
-        consuming: those of every consumer.
+        consuming: the options of every consumer.
         produce_hook: called with the span and the arguments of `send()` before it is called, and awaited.
-        consume_hook: what `on_process` calls, if it is to be awaited.
+        consume_hook: the hook that `on_process` calls, if it may have to be awaited.
     """
     return (
         Patch(

@@ -1,4 +1,4 @@
-"""The producer of aiokafka, wrapped or patched: each call of it stands here, between the engine's begin and end."""
+"""The producer of aiokafka, wrapped or patched. Client calls are here, between the engine's begin and end."""
 
 from contextlib import suppress
 from types import MethodType
@@ -37,7 +37,7 @@ else:
 
 
 class TracedAIOKafkaProducer(StoppedClient, _Client):  # type: ignore[misc]
-    """An `AIOKafkaProducer` whose sends are traced; made by `wrap_producer`."""
+    """An `AIOKafkaProducer` that traces its sends. `wrap_producer` makes it."""
 
     def __init__(self, producer: Any, options: ProducerOptions, face: "AIOKafkaProducerFace") -> None:
         super().__init__(producer, options, wrap_producer, face)
@@ -59,7 +59,7 @@ class TracedAIOKafkaProducer(StoppedClient, _Client):  # type: ignore[misc]
         return own.__func__(self) if _is_own_method(own, self.__wrapped__) else own()
 
     def create_batch(self, *args: Any, **kwargs: Any) -> Any:
-        """Return a batch each of whose records carries the context of the batch's send span."""
+        """Return a batch whose records carry the context of its send span."""
         return self._self_face.create_batch(bare(self.__wrapped__, "create_batch"), args, kwargs)
 
     async def send_batch(self, *args: Any, **kwargs: Any) -> Any:
@@ -67,7 +67,7 @@ class TracedAIOKafkaProducer(StoppedClient, _Client):  # type: ignore[misc]
         return await self._self_face.send_batch(bare(self.__wrapped__, "send_batch"), args, kwargs)
 
     async def begin_transaction(self, *args: Any, **kwargs: Any) -> Any:
-        """Begin a transaction; a span only where it fails."""
+        """Begin a transaction. There is a span only if this fails."""
         return await self._self_face.begin_transaction(bare(self.__wrapped__, "begin_transaction"), args, kwargs)
 
     async def commit_transaction(self, *args: Any, **kwargs: Any) -> Any:
@@ -79,17 +79,17 @@ class TracedAIOKafkaProducer(StoppedClient, _Client):  # type: ignore[misc]
         return await self._self_face.abort_transaction(bare(self.__wrapped__, "abort_transaction"), args, kwargs)
 
     async def send_offsets_to_transaction(self, *args: Any, **kwargs: Any) -> Any:
-        """Send offsets to a transaction, inside a span where there is one around it."""
+        """Send offsets to a transaction. Inside a span, this has a span."""
         call = bare(self.__wrapped__, "send_offsets_to_transaction")
         return await self._self_face.send_offsets_to_transaction(call, args, kwargs)
 
 
 class TracedBatch(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]
-    """A batch each of whose records carries the context of the batch's send span.
+    """A batch whose records carry the context of its send span.
 
     Args:
-        batch: of aiokafka.
-        batches: of the producer.
+        batch: the batch of aiokafka.
+        batches: the open batches of the producer.
     """
 
     def __init__(self, batch: Any, batches: Batches) -> None:
@@ -98,7 +98,7 @@ class TracedBatch(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignor
         self._self_batches = batches
 
     def append(self, *args: Any, **kwargs: Any) -> Any:
-        """Add a record to the batch; None where it is full, as that of aiokafka."""
+        """Add a record to the batch. As in aiokafka, None says that the batch is full."""
         given = kwargs.get("headers")
         headers = self._self_batches.headers_for(self._self_batch, given or None, kwargs.get("timestamp"))
         if headers is not None and not args:
@@ -107,7 +107,7 @@ class TracedBatch(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignor
 
 
 def _is_own_method(method: Any, client: Any) -> bool:
-    """Return whether a method is one of a client of aiokafka, which calls others of it: they may be the wrapper's."""
+    """Return whether a method is aiokafka's own. It calls other methods of its client, which may be the wrapper's."""
     return type(method) is MethodType and method.__self__ is client and isinstance(client, AIOKafkaProducer)
 
 
@@ -183,12 +183,12 @@ class AIOKafkaProducerFace(AwaitedProducerFace):
 
     @traces("create_batch")
     def create_batch(self, create_batch: Call, args: Args, kwargs: KwArgs) -> "TracedBatch":
-        """Return a batch each of whose records carries the context of the batch's send span."""
+        """Return a batch whose records carry the context of its send span."""
         return TracedBatch(create_batch(*args, **kwargs), self._batches)
 
     @traces("send_batch")
     async def send_batch(self, send_batch: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Send a batch inside the span that its first record has begun."""
+        """Send a batch inside its span, which began with its first record."""
         given = args[0] if args else kwargs.get("batch")
         topic = args[1] if len(args) > 1 else kwargs.get("topic")
         batches, batch = self._batches, Batch()
@@ -216,7 +216,7 @@ class AIOKafkaProducerFace(AwaitedProducerFace):
 
     @traces("stop")
     async def close(self, stop: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Stop the producer, then end the spans that are still open, also where stopping raises."""
+        """Stop the producer, and then end the spans that are open, also if stopping raises."""
         try:
             return await stop(*args, **kwargs)
         finally:
@@ -235,14 +235,14 @@ class AIOKafkaProducerFace(AwaitedProducerFace):
         return self._sends.begin(topic, value, key, plain_headers(headers), partition, timestamp_ms)
 
     def _begin_known(self, args: Args, kwargs: KwArgs) -> BareSend | Send | None:
-        """Begin a send with those arguments that every producer knows; None where `send()` will refuse them."""
+        """Begin a send with the arguments that every producer knows; None if `send()` will refuse them."""
         try:
             return self._begin(*args, **{name: kwargs[name] for name in kwargs if name in _NAMES})
         except TypeError:
             return None
 
     async def _call_hook(self, hook: ProduceHook, begun: Send, args: Args, kwargs: KwArgs) -> Any:
-        """Call the hook with the arguments, headers by their name, and return them as it leaves them."""
+        """Call the hook with the arguments, headers by name, and return the arguments as the hook leaves them."""
         if len(args) > _POSITION:
             args, kwargs = args[:_POSITION], {**kwargs, "headers": args[_POSITION]}
         shown = ShownArguments(_HEADERS, self._telemetry.client, begun, args, kwargs)
@@ -251,7 +251,7 @@ class AIOKafkaProducerFace(AwaitedProducerFace):
         return shown.left(self._telemetry.guard)
 
     def end(self) -> None:
-        """End every span that is open; those with their outcome whose futures are done, though no callback has run."""
+        """End every open span. If its future is done, the span gets that outcome, although no callback has run."""
         self._telemetry.guard.call("close", None, self._settle_done)
         super().end()
         self._followed.clear()
@@ -261,7 +261,7 @@ class AIOKafkaProducerFace(AwaitedProducerFace):
             self._settle(future)
 
     def _follow(self, begun: Send, future: Any) -> None:
-        """End the send when its future is done; a producer of no library may return the record's metadata itself."""
+        """End the send when its future is done. Other producers may return the metadata of the record directly."""
         if not begun.returned():
             return
         if not hasattr(future, "add_done_callback"):
@@ -279,7 +279,7 @@ class AIOKafkaProducerFace(AwaitedProducerFace):
             raise
 
     def _settle(self, future: Any) -> None:
-        """End the send of a future that is done, once."""
+        """End the send of a future that is done. A send ends once."""
         begun = self._followed.pop(future, None)
         if begun is None:
             return

@@ -228,8 +228,8 @@ class Signature(NamedTuple):
     """The arguments that a method takes. A subclass may have another order than the C type, and fewer arguments.
 
     Attributes:
-        names: of its positional arguments.
-        keywords: of those that it takes by name; None for any.
+        names: the names of its positional arguments.
+        keywords: the names of those that it takes by name; None for any.
     """
 
     names: tuple[str, ...]

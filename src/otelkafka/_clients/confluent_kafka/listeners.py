@@ -46,11 +46,11 @@ class Subscription(NamedTuple):
 
 
 class Listened:
-    """What the callbacks of a consumer record by; one that is wrapped again keeps its callbacks.
+    """What the callbacks of a consumer need to record rebalances. It stays the same if the consumer is wrapped again.
 
     Attributes:
-        rebalances: of the consumer.
-        used_as: returns what the application uses as the consumer; None where it is the client itself.
+        rebalances: the rebalances of the consumer.
+        used_as: returns the object that the application uses as the consumer; None if that is the client itself.
     """
 
     __slots__ = ("rebalances", "used_as")
@@ -60,7 +60,7 @@ class Listened:
         self.used_as: Callable[[], Any] = _get_none
 
     def consumer_of(self, consumer: Any) -> Any:
-        """Return what the application uses as the consumer that a callback is called with."""
+        """Return the object that the application uses as this consumer."""
         used = self.used_as()
         return consumer if used is None else used
 
@@ -69,8 +69,8 @@ class Callbacks:
     """The callbacks of one `subscribe()`, which record rebalances and call the user's.
 
     Args:
-        listened: of the consumer.
-        consumer_of: returns what the user's is called with.
+        listened: what the callbacks of the consumer need.
+        consumer_of: returns the consumer that the user's callbacks get.
     """
 
     def __init__(self, listened: Listened, consumer_of: Callable[[Any], Any] | None = None) -> None:
@@ -83,9 +83,9 @@ class Callbacks:
         What the consumer will refuse is left as it is, None for a callback too.
 
         Args:
-            signature: of the method.
+            signature: the signature of the method.
             args: as the caller gave them.
-            kwargs: likewise.
+            kwargs: the keyword arguments of the call.
         """
         given = {**dict(zip(signature.names, args, strict=False)), **kwargs}
         users = {name: given[name] for name in _KINDS if name in given}

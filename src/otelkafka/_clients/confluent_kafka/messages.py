@@ -25,7 +25,7 @@ def hand_over(
     """Note that the client has handed over messages, and return what the application gets.
 
     Args:
-        dispatcher: of the consumer.
+        dispatcher: the dispatcher of the consumer.
         messages: a list of messages, errors among them; a subclass may return anything.
         started: what `fetching()` returned.
         failed: notes each error.
@@ -50,7 +50,7 @@ class MessagesAt:
 
     Args:
         batch: the batch.
-        topic: of the partition.
+        topic: the topic of the partition.
         partition: its number.
     """
 
@@ -77,7 +77,7 @@ class PolledMessages(PolledRecords):
 
     Args:
         messages: as the client returned them.
-        dispatcher: of the consumer.
+        dispatcher: the dispatcher of the consumer.
         batch: the same as records.
         handovers: when and how they came, by partition.
     """

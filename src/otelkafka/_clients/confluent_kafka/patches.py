@@ -179,7 +179,7 @@ class _PutAside:
 
     Args:
         client_class: contrib's.
-        name: of the method.
+        name: the name of the method.
     """
 
     def __init__(self, client_class: type, name: str) -> None:

@@ -100,7 +100,7 @@ class ConsumerFace(ConsumerFaceBase[KafkaPythonClient]):
 
     @traces("__iter__")
     def iterate(self, iterate: Call, _: Args, __: KwArgs) -> "RecordIterator":
-        """Iterate records; the body of the loop runs inside each record's process span."""
+        """Iterate records. The body of the loop runs inside the process span of each record."""
         self.dispatcher.end_open()
         consumer, records = self._client.get(), iterate()
         own = records is consumer
@@ -117,7 +117,7 @@ class ConsumerFace(ConsumerFaceBase[KafkaPythonClient]):
 
     @traces("poll")
     def poll(self, poll: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Return records; iterating its lists runs inside each record's process span."""
+        """Return lists of records. Their iteration runs inside the process spans."""
         started = self.dispatcher.fetching()
         try:
             polled = poll(*args, **kwargs)
@@ -167,7 +167,7 @@ class ConsumerFace(ConsumerFaceBase[KafkaPythonClient]):
 
     @traces("commit_async")
     def commit_async(self, commit_async: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Commit; the span ends when the broker has answered, before the user's callback is called."""
+        """Commit. The span ends when the broker has answered, before the user's callback is called."""
         given = args[_CALLBACK] if len(args) > _CALLBACK else kwargs.get("callback")
         known = len(args) <= _CALLBACK + 1 and (given is None or callable(given))
         begun = self._commits.begin(offsets_of(args, kwargs)) if known else None
@@ -197,7 +197,7 @@ class ConsumerFace(ConsumerFaceBase[KafkaPythonClient]):
             lifetime.finish(self.end)  # the client's own finalizer calls close(), too
 
     def stop(self) -> None:
-        """Trace no more, and count no automatic commits."""
+        """Stop tracing, and stop counting automatic commits."""
         count_no_auto_commits(self._client.get(), self._commits)
         super().stop()
 
@@ -211,8 +211,8 @@ class RecordIterator(DispatchingIterator, Iterator[Any]):
     Unlike a generator it continues after a StopIteration or an error, as the consumer itself does.
 
     Args:
-        face: of the consumer; lives as long as this does.
-        consumer: likewise.
+        face: the face of the consumer, which is kept alive.
+        consumer: the consumer, which is kept alive.
         advance: returns its next record.
     """
 

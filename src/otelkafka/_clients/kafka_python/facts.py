@@ -1,7 +1,6 @@
-"""Facts that a kafka-python client has and does not offer: the one module that reads its private attributes.
+"""Facts of a kafka-python client that its public names do not give: the one module that reads its private attributes.
 
-Every read may fail, with another release of kafka-python or with a client that is a fake, and then the fact is left
-out.
+Every read may fail, with another release of kafka-python or with a fake client. Then the fact is left out.
 """
 
 from collections.abc import Mapping
@@ -42,16 +41,16 @@ class KafkaPythonClient(ClientFacts):
 
     @staticmethod
     def can_send(headers: object) -> bool:
-        """Return whether `send()` takes headers that are not of the plain types."""
+        """Return whether `send()` takes headers of other types than the plain ones."""
         return _TAKES_SUBCLASSES and are_like_sendable(headers)
 
     @property
     def is_transactional(self) -> bool:
-        """Whether a producer has transactions; also where it is a fake without a configuration."""
+        """Whether a producer has transactions. A fake without a configuration may have them, too."""
         return not self._config or self._config.get("transactional_id") is not None
 
     def consumed(self) -> Mapping[Any, Any] | None:
-        """Return the offsets, by partition, that a commit without offsets would commit now."""
+        """Return the offsets that a commit without offsets would commit now, by partition."""
         return _consumed(self.get())
 
     error_name = staticmethod(kafka_python_name)
@@ -65,7 +64,7 @@ def _consumed(consumer: Any) -> Mapping[Any, Any]:
 
 @fact
 def has_group_subscription(consumer: Any) -> bool:
-    """Return whether partitions are assigned to the consumer by its group."""
+    """Return whether a group assigns partitions to the consumer."""
     return bool(consumer._subscription.partitions_auto_assigned())
 
 
@@ -77,27 +76,27 @@ def rebalance_listener(consumer: Any) -> object:
 
 @fact
 def replace_rebalance_listener(consumer: Any, listener: object) -> bool:
-    """Put `listener` in the place of the one that the subscription has; True where that was possible."""
+    """Replace the listener of the subscription by `listener`; True if that was possible."""
     setattr(consumer._subscription, _listener_attribute(consumer), listener)
     return True
 
 
 @fact
 def commit_callback(consumer: Any) -> Any:
-    """Return the callback of a consumer for commits that have no callback of their own, automatic ones for example."""
+    """Return the callback of a consumer for commits without a callback, for example automatic ones."""
     return consumer._coordinator.config[_COMMIT_CALLBACK]
 
 
 @fact
 def replace_commit_callback(consumer: Any, callback: object) -> bool:
-    """Put `callback` in its place; True where that was possible."""
+    """Replace that callback by `callback`; True if that was possible."""
     consumer._coordinator.config[_COMMIT_CALLBACK] = callback
     return True
 
 
 @fact
 def batch_index(future: Any) -> int:
-    """Return where in its batch the record of a future lies; -1 where the client itself refused it."""
+    """Return the index of a future's record in its batch; -1 if the client refused the record."""
     index: int = future.args[0]
     return index
 

@@ -1,4 +1,4 @@
-"""Listeners and callbacks of the user, and the recording of rebalances and commits around them."""
+"""Records rebalances and commits around the listeners and callbacks of the user."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -28,7 +28,7 @@ class Listeners:
 
     @staticmethod
     def listen(rebalances: Rebalances, listener: object, instead_of: object) -> Any:
-        """Return a listener that records rebalances and calls the user's; what is no listener, for Kafka to refuse."""
+        """Return a listener that records rebalances and calls the user's; anything else unchanged: Kafka refuses it."""
         return _listen(rebalances, listener, instead_of)
 
 
@@ -45,7 +45,7 @@ def _listen(rebalances: Rebalances, listener: object, instead_of: object) -> Any
 
 
 class RebalanceListener(ListenerOfFace, ConsumerRebalanceListener):  # type: ignore[misc]
-    """Records the rebalances of a consumer, and calls the user's listener inside of each; kafka-python calls it."""
+    """Records the rebalances of a consumer, and calls the user's listener inside each span. kafka-python calls it."""
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> Any:
         """Record it, and call the user's listener."""
@@ -87,12 +87,12 @@ async def _awaited(result: Any) -> Any:
 
 
 class AutoCommits:
-    """Counts the automatic commits of a consumer, after the user's callback was called; kafka-python calls it.
+    """Calls the user's callback, and then counts automatic commits. kafka-python calls it.
 
     Args:
-        callback: the user's, or kafka-python's own.
-        commits: of the consumer.
-        instead_of: in whose place it is: the user's, or that of another face.
+        callback: the callback of the user, or of kafka-python.
+        commits: the commits of the consumer.
+        instead_of: the callback that it replaces: the user's, or that of another face.
     """
 
     def __init__(self, callback: Callable[[Any, Any], Any], commits: Commits, instead_of: object) -> None:
@@ -109,7 +109,7 @@ class AutoCommits:
 
 
 def count_auto_commits(consumer: Any, commits: Commits) -> None:
-    """Count the automatic commits of a consumer, where it has a callback for them."""
+    """Count the automatic commits of a consumer, if it has a callback for them."""
     present = commit_callback(consumer)
     callback = user_commit_callback(consumer)
     if callback is not None:
@@ -126,6 +126,6 @@ def count_no_auto_commits(consumer: Any, commits: Commits) -> None:
 
 
 def user_commit_callback(consumer: Any) -> Any:
-    """Return the callback that a consumer calls if `commit_async()` gets none."""
+    """Return the callback that a consumer uses if `commit_async()` gets none."""
     present = commit_callback(consumer)
     return present.callback if isinstance(present, AutoCommits) else present

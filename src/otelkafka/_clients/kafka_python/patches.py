@@ -19,9 +19,9 @@ def patches(
 
     Args:
         producing: the options of every producer.
-        consuming: those of every consumer.
+        consuming: the options of every consumer.
         produce_hook: called with the span and the arguments of `send()` before it is called.
-        consume_hook: what `on_process` calls, which is all of it here.
+        consume_hook: not used: `on_process` calls the hook.
     """
     return (
         Patch(

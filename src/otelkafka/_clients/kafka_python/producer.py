@@ -146,9 +146,9 @@ _TRANSACTION_CALLS = traced_methods(ProducerFace).keys() - set(dir(TracedProduce
 
 
 def _is_refused(future: Any) -> bool:
-    """Return whether the client itself refused the record, for want of the topic's metadata for example, by the future.
+    """Return whether the client refused the record of a future, for example because it has no metadata of the topic.
 
-    Releases before 3.0 refuse one that is too large so. What a broker has refused, however soon, lay in a batch.
+    Releases before 3.0 refuse a record that is too large in this way. A record that a broker refused was in a batch.
     """
     if getattr(future, "is_done", False) is not True or getattr(future, "exception", None) is None:
         return False
