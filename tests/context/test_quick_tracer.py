@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, ParentBasedTraceIdRatio, Sampler
-from opentelemetry.trace import NoOpTracer, SpanKind
+from opentelemetry.trace import Link, NoOpTracer, SpanContext, SpanKind
 
 from otelkafka import ConsumerOptions, ProducerOptions
 from tests.support.face import wrap_consumer, wrap_producer
@@ -70,6 +70,18 @@ def started(tracer, attributes):
     return tracer.start_span("s", Context(), SpanKind.CLIENT, attributes, (), 7)
 
 
+LINK_LIMITS = [{}, {"max_links": 2}, {"max_link_attributes": 1}, {"max_attribute_length": 2}]
+
+
+def links_of(count):
+    context = SpanContext(7, 8, is_remote=True)
+    return [Link(context, {"at": at, "name": "three"}) for at in range(count)]
+
+
+def shown_links(span):
+    return [(link.context, dict(link.attributes)) for link in span.links], span.dropped_links
+
+
 def shown(span):
     return list(span.attributes.items()), span.dropped_attributes
 
@@ -91,6 +103,21 @@ def test_span_is_that_of_the_sdk(at_start, at_end, later, limits):
     assert "late" not in quick.attributes
     assert sorted(map(repr, shown(public)[0])) == sorted(map(repr, shown(quick)[0]))
     assert public.dropped_attributes == quick.dropped_attributes
+
+
+@pytest.mark.parametrize("limits", LINK_LIMITS, ids=str)
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_links_of_several_spans_are_those_of_the_sdk(limits, count):
+    """Given to one span after another: of each the same, also if one adds another link."""
+    tracer = provider_of(span_limits=SpanLimits(**limits)).get_tracer("t")
+    public = tracer.start_span("s", Context(), SpanKind.CLIENT, {}, links_of(count))
+    quick, links = quick_tracer(tracer), links_of(count)
+    for _ in range(3):
+        span = quick.start_span("s", Context(), SpanKind.CLIENT, {}, links, None)
+        assert shown_links(span) == shown_links(public)
+        span.add_link(SpanContext(1, 2, is_remote=False))
+    other = quick.start_span("s", Context(), SpanKind.CLIENT, {}, links_of(count), None)
+    assert shown_links(other) == shown_links(public)
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,7 @@ class ProcessOperation:
         around = Context({**ambient, SPAN_KEY: NonRecordingSpan(parent)})
         try:
             span: Span = telemetry.tracer.start_span(
-                place.known.span_name, around, SpanKind.CONSUMER, given, links[: self.options.max_links], start
+                place.known.span_name, around, SpanKind.CONSUMER, given, links, start
             )
         except Exception as error:  # noqa: BLE001 (likewise)
             telemetry.guard.contain("start_span", error)

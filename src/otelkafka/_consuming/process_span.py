@@ -234,10 +234,10 @@ class ProcessSpans:
             return ()
         slow = history.slowest(since, start)
         known = self._busy
-        if slow is not known[0]:  # those that wait for the same have the same links
+        if slow != known[0]:  # those that wait for the same have the same links
             contexts = [(each.span.get_span_context(), each) for each in slow]
             links = [Link(context, each.link_attributes()) for context, each in contexts if context.is_valid]
-            known = self._busy = slow, links
+            known = self._busy = slow, links[: self._options.max_links]
         return known[1]
 
     def _describe_record(self, about: Beginning, taken: int) -> Described:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache
+from operator import is_
 from types import FunctionType
 from typing import Any, Final, NamedTuple, final
 
@@ -165,13 +166,14 @@ class QuickTracer:
     """Starts the spans of an SDK's tracer, and writes the attributes, which the SDK would check and copy one by one.
 
     The spans are the same. The attributes are left to the SDK where other code may read them before `start_span()`
-    returns (a sampler or a span processor), where a limit may cut them, and where a self-test has failed.
+    returns (a sampler or a span processor), where a limit may cut them, and where a self-test has failed. Links that
+    several spans have one after the other are checked by the SDK for the first of them.
 
     Args:
         tracer: the SDK's.
     """
 
-    __slots__ = ("_most", "_processors", "_span_class", "_tracer")
+    __slots__ = ("_checked", "_most", "_processors", "_span_class", "_tracer")
 
     def __init__(self, tracer: Any) -> None:
         self._tracer = tracer
@@ -180,6 +182,7 @@ class QuickTracer:
     def choose(self) -> None:
         """Find out who writes the attributes."""
         tracer, self._most = self._tracer, -1
+        self._checked: Sequence[Link] | None = None
         self._processors = getattr(tracer.span_processor, "_span_processors", None)
         self._span_class = _writable_span_class()
         with suppress(AttributeError, KeyError):  # an SDK that is made otherwise
@@ -208,7 +211,7 @@ class QuickTracer:
             context: holds its parent.
             kind: the kind of the span.
             attributes: the attributes of the span, which may keep this dictionary itself.
-            links: the links of the span.
+            links: the links of the span. A list that was given before must not have changed.
             start_time: Unix time in nanoseconds; None for now.
         """
         tracer = self._tracer
@@ -217,9 +220,14 @@ class QuickTracer:
         if len(attributes) > self._most or not _are_plain(map(type, attributes.values())):
             started: Span = tracer.start_span(name, context, kind, attributes, links, start_time)
             return started
-        span: Any = tracer.start_span(name, context, kind, None, links, start_time)
+        are_checked = links is self._checked
+        span: Any = tracer.start_span(name, context, kind, None, () if are_checked else links, start_time)
         if type(span) is self._span_class:
             span._attributes._dict = attributes
+            if are_checked:
+                span._links.extend(links)
+            elif links and len(span._links) == len(links) and all(map(is_, span._links, links)):
+                self._checked = links
         return span  # type: ignore[no-any-return]
 
 
