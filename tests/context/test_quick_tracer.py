@@ -204,6 +204,19 @@ def test_spans_that_are_made_otherwise_are_left_to_the_sdk(monkeypatch, broken):
     assert not writes_attributes(quick_tracer(provider_of().get_tracer("t")))
 
 
+def test_span_of_a_class_that_is_replaced_later_has_its_attributes(monkeypatch):
+    """Another library may put its own class in the place of the SDK's."""
+
+    class Other(sdk._Span):
+        """A user's."""
+
+    tracer = quick_tracer(provider_of().get_tracer("t"))
+    monkeypatch.setattr(sdk, "_Span", Other)
+    span = started(tracer, {"a": 1})
+    assert (type(span), span.attributes) == (Other, {"a": 1})
+    assert not writes_attributes(quick_tracer(tracer))
+
+
 def test_limits_are_those_of_the_environment(monkeypatch):
     """Where a text may be cut, or an attribute dropped, the SDK does it."""
     monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "2")

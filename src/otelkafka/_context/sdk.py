@@ -188,7 +188,7 @@ class QuickTracer:
         with suppress(AttributeError, KeyError):  # an SDK that is made otherwise
             sdk = sys.modules["opentelemetry.sdk.trace"]
             if (
-                self._span_class is not None
+                self._span_class is sdk._Span
                 and _is_own(vars(sdk.Tracer)["start_span"], sdk)
                 and _passes_attributes_on(tracer.sampler, sys.modules["opentelemetry.sdk.trace.sampling"])
                 and not _is_read_at_start(tracer.span_processor, sdk)
@@ -228,6 +228,8 @@ class QuickTracer:
                 span._links.extend(links)
             elif links and len(span._links) == len(links) and all(map(is_, span._links, links)):
                 self._checked = links
+        elif span.is_recording():  # its class was replaced a moment ago
+            span.set_attributes(attributes)
         return span  # type: ignore[no-any-return]
 
 
