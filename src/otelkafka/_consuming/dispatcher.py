@@ -380,6 +380,8 @@ class Dispatcher:
         return found
 
     def _record_poll(self, topics: set[str], polled: Iterable[Iterable[Any]], started: int) -> None:
+        if not self._options.poll_spans and self._telemetry.instruments is None:
+            return
         span = self._start_poll_span(polled, started) if self._options.poll_spans else INVALID_SPAN
         self._finish(topics, span, started)
 

@@ -10,6 +10,7 @@ from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, Span, Span
 from otelkafka._consuming.open_span import Beginning, OpenSpan
 from otelkafka._consuming.wait import Handover, Processed, WaitHistory, describe_wait, queue_of
 from otelkafka._context.current import UNPARSED
+from otelkafka._context.fastpath import SampledRoot, WithSdk
 from otelkafka._context.propagation import Contexts
 from otelkafka._telemetry import semconv
 from otelkafka._telemetry.attributes import Attributes
@@ -60,6 +61,7 @@ class ProcessSpans:
         self, contexts: Contexts, options: ConsumerOptions, operation: Operation, history: WaitHistory | None
     ) -> None:
         self.samples_waits = options.sample_waits_over is not None
+        self._may_record_late = self.samples_waits or options.sample_errors
         self._longest_wait = (options.sample_waits_over or 0) * NANOSECONDS
         self._contexts = contexts
         self._telemetry = contexts.telemetry
@@ -155,7 +157,14 @@ class ProcessSpans:
                 found = self._start_against(destination, partition, start, late, ambient, links, why, about)
                 if found is not None:
                     return found
-        span = self._start(destination, partition, start, ambient, (), count, about)
+        tracer = None
+        if not self._may_record_late and type(fast_path := self._contexts.fast_path) is WithSdk:
+            unrecorded = fast_path.start_send(ambient, start)  # its parent is the current span, too
+            if type(unrecorded) in UNPARSED:
+                return Started(unrecorded)
+            if type(unrecorded) is SampledRoot:
+                tracer = unrecorded.tracer()
+        span = self._start(destination, partition, start, ambient, (), count, about, tracer)
         return None if span is None else Started(span)
 
     def acquire_for_failure(self, span: Span) -> bool:
