@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import confluent_kafka
 import pytest
@@ -265,3 +266,102 @@ async def test_async_sends_that_fail_have_their_error(recorder):
     assert caught.value.args[0].code() == KafkaError._MSG_TIMED_OUT
     assert recorder.named("send t")[-1].attributes["error.type"] == "_MSG_TIMED_OUT"
     await unsent.close()
+
+
+@pytest.fixture(params=["wrapped", "instrumented"])
+def make_producer(request, recorder):
+    """Return what makes a traced producer."""
+    instrumentor = ConfluentKafkaInstrumentor()
+    if request.param == "instrumented":
+        instrumentor.instrument(tracer_provider=recorder.tracer_provider, skip_dep_check=True)
+
+    def make(config=MOCK, made_of=aio and aio.AIOProducer, **given):
+        producer = made_of(dict(config), **given)
+        if request.param == "instrumented":
+            return producer
+        return otelkafka.wrap_producer(producer, ProducerOptions(tracer_provider=recorder.tracer_provider))
+
+    yield make
+    if request.param == "instrumented":
+        instrumentor.uninstrument()
+
+
+def offsets_of(recorder):
+    return sorted(span.attributes["messaging.kafka.offset"] for span in recorder.named("send t"))
+
+
+def test_async_sends_in_a_loop_that_checks_threads(recorder, make_producer):
+    """As `IsolatedAsyncioTestCase` has it: librdkafka's reports come in another thread than that of the loop."""
+
+    async def send():
+        producer = make_producer()
+        futures = [await producer.produce("t", b"v", partition=0) for _ in range(3)]
+        assert await producer.flush() == 0
+        assert sorted([(await future).offset() for future in futures]) == [0, 1, 2]
+        await producer.close()
+
+    asyncio.run(send(), debug=True)
+    assert offsets_of(recorder) == [0, 1, 2]
+
+
+def test_deliveries_of_an_async_producer_whose_loop_has_ended_are_all_served(recorder, make_producer):
+    """A `flush()` that was left goes on in its thread."""
+    pool, left = ThreadPoolExecutor(1), []
+
+    async def send():
+        producer = make_producer({**MOCK, "test.mock.broker.rtt": 500}, executor=pool, buffer_timeout=0)
+        futures = [await producer.produce("t", b"v", partition=0) for _ in range(3)]
+        flushing = asyncio.ensure_future(producer.flush())
+        await asyncio.sleep(0.1)
+        flushing.cancel()
+        left.append((producer, futures))
+
+    asyncio.run(send())
+    pool.shutdown()
+    ((_, futures),) = left
+    assert sorted(future.result().offset() for future in futures) == [0, 1, 2]
+    assert offsets_of(recorder) == [0, 1, 2]
+
+
+@awaited
+async def test_async_send_ends_when_librdkafka_reports_it(recorder, make_producer):
+    """Not when its loop, which is busy, comes to the callbacks of futures."""
+    producer = make_producer(batch_size=1)
+    future = await producer.produce("t", b"v", partition=0)
+    flushing = asyncio.ensure_future(producer.flush())
+    await asyncio.sleep(0)
+    wait_until(lambda: recorder.named("send t"), "the end of the send, while nothing else runs in the loop")
+    await flushing
+    assert (await future).offset() == 0
+    await producer.close()
+    assert offsets_of(recorder) == [0]
+
+
+@awaited
+async def test_async_send_whose_future_is_cancelled(recorder, make_producer):
+    """It ends with that, and once: its report, which comes later, is nobody's."""
+    producer = make_producer()
+    future = await producer.produce("t", b"v", partition=0)
+    future.cancel()
+    await asyncio.sleep(0)
+    assert [span.attributes["error.type"] for span in recorder.named("send t")] == ["CancelledError"]
+    assert await producer.flush() == 0
+    await producer.close()
+    assert future.cancelled()
+    assert len(recorder.named("send t")) == 1
+
+
+@awaited
+async def test_async_producer_that_returns_the_message(recorder, make_producer):
+    """A subclass that awaits the delivery itself."""
+
+    class Waiting(aio.AIOProducer):
+        async def produce(self, *args, **kwargs):
+            future = await super().produce(*args, **kwargs)
+            await self.flush()
+            return await future
+
+    producer = make_producer(made_of=Waiting)
+    assert (await producer.produce("t", b"v", partition=0)).offset() == 0
+    assert offsets_of(recorder) == [0]
+    await producer.close()

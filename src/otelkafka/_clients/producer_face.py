@@ -1,5 +1,6 @@
 """What the faces of producers have in common."""
 
+from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ ProduceHook = Callable[[Span, Any, Any], Any]
 
 UNKNOWN: Final[Any] = object()
 """A send whose arguments only the client may know."""
+_MISSING: Final = object()
 
 
 class HeadersArgument:
@@ -187,7 +189,26 @@ class CalledProducerFace(ProducerFaceBase):
 
 
 class AwaitedProducerFace(ProducerFaceBase):
-    """What traces a producer whose methods are awaited, with the calls of its transactions."""
+    """What traces a producer whose methods are awaited, with the calls of its transactions.
+
+    Args:
+        producer: as for `ProducerFaceBase`.
+        client: as for `ProducerFaceBase`.
+        options: as for `ProducerFaceBase`.
+        produce_hook: as for `ProducerFaceBase`; awaited.
+    """
+
+    def __init__(
+        self, producer: object, client: Client, options: ProducerOptions, produce_hook: ProduceHook | None = None
+    ) -> None:
+        super().__init__(producer, client, options, produce_hook)
+        self._followed: dict[Any, Send] = {}
+
+    def end(self) -> None:
+        """End every open span. If its future is done, the span gets that outcome, although no callback has run."""
+        self._telemetry.guard.call("close", None, self._settle_done)
+        super().end()
+        self._followed.clear()
 
     @traces("begin_transaction")
     async def begin_transaction(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
@@ -211,3 +232,57 @@ class AwaitedProducerFace(ProducerFaceBase):
 
     async def _transact(self, kind: Kind, call: Call, args: Args, kwargs: KwArgs) -> Any:
         return await await_inside(self._begin_transaction_call(kind, args, kwargs), call, args, kwargs)
+
+    def _settle_done(self) -> None:
+        for future in [each for each in list(self._followed) if each.done()]:  # another thread may settle some
+            self._settle(future)
+
+    def _follow(self, begun: Send, future: Any) -> None:
+        """End the send when its future is done. Other producers may return the metadata of the record directly."""
+        if not begun.returned():
+            return
+        if not hasattr(future, "add_done_callback"):
+            self._acknowledge(begun, future)
+            return
+        try:
+            self._followed[future] = begun
+            if not future.done():
+                self._watch(future)
+            if future.done():
+                self._settle(future)
+        except Exception:
+            self._followed.pop(future, None)
+            begun.failed(None)
+            raise
+
+    def _watch(self, future: Any) -> None:
+        """Have `_settle()` called when a future is done."""
+        future.add_done_callback(self._settle)
+
+    def _settle(self, future: Any) -> None:
+        """End the send of a future that is done. A send ends once."""
+        error = _failure_of(future)
+        self._end_followed(future, error, None if error is not None else future.result())
+
+    def _end_followed(self, future: Any, error: BaseException | None, result: Any) -> None:
+        begun = self._followed.pop(future, None)
+        if begun is None:
+            return
+        if error is None:
+            self._telemetry.guard.call("send", None, self._acknowledge, begun, result)
+        else:
+            self._telemetry.guard.call("send", None, begun.failed, error)
+
+    def _acknowledge(self, begun: Send, result: Any) -> None:
+        """End a send with the result of its future."""
+        begun.acknowledged(result)
+
+
+def _failure_of(future: Any) -> BaseException | None:
+    """Return the exception of a future that is done, without marking it as retrieved: asyncio still reports it."""
+    if future.cancelled():
+        return CancelledError()
+    error: Any = getattr(future, "_exception", _MISSING)
+    if error is _MISSING:
+        error = future.exception()
+    return error if isinstance(error, BaseException) else None

@@ -159,7 +159,7 @@ class ProcessSpans:
                     return found
         tracer = None
         if not self._may_record_late and type(fast_path := self._contexts.fast_path) is WithSdk:
-            unrecorded = fast_path.start_send(ambient, start)  # its parent is the current span, too
+            unrecorded: Any = fast_path.start_send(ambient, start)  # its parent is the current span, too
             if type(unrecorded) in UNPARSED:
                 return Started(unrecorded)
             if type(unrecorded) is SampledRoot:

@@ -3,7 +3,6 @@
 Every read may fail, with another release of aiokafka or with a fake client. Then the fact is left out.
 """
 
-from asyncio import CancelledError
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -122,16 +121,6 @@ def replace_rebalance_listener(consumer: Any, listener: object) -> bool:
     consumer._subscription._listener  # noqa: B018 (AttributeError, where another release keeps it elsewhere)
     consumer._subscription._listener = listener
     return True
-
-
-def failure_of(future: Any) -> BaseException | None:
-    """Return the exception of a future that is done, without marking it as retrieved: asyncio still reports it."""
-    if future.cancelled():
-        return CancelledError()
-    error: Any = getattr(future, "_exception", _MISSING)
-    if error is _MISSING:
-        error = future.exception()
-    return error if isinstance(error, BaseException) else None
 
 
 def read_again(consumer: Any, record: Any) -> None:

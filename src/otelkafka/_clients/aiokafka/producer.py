@@ -8,7 +8,7 @@ import wrapt
 from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.producer import AIOKafkaProducer
 
-from otelkafka._clients.aiokafka.facts import AIOKafkaFacts, failure_of, plain_headers, record_count, sender_of
+from otelkafka._clients.aiokafka.facts import AIOKafkaFacts, plain_headers, record_count, sender_of
 from otelkafka._clients.aiokafka.hooks import await_hook
 from otelkafka._clients.calls import Args, Call, KwArgs, bare, traces
 from otelkafka._clients.producer_face import UNKNOWN, AwaitedProducerFace, HeadersArgument, ProduceHook, ShownArguments
@@ -126,7 +126,6 @@ class AIOKafkaProducerFace(AwaitedProducerFace):
         sender = sender_of(producer)
         super().__init__(sender, AIOKafkaFacts(producer), options, produce_hook)
         self._batches = Batches(self._contexts, options, self._transactions, sender)
-        self._followed: dict[Any, Send] = {}
 
     @traces("send")
     async def send(self, send: Call, args: Args, kwargs: KwArgs) -> Any:  # noqa: C901, PLR0912 (top to bottom)
@@ -249,50 +248,6 @@ class AIOKafkaProducerFace(AwaitedProducerFace):
         result = self._telemetry.guard.call("async_produce_hook", None, hook, begun.span, shown.args, shown.kwargs)
         await await_hook(self._telemetry.guard, "async_produce_hook", result)
         return shown.left(self._telemetry.guard)
-
-    def end(self) -> None:
-        """End every open span. If its future is done, the span gets that outcome, although no callback has run."""
-        self._telemetry.guard.call("close", None, self._settle_done)
-        super().end()
-        self._followed.clear()
-
-    def _settle_done(self) -> None:
-        for future in [each for each in self._followed if each.done()]:
-            self._settle(future)
-
-    def _follow(self, begun: Send, future: Any) -> None:
-        """End the send when its future is done. Other producers may return the metadata of the record directly."""
-        if not begun.returned():
-            return
-        if not hasattr(future, "add_done_callback"):
-            begun.acknowledged(future)
-            return
-        try:
-            self._followed[future] = begun
-            if future.done():
-                self._settle(future)
-            else:
-                future.add_done_callback(self._settle)
-        except Exception:
-            self._followed.pop(future, None)
-            begun.failed(None)
-            raise
-
-    def _settle(self, future: Any) -> None:
-        """End the send of a future that is done. A send ends once."""
-        begun = self._followed.pop(future, None)
-        if begun is None:
-            return
-        self._telemetry.guard.call("send", None, _end, begun, future)
-
-
-def _end(begun: Send, future: Any) -> None:
-    """End a send with the outcome of its future."""
-    error = failure_of(future)
-    if error is None:
-        begun.acknowledged(future.result())
-    else:
-        begun.failed(error)
 
 
 _wrappers = Wrappers(TracedAIOKafkaProducer, AIOKafkaProducerFace, instrumentor="AIOKafkaInstrumentor")

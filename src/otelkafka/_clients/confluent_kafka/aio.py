@@ -1,5 +1,7 @@
 """The async clients of confluent-kafka, wrapped or patched: each call of them, between the engine's begin and end."""
 
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from otelkafka._clients.calls import Args, Call, KwArgs, await_inside, bare, overriding, traces
@@ -20,13 +22,15 @@ from otelkafka._clients.confluent_kafka.listeners import AsyncCallbacks
 from otelkafka._clients.consumer_face import ProcessingClient, own_methods
 from otelkafka._clients.producer_face import AwaitedProducerFace, ProduceHook
 from otelkafka._clients.proxy import TracedClient, Wrappers
-from otelkafka._context.current import attach, reset
+from otelkafka._context.current import attach, get_current, reset
 from otelkafka._producing import transactions
 from otelkafka._producing.send import Send
-from otelkafka._protocols import MessageRecord
+from otelkafka._protocols import MessageRecord, is_message
 from otelkafka.options import ConsumerOptions, ProducerOptions
 
 _PRODUCE: Final = Signature(("topic", "value", "key"), None)
+_OUTCOMES: Final = ("set_result", "set_exception")
+"""The methods of a future that confluent-kafka calls, once it has a delivery report."""
 
 
 def wrap_producer(producer: Any, options: ProducerOptions) -> "TracedAIOProducer":
@@ -116,14 +120,13 @@ class AIOProducerFace(AwaitedProducerFace):
         client_class = client_class or type(producer)
         signature = self._telemetry.guard.call("send", _PRODUCE, signature_of, client_class, "produce", _PRODUCE)
         self._names = signature.names
-        self._followed: dict[Any, Send] = {}
 
     @traces("produce")
     async def produce(self, produce: Call, args: Args, kwargs: KwArgs) -> Any:
         """Await `produce` inside a span, which ends when the future that it returns is done."""
         given = {**dict(zip(self._names, args, strict=False)), **kwargs}
         partition = given.get("partition")
-        begun = self._sends.begin(
+        begun: Any = self._sends.begin(
             given.get("topic", ""),
             given.get("value"),
             given.get("key"),
@@ -133,7 +136,7 @@ class AIOProducerFace(AwaitedProducerFace):
         )
         if begun is None:
             return await produce(*args, **kwargs)
-        token = attach(begun.context)
+        token: Any = attach(begun.context)
         try:
             if self._produce_hook is not None and begun.destination.traced:
                 shown = dict(kwargs)
@@ -141,13 +144,16 @@ class AIOProducerFace(AwaitedProducerFace):
                 kwargs = {name: shown[name] for name in shown if name != "headers" or name in kwargs}  # it takes none
             future = await produce(*args, **kwargs)
         except BaseException as error:
+            if type(error) is GeneratorExit and get_current() is not begun.context:
+                token = None  # it was dropped, and what is current since is not inside of it
             begun.refused(error)
             raise
         finally:
-            try:  # noqa: SIM105 (once a record: it costs less)
-                reset(token)
-            except ValueError:  # a coroutine that was dropped ends in whatever context
-                pass
+            if token is not None:
+                try:  # noqa: SIM105 (once a record: it costs less)
+                    reset(token)
+                except ValueError:  # a coroutine that was dropped ends in whatever context
+                    pass
         if begun.is_followed:
             self._telemetry.guard.call("send", None, self._follow, begun, future)
         else:
@@ -167,32 +173,39 @@ class AIOProducerFace(AwaitedProducerFace):
         """Initialize transactions; a span only where it fails."""
         return await self._transact(transactions.INIT, call, args, kwargs)
 
-    def end(self) -> None:
-        """End every span that is open; those with their outcome whose futures are done, though no callback has run."""
-        for future in [each for each in self._followed if each.done()]:
-            self._telemetry.guard.call("close", None, self._settle, future)
-        super().end()
+    def _watch(self, future: Any) -> None:
+        """End the send in the thread in which librdkafka reports the delivery.
 
-    def _follow(self, begun: Any, future: Any) -> None:
-        if begun.returned():
-            self._followed[future] = begun
-            future.add_done_callback(self._settle)
+        confluent-kafka sets the outcome there, without the loop: a callback of the future would run whenever the loop
+        wakes up, and would raise into librdkafka's report where the loop is closed or checks threads. So the callback
+        is for a future that is cancelled, and is gone before the outcome is set.
+        """
+        with suppress(AttributeError):  # a loop's own class of futures may take none
+            future.set_result = partial(self._deliver, future, "set_result")
+            future.set_exception = partial(self._deliver, future, "set_exception")
+        super()._watch(future)
+
+    def _deliver(self, future: Any, name: str, outcome: Any) -> None:
+        """End the send with the outcome of its delivery, and set that."""
+        for each in _OUTCOMES:
+            with suppress(AttributeError):  # another thread has removed it
+                delattr(future, each)
+        try:
+            error, result = (outcome, None) if isinstance(outcome, BaseException) else (None, outcome)
+            self._end_followed(future, error, result)
+            future.remove_done_callback(self._settle)
+        finally:
+            getattr(future, name)(outcome)
 
     def _settle(self, future: Any) -> None:
-        begun = self._followed.pop(future, None)
-        if begun is not None:
-            self._telemetry.guard.call("send", None, _end, begun, future)
+        super()._settle(future)
+        for each in _OUTCOMES:
+            with suppress(AttributeError):
+                delattr(future, each)
 
-
-def _end(begun: Send, future: Any) -> None:
-    if future.cancelled():
-        begun.failed(None)
-        return
-    error = getattr(future, "_exception", None)  # asyncio still reports one that is not asked for
-    if isinstance(error, BaseException):
-        begun.failed(error)
-    else:
-        begun.acknowledged(MessageRecord(future.result()))
+    def _acknowledge(self, begun: Send, result: Any) -> None:
+        """End a send with the message of its delivery report; a subclass that awaits that may return anything."""
+        begun.acknowledged(MessageRecord(result) if is_message(result) else result)
 
 
 class TracedAIOConsumer(ProcessingClient, _AwaitedClient):
