@@ -1,5 +1,6 @@
 """What tests share does what it says."""
 
+import gc
 import re
 import weakref
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from kafka.errors import MessageSizeTooLargeError
 
+from tests.support import internals
 from tests.support.fakes import FakeConsumer, FakeProducer, RepeatingFuture, record
 from tests.support.memory import count_alive, largest_within
 from tests.support.waiting import wait_until
@@ -84,3 +86,13 @@ def test_repeating_future_calls_back_each_time():
     future.fail(error)
     future.acknowledge(8)
     assert [getattr(each, "offset", each) for each in called] == [7, error, 8]
+
+
+@pytest.mark.parametrize(
+    ("patch", "make"), [(internals.patched_producer, FakeProducer), (internals.patched_consumer, FakeConsumer)]
+)
+def test_class_that_is_patched_for_one_client_goes_with_it(patch, make):
+    """The options of each test, and what its providers recorded, do not stay until the suite ends."""
+    kept = weakref.ref(type(patch(make(), None)))
+    gc.collect()
+    assert kept() is None

@@ -10,10 +10,12 @@ from importlib import import_module
 from random import Random
 from types import SimpleNamespace
 from typing import Any
+from weakref import finalize
 
 from opentelemetry import context
 
 from otelkafka import reporter
+from otelkafka._clients.calls import patched
 from otelkafka._clients.kafka_python import facts
 from otelkafka._clients.kafka_python.consumer import ConsumerFace
 from otelkafka._clients.kafka_python.producer import ProducerFace
@@ -150,6 +152,7 @@ def _patched(client: Any, face: type, make_face: Callable[[Any], Any]) -> Any:
     patch = Patch(type(client), face, make_face)
     patch.apply()
     type(client).patch = patch
+    finalize(client, patched.difference_update, tuple(patch._mine.values())).atexit = False  # its class goes with it
     patch.face_of(client)  # wrapping adopts a subscription at once
     return client
 
