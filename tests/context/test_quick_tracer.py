@@ -172,6 +172,25 @@ def test_sampler_of_the_user_gets_the_attributes_and_adds_its_own():
     assert sampler.seen[-1]["messaging.kafka.message.key"] == "k"
 
 
+class Slotted:
+    """A user's, which derives from nothing and compares with nothing."""
+
+    __slots__ = ()
+    __hash__ = None
+
+    def __eq__(self, other):
+        raise ValueError
+
+    on_start = SpanProcessor.on_start
+    _on_ending = on_end = on_start
+
+
+def test_span_processor_that_is_made_otherwise_is_taken_for_one_that_reads():
+    """Whatever it raises when it is asked what it is."""
+    provider = provider_of(Slotted())
+    assert not writes_attributes(quick_tracer(provider.get_tracer("t")))
+
+
 def test_function_in_the_place_of_the_tracers_own_gets_the_attributes(monkeypatch):
     """Another library may patch `Tracer.start_span`."""
     own, seen = sdk.Tracer.start_span, []

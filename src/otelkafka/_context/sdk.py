@@ -185,7 +185,7 @@ class QuickTracer:
         self._checked: Sequence[Link] | None = None
         self._processors = getattr(tracer.span_processor, "_span_processors", None)
         self._span_class = _writable_span_class()
-        with suppress(AttributeError, KeyError):  # an SDK that is made otherwise
+        with suppress(Exception):  # an SDK or a span processor that is made otherwise, in whatever way
             sdk = sys.modules["opentelemetry.sdk.trace"]
             if (
                 self._span_class is sdk._Span
@@ -257,7 +257,8 @@ def quick_tracer(tracer: Any) -> Any:
         tracer.choose()
         return tracer
     sdk = sys.modules.get("opentelemetry.sdk.trace")
-    return QuickTracer(tracer) if type(tracer) is getattr(sdk, "Tracer", None) else tracer
+    is_known = type(tracer) is getattr(sdk, "Tracer", None) and hasattr(tracer, "span_processor")
+    return QuickTracer(tracer) if is_known else tracer
 
 
 @cache
