@@ -37,7 +37,7 @@ class Recorded(NamedTuple):
     """What a span that is written by hand records.
 
     Args:
-        attributes: of the span.
+        attributes: the attributes of the span.
         links: their contexts and attributes.
     """
 
@@ -76,9 +76,9 @@ class Classes(NamedTuple):
         """Return a class that was instrumented in the place of the library's own class.
 
         Args:
-            module: of the instrumentor.
+            module: the module of the instrumentor.
             client: the class, a producer's if it sends.
-            options: of the instrumentor.
+            options: the options of the instrumentor.
         """
         instrumentor: Any = getattr(import_module(module), self.instrumentor)
         library = import_module(self.module)
@@ -124,7 +124,7 @@ def client_of(
         client: the class, a producer's if it sends.
         arguments: its positional arguments.
         config: its keyword arguments.
-        options: of otelkafka.
+        options: the options of otelkafka.
         classes: those of its library.
     """
     if face == "wrapped":
@@ -168,7 +168,7 @@ def consuming(face: str, action: str, consumer: Any, options: ConsumerOptions) -
         face: which.
         action: "iterate", "poll", "poll-spans" or "batch".
         consumer: with that face.
-        options: of the batches where the consumer has none of its own.
+        options: the options of the batches where the consumer has none of its own.
     """
     walk = walking_by_hand() if face == "minimum" else _walk
 

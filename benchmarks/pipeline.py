@@ -117,9 +117,9 @@ class Pipeline:
     """Topics a, b and c, and a web service between the first two.
 
     Args:
-        mode: of its clients.
+        mode: the mode of its clients.
         broker: has the topics.
-        port: of the web service.
+        port: the port of the web service.
         stack: closes what it opens.
     """
 

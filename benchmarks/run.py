@@ -29,8 +29,8 @@ def program(name: str, *arguments: object, kafka: Path | None = None, compiled: 
     """Run one program of this package, and return what it prints.
 
     Args:
-        name: of its module.
-        arguments: of its command line.
+        name: the name of its module.
+        arguments: the arguments of its command line.
         kafka: a directory with another release of kafka-python; None for the one that is installed.
         compiled: a directory for compiled modules, as an installation has them; None for where this machine has them.
     """
@@ -93,7 +93,7 @@ def throughput(rounds: int, share: int) -> dict[str, Any]:
     """Return the records a second of every face of every case on a real Kafka, one figure a round, taken in turns.
 
     Args:
-        rounds: of each face.
+        rounds: the rounds of each face.
         share: which part of the usual number of records a round has.
     """
     found: dict[str, Any] = {}

@@ -24,7 +24,7 @@ def make_service(options: Options, received: "asyncio.Queue[str]", **kafka: Any)
     """Make a service that sends each question to Kafka, and takes the answers from there.
 
     Args:
-        options: of the clients.
+        options: the options of the clients.
         received: where the answers go.
         kafka: the configuration of the clients.
     """

@@ -30,8 +30,8 @@ class Member(threading.Thread):
 
     Args:
         broker: where the topic is.
-        options: of its telemetry.
-        number: of the member.
+        options: the options of its telemetry.
+        number: the number of the member.
     """
 
     def __init__(self, broker: Broker, options: ConsumerOptions, number: int) -> None:

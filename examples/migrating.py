@@ -50,7 +50,7 @@ class Service:
 
     Args:
         broker: where the topic is made.
-        instrumentor: of the clients' classes.
+        instrumentor: the instrumentor of the clients' classes.
     """
 
     def __init__(self, broker: Broker, instrumentor: Any) -> None:

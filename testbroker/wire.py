@@ -62,7 +62,7 @@ def create_topic(
         partitions: how many.
         config: the topic's configuration.
         replicas: how many nodes keep each partition.
-        version: of the request: Kafka before 0.11 knows 1 only, Kafka 4 knows it no more.
+        version: the version of the request: Kafka before 0.11 knows only 1, and Kafka 4 does not know it.
 
     Raises:
         RuntimeError: the broker refused.

@@ -13,7 +13,7 @@ LONGEST = 600  # of what is shown of a value
 def differences(sides: Sequence[Side]) -> list[str]:
     """Return in words what traced sides have otherwise than the bare one, and what is wrong with their telemetry."""
     bare, *traced = sides
-    return [f"{side.face}: {what}" for side in traced for what in (*_unlike(side, bare), *_untold(side))]
+    return [f"{side.face}: {what}" for side in traced for what in (*_unlike(side, bare), *_unexplained(side))]
 
 
 def _unlike(side: Side, bare: Side) -> Iterator[str]:
@@ -38,7 +38,7 @@ def _calls(side: Side) -> list[tuple[str, str | None]]:
     return [(name, error and alike.get(error, error)) for name, error in side.raised]
 
 
-def _untold(side: Side) -> Iterator[str]:
+def _unexplained(side: Side) -> Iterator[str]:
     expected = {
         "calls of send()": (side.calls, side.sent),
         "errors on send spans": (_errors(side, "send"), Counter(side.outcomes)),

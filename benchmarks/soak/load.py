@@ -47,7 +47,7 @@ class Stream:
     Args:
         side: "bare" or "wrapped".
         style: how it is consumed: "iterate" or "poll".
-        servers: of Kafka.
+        servers: the servers of Kafka.
     """
 
     def __init__(self, side: str, style: str, servers: str) -> None:
@@ -112,7 +112,7 @@ class Side:
 
     Args:
         side: "bare" or "wrapped".
-        servers: of Kafka.
+        servers: the servers of Kafka.
     """
 
     def __init__(self, side: str, servers: str) -> None:

@@ -50,7 +50,7 @@ class Panel:
 
     Args:
         found: the figures.
-        name: of the curve.
+        name: the name of the curve.
         top: where it begins.
         height: how high it is.
     """

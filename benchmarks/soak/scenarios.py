@@ -18,8 +18,8 @@ class Scenario:
     Attributes:
         title: for the documentation.
         run: what each side does.
-        partitions: of the topics.
-        config: of the topics.
+        partitions: the partitions of the topics.
+        config: the configuration of the topics.
         lossy: whether Kafka may lose what it has acknowledged.
         not_with: why it does not apply to a library, by the library's name.
     """
@@ -43,7 +43,7 @@ class Outcome:
 
     Attributes:
         differences: between traced sides and the bare one, and what is wrong with the telemetry, in words.
-        figures: of each face.
+        figures: the figures, by face.
     """
 
     differences: list[str]

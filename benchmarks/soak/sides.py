@@ -30,16 +30,16 @@ class Side:
         face: "bare", "wrapped" or "instrumented".
         library: the library of the clients.
         broker: that all sides share.
-        partitions: of the topic.
-        config: of the topic.
+        partitions: the partitions of the topic.
+        config: the configuration of the topic.
 
     Attributes:
-        outcomes: of each send, in their order: "acknowledged", or the type of its error.
+        outcomes: the outcomes of each send, in their order: "acknowledged", or the type of its error.
         places: partition and offset of those that were acknowledged.
         got: partition and offset of the records that were handed over, in their order.
-        numbers: of these records.
+        numbers: the numbers of these records.
         voided: the numbers of records that were acknowledged inside of a transaction that came to nothing.
-        raised: of the other calls that were tried, the name and the type of their error, or None.
+        raised: the other calls that were tried: the name of each, and the type of its error, or None.
         producer: the one that `send()` uses.
         consumer: the one that is read.
     """
@@ -107,7 +107,7 @@ class Side:
         Args:
             count: how many.
             pace: seconds between two.
-            size: of each value in bytes.
+            size: the size of each value in bytes.
         """
         for _ in range(count):
             value = b"%08d" % self.sent
@@ -155,7 +155,7 @@ class Side:
         """Call, and note which error that raises, if any.
 
         Args:
-            name: of the call.
+            name: the name of the call.
             call: does it.
         """
         error = None

@@ -37,7 +37,7 @@ class Waterfall:
     """The spans of one trace, one below the other.
 
     Args:
-        spans: of the trace, in the order of their start.
+        spans: the spans of the trace, in the order of their start.
     """
 
     def __init__(self, spans: list[ReadableSpan]) -> None:
@@ -121,7 +121,7 @@ class Traces(Waterfall):
     """Spans of several traces, each trace with a heading, all on one axis.
 
     Args:
-        spans: of the traces, in the order of their start.
+        spans: the spans of the traces, in the order of their start.
         title: what they are.
         top: where they begin, in pixels.
     """

@@ -19,8 +19,8 @@ class Bar:
 
     Attributes:
         range: how long, in words.
-        share: of the most frequent, 0 to 1.
-        trace_id: of one of them, where an exemplar named it.
+        share: the share of the most frequent, 0 to 1.
+        trace_id: the trace id of one of them, where an exemplar named it.
     """
 
     range: str

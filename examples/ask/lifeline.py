@@ -19,7 +19,7 @@ class Child:
 
     Args:
         module: its module in this package.
-        arguments: of its command line.
+        arguments: the arguments of its command line.
         environment: on top of this process's own.
     """
 

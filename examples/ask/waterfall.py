@@ -19,7 +19,7 @@ class Segment:
         kind: "busy", "kafka" or "before".
         label: as "consumer busy with «Why?»".
         start, end: in seconds since the trace began.
-        trace_id: of what kept the consumer busy, where its trace is known.
+        trace_id: the trace id of what kept the consumer busy, where its trace is known.
     """
 
     kind: str

@@ -26,7 +26,7 @@ class Zipkin:
     """A Zipkin that ends with this process, and keeps its spans in memory.
 
     Attributes:
-        url: of its own page, where /traces/<id> is a trace.
+        url: the url of its own page, where /traces/<id> is a trace.
         spans_url: where spans are posted to.
 
     Raises:

@@ -32,7 +32,7 @@ class Prometheus:
         targets_url: where it finds what to scrape.
 
     Attributes:
-        url: of its own page.
+        url: the url of its own page.
     """
 
     def __init__(self, targets_url: str) -> None:

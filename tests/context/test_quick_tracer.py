@@ -191,6 +191,16 @@ def test_span_processor_that_is_made_otherwise_is_taken_for_one_that_reads():
     assert not writes_attributes(quick_tracer(provider.get_tracer("t")))
 
 
+def test_function_in_the_place_of_a_span_processors_own_finds_all_attributes(monkeypatch):
+    """Another library may patch the SDK's class."""
+    seen = []
+    monkeypatch.setattr(
+        SimpleSpanProcessor, "on_start", lambda _, span, parent_context: seen.append(dict(span.attributes))
+    )
+    started(quick_tracer(provider_of(SimpleSpanProcessor(InMemorySpanExporter())).get_tracer("t")), {"a": 1})
+    assert seen == [{"a": 1}]
+
+
 def test_function_in_the_place_of_the_tracers_own_gets_the_attributes(monkeypatch):
     """Another library may patch `Tracer.start_span`."""
     own, seen = sdk.Tracer.start_span, []

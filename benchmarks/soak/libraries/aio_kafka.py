@@ -96,8 +96,8 @@ class Sent:
     """A record that was sent.
 
     Args:
-        loop: of the client.
-        future: of the client.
+        loop: the loop of the client.
+        future: the future of the client.
     """
 
     def __init__(self, loop: Loop, future: Any) -> None:

@@ -33,7 +33,7 @@ class Sent:
     """A record that was sent.
 
     Args:
-        future: of the client.
+        future: the future of the client.
     """
 
     def __init__(self, future: Any) -> None:

@@ -29,7 +29,7 @@ class Face(NamedTuple):
 
     Args:
         name: "bare", "wrapped" or "instrumented".
-        providers: of its telemetry.
+        providers: the providers of its telemetry.
     """
 
     name: str
@@ -139,7 +139,7 @@ class Library(Protocol):
     """A client library, while a play goes on.
 
     Attributes:
-        name: of its distribution.
+        name: the name of its distribution.
         errors: what its calls raise about Kafka.
         alike: errors of sends one of which comes as it happens, by what all of them are called in a comparison.
         alike_calls: the same of other calls.

@@ -15,7 +15,7 @@ class Chart:
     """One figure over the last minute.
 
     Attributes:
-        name: of the metric.
+        name: the name of the metric.
         latest: its last value, in words.
         greatest: the value at the top of the chart, in words.
         line, area: paths of SVG.

@@ -40,7 +40,7 @@ class TracedClient(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-igno
     Args:
         client: the client.
         options: the options of the client.
-        wrap: makes such a proxy for a copy of the client.
+        wrap: called with a copy of the client, returns such a proxy.
         face: traces the calls of the client.
     """
 

@@ -314,5 +314,6 @@ def _is_read_at_start(processor: Any, sdk: Any) -> bool:
         return True
     export = sys.modules.get("opentelemetry.sdk.trace.export", sdk)
     names = "SpanProcessor", "BatchSpanProcessor", "SimpleSpanProcessor"
-    silent = {getattr(export, name, sdk.SpanProcessor).on_start for name in names}
+    known = {getattr(export, name, sdk.SpanProcessor).on_start for name in names}
+    silent = {each for each in known if _is_own(each, sdk) or _is_own(each, export)}
     return any(type(each).on_start not in silent or "on_start" in vars(each) for each in processor._span_processors)

@@ -31,7 +31,7 @@ def apply(maker: Any, method: str, topic: str, headers: Any, part: Any) -> Any:
         maker: None, a function, or an object with a method of this name.
         method: `serialize` or `deserialize`.
         topic: the topic of the record.
-        headers: of the record, which the methods of kafka-python 3 take, and those of older releases do not.
+        headers: the headers of the record, which only the methods of kafka-python 3 take.
         part: the key or value.
     """
     if maker is None:

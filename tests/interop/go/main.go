@@ -129,10 +129,10 @@ func (l lines) ExportSpans(_ context.Context, spans []sdk.ReadOnlySpan) error {
 		for _, link := range span.Links() {
 			links = append(links, ids(link.SpanContext))
 		}
-		told := ids(span.SpanContext())
+		shown := ids(span.SpanContext())
 		printLine("span", map[string]any{
 			"name": span.Name(), "kind": strings.ToUpper(span.SpanKind().String()),
-			"trace_id": told["trace_id"], "span_id": told["span_id"], "links": links,
+			"trace_id": shown["trace_id"], "span_id": shown["span_id"], "links": links,
 			"parent_id": span.Parent().SpanID().String(), "tracestate": span.SpanContext().TraceState().String(),
 		})
 		l <- struct{}{}
@@ -157,8 +157,8 @@ func ids(of trace.SpanContext) map[string]string {
 	return map[string]string{"trace_id": of.TraceID().String(), "span_id": of.SpanID().String()}
 }
 
-func printLine(kind string, told any) {
-	line, err := json.Marshal(map[string]any{kind: told})
+func printLine(kind string, shown any) {
+	line, err := json.Marshal(map[string]any{kind: shown})
 	check(err)
 	fmt.Println(string(line))
 }

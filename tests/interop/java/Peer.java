@@ -126,8 +126,8 @@ public final class Peer {
             .collect(Collectors.joining(",", "[", "]"));
     }
 
-    private static synchronized void print(String kind, String told) {
-        System.out.println("{" + quoted(kind) + ":{" + told + "}}");
+    private static synchronized void print(String kind, String shown) {
+        System.out.println("{" + quoted(kind) + ":{" + shown + "}}");
     }
 
     private static String quoted(String text) {

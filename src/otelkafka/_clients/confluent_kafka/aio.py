@@ -47,10 +47,10 @@ def wrap_consumer(consumer: Any, options: ConsumerOptions, before: Any = None) -
 
 
 class _AwaitedClient(TracedClient):
-    """A proxy of a client that is used in an `async with`, and closed by `await close()`."""
+    """A proxy of a client that is used with `async with` and `close()`."""
 
     async def close(self, *args: Any, **kwargs: Any) -> Any:
-        """Close the client, then end the spans that are still open, also where closing raises."""
+        """Close the client, and then end the spans that are open, also if closing raises."""
         return await self._self_face.close(bare(self.__wrapped__, "close"), args, kwargs)
 
     async def __aenter__(self) -> Any:
@@ -59,7 +59,7 @@ class _AwaitedClient(TracedClient):
         return self
 
     async def __aexit__(self, *raised: object) -> Any:
-        """Close the client as its own `async with` would; then end the spans that are still open."""
+        """Close the client as its own `async with` does, and then end the spans that are open."""
         try:
             return await overriding(self.__wrapped__, "close", self.__wrapped__.__aexit__)(*raised)
         finally:
@@ -74,15 +74,15 @@ class TracedAIOProducer(_AwaitedClient):
         return await self._self_face.produce(bare(self.__wrapped__, "produce"), args, kwargs)
 
     async def init_transactions(self, *args: Any, **kwargs: Any) -> Any:
-        """Initialize transactions; a span only where it fails."""
+        """Initialize transactions. There is a span only if this fails."""
         return await self._self_face.init_transactions(bare(self.__wrapped__, "init_transactions"), args, kwargs)
 
     async def begin_transaction(self, *args: Any, **kwargs: Any) -> Any:
-        """Begin a transaction; a span only where it fails."""
+        """Begin a transaction. There is a span only if this fails."""
         return await self._self_face.begin_transaction(bare(self.__wrapped__, "begin_transaction"), args, kwargs)
 
     async def send_offsets_to_transaction(self, *args: Any, **kwargs: Any) -> Any:
-        """Send offsets to a transaction, inside a span where there is one around it."""
+        """Send offsets to a transaction. Inside a span, this has a span."""
         call = bare(self.__wrapped__, "send_offsets_to_transaction")
         return await self._self_face.send_offsets_to_transaction(call, args, kwargs)
 
@@ -99,8 +99,8 @@ class AIOProducerFace(AwaitedProducerFace):
     """The traced calls of one `AIOProducer`, which takes no headers: its records carry no context.
 
     Args:
-        producer: whose configuration is read, where it is known.
-        options: its options.
+        producer: the producer, whose configuration is read if it is known.
+        options: the options of the producer.
         produce_hook: called with the span and the arguments of `produce()` before it is called.
         client_class: whose methods are traced, which a subclass may call by `super()`; None for the producer's own.
     """
@@ -170,7 +170,7 @@ class AIOProducerFace(AwaitedProducerFace):
 
     @traces("init_transactions")
     async def init_transactions(self, call: Call, args: Args, kwargs: KwArgs) -> Any:
-        """Initialize transactions; a span only where it fails."""
+        """Initialize transactions. There is a span only if this fails."""
         return await self._transact(transactions.INIT, call, args, kwargs)
 
     def _watch(self, future: Any) -> None:
