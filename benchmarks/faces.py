@@ -5,6 +5,7 @@ Contrib is opentelemetry-instrumentation-kafka-python, which traces `send()` and
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from importlib import import_module
 from itertools import islice
 from typing import Any, NamedTuple
@@ -64,6 +65,7 @@ class Classes(NamedTuple):
         consumer: the name of the consumer's.
         instrumentor: the name of both instrumentors.
         contrib: the module of contrib's.
+        used: the names of classes that its own classes make, which stay untraced.
     """
 
     module: str
@@ -71,6 +73,7 @@ class Classes(NamedTuple):
     consumer: str
     instrumentor: str
     contrib: str
+    used: tuple[str, ...] = ()
 
     def instrumented(self, module: str, client: type, options: dict[str, Any]) -> Any:
         """Return a class that was instrumented in the place of the library's own class.
@@ -85,7 +88,10 @@ class Classes(NamedTuple):
         names = (self.producer, self.consumer) if is_producer(client) else (self.consumer, self.producer)
         patched = type(client.__name__, (client,), {})
         fresh = type(instrumentor.__name__, (instrumentor,), {"_instance": None})  # for it is one in a process
-        with _patching:
+        with _patching, ExitStack() as restored:
+            for name in self.used:  # by which the library's own classes make others
+                whole = import_module(self.contrib)
+                restored.enter_context(patch.object(whole, name, getattr(whole, name)))
             rest = type(names[1], (getattr(library, names[1]),), {})
             with patch.object(library, names[0], patched), patch.object(library, names[1], rest):
                 fresh().instrument(skip_dep_check=True, **options)
@@ -96,6 +102,9 @@ KAFKA_PYTHON = Classes("kafka", "KafkaProducer", "KafkaConsumer", "KafkaInstrume
 AIOKAFKA = Classes("aiokafka", "AIOKafkaProducer", "AIOKafkaConsumer", "AIOKafkaInstrumentor", "aiokafka")
 CONFLUENT_KAFKA = Classes(
     "confluent_kafka.cimpl", "Producer", "Consumer", "ConfluentKafkaInstrumentor", "confluent_kafka"
+)
+ASYNC_CONFLUENT_KAFKA = CONFLUENT_KAFKA._replace(
+    module="confluent_kafka.aio", producer="AIOProducer", consumer="AIOConsumer", used=("Producer", "Consumer")
 )
 
 

@@ -63,7 +63,7 @@ def scenarios() -> list[dict[str, Any]]:
 
 def about() -> dict[str, Any]:
     """Return what the figures were taken with."""
-    packages = {name: version(name) for name in (*(library.name for library in LIBRARIES), "opentelemetry-sdk")}
+    packages = {name: version(name) for name in (*(library.distribution for library in LIBRARIES), "opentelemetry-sdk")}
     return {"python": sys.version.split()[0], "cores": os.cpu_count(), "kafka": "4.1.1", **packages}
 
 

@@ -95,7 +95,8 @@ def _soak(found: Figures) -> str:
 
 def _about(found: Figures) -> str:
     about = found.found["about"]
-    packages = ", ".join(f"{name} {about[name]}" for name in (*(each.name for each in LIBRARIES), "opentelemetry-sdk"))
+    names = dict.fromkeys([*(each.distribution for each in LIBRARIES), "opentelemetry-sdk"])
+    packages = ", ".join(f"{name} {about[name]}" for name in names)
     return f"Run on {about['cores']} cores with Python {about['python']}, {packages} and Apache Kafka {about['kafka']}."
 
 

@@ -81,16 +81,25 @@ CALM = (
         "batch that is split",
         sending.batch_is_split,
         config=_SMALL,
-        not_with=dict.fromkeys(("aiokafka", "confluent-kafka"), "no batch is split: it fails as a whole"),
+        not_with=dict.fromkeys(
+            ("aiokafka", "confluent-kafka", "confluent-kafka, async"), "no batch is split: it fails as a whole"
+        ),
     ),
-    Scenario("fenced transaction", sending.transaction_is_fenced),
+    Scenario(
+        "fenced transaction",
+        sending.transaction_is_fenced,
+        not_with={"confluent-kafka, async": "after a fatal error its producer reports nothing more, traced or not"},
+    ),
     Scenario("rebalance while a record is processed", consuming.rebalance_while_a_record_is_processed, partitions=2),
     Scenario(
         "`consumer_timeout_ms`",
         consuming.iteration_times_out,
         not_with={
             "aiokafka": "its iteration ends only when the consumer is stopped",
-            "confluent-kafka": "its consumer cannot be iterated: `poll()` has a timeout each time",
+            **dict.fromkeys(
+                ("confluent-kafka", "confluent-kafka, async"),
+                "its consumer cannot be iterated: `poll()` has a timeout each time",
+            ),
         },
     ),
     Scenario("closed consumer", consuming.closed),

@@ -1,10 +1,8 @@
 """aiokafka, as the scenarios use it: its clients live in one event loop, in a thread of its own."""
 
 import asyncio
-import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as NotInTime
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +11,7 @@ from aiokafka.errors import BrokerResponseError, KafkaError
 
 from benchmarks.faces import AIOKAFKA
 from benchmarks.soak.libraries.library import COMMIT_SECONDS, Config, Face, Note, Place
-from testbroker.wait import PATIENCE
+from benchmarks.soak.libraries.loop import Loop, within
 
 NOT_TAKEN = frozenset(
     ("consumer_timeout_ms", "delivery_timeout_ms", "max_block_ms", "reconnect_backoff_ms", "reconnect_backoff_max_ms")
@@ -29,53 +27,6 @@ EXPIRED = (
 NEXT_SECONDS = 0.5
 DELIVERY_MS = 120_000
 """How long a record may wait for its delivery by default: as kafka-python's, and not the shorter time of aiokafka."""
-
-
-class Loop:
-    """An event loop in a thread."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-
-    def start(self) -> None:
-        """Start it."""
-        self._thread.start()
-
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Return what comes of a coroutine, which is a task of the loop in the caller's context.
-
-        Raises:
-            TimeoutError: nothing does.
-        """
-        running = self.begin(coroutine)
-        try:
-            return running.result(PATIENCE)
-        except NotInTime:
-            if running.done():  # the error of the coroutine itself
-                raise
-            running.cancel()
-            msg = f"waited {PATIENCE:.0f} s for a call of aiokafka"
-            raise TimeoutError(msg) from None
-
-    def begin(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
-        """Have a coroutine run, and return its future."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-
-    def stop(self) -> None:
-        """End every task, and the loop."""
-        self.run(_end_tasks())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE)
-        self._loop.close()
-
-
-async def _end_tasks() -> None:
-    """Cancel all other tasks of this loop, those of clients that were left unclosed."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for each in others:
-        each.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
 
 
 class CountingProducer(AIOKafkaProducer):  # type: ignore[misc] # aiokafka has no types
@@ -126,20 +77,6 @@ async def _place_of(future: Any) -> Place:
 
 async def _result_of(future: Any) -> Any:
     return await future
-
-
-async def within(seconds: float | None, coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Return what comes of a coroutine, or cancel it after so many seconds, and raise what came of that.
-
-    Raises:
-        CancelledError: it was cancelled, which it passed on.
-    """
-    task = asyncio.ensure_future(coroutine)
-    _, late = await asyncio.wait([task], timeout=seconds)
-    for each in late:
-        each.cancel()
-    await asyncio.wait([task])
-    return task.result()
 
 
 class Producer:
@@ -281,7 +218,7 @@ class Consumer:
 class AIOKafka:
     """The library, with its loop."""
 
-    name = "aiokafka"
+    name = distribution = "aiokafka"
     errors: type[Exception] = KafkaError
     alike: Mapping[str, str] = dict.fromkeys(EXPIRED, "the last error of a batch that has expired")
     alike_calls: Mapping[str, str] = {}

@@ -44,8 +44,7 @@ class Sent:
     def __call__(self, error: Any, message: Any) -> None:
         """Take the report."""
         self._error = error
-        offset = message.offset()
-        self._place = Place(message.partition(), -1 if offset is None or offset < 0 else offset)
+        self._place = place_of(message)
 
     @property
     def is_done(self) -> bool:
@@ -161,12 +160,12 @@ class Consumer:
         """Poll a message."""
         message = self._client.poll(POLL_SECONDS)
         if message is not None:
-            _note(note, message)
+            note_message(note, message)
 
     def poll(self, note: Note) -> None:
         """Consume a list of messages."""
         for message in self._client.consume(self._most, POLL_SECONDS):
-            _note(note, message)
+            note_message(note, message)
 
     def commit(self) -> None:
         """Commit what was handed over; where that is nothing, it is an error here alone."""
@@ -201,7 +200,14 @@ class Consumer:
         self._client.close()
 
 
-def _note(note: Note, message: Any) -> None:
+def place_of(message: Any) -> Place:
+    """Return where a message was written."""
+    offset = message.offset()
+    return Place(message.partition(), -1 if offset is None or offset < 0 else offset)
+
+
+def note_message(note: Note, message: Any) -> None:
+    """Note a message, or raise the error that it is."""
     if message.error() is not None:
         raise KafkaException(message.error())
     note(message.partition(), message.offset(), message.value())
@@ -210,7 +216,7 @@ def _note(note: Note, message: Any) -> None:
 class ConfluentKafka:
     """The library, which needs nothing to be started."""
 
-    name = "confluent-kafka"
+    name = distribution = "confluent-kafka"
     errors: type[Exception] = KafkaException
     alike: Mapping[str, str] = dict.fromkeys(("_PURGE_QUEUE", "_PURGE_INFLIGHT"), "purged")
     alike_calls: Mapping[str, str] = {}
@@ -242,7 +248,12 @@ class ConfluentKafka:
         return reason.name() if isinstance(reason, KafkaError) else type(error).__name__
 
 
-def _client_of(face: Face, client: type, config: Config) -> Any:
+def settings_of(config: Config) -> dict[str, Any]:
+    """Return a configuration in librdkafka's names."""
     settings = {name.replace("_", "."): value for name, value in config.items() if name not in NOT_TAKEN}
-    settings = {**RECONNECTING, **settings}
+    return {**RECONNECTING, **settings}
+
+
+def _client_of(face: Face, client: type, config: Config) -> Any:
+    settings = settings_of(config)
     return face.client_of(CONFLUENT_KAFKA, client, settings, config={}, options={"config": settings})

@@ -165,7 +165,7 @@ class Consumer:
 class KafkaPython:
     """The library, which needs nothing to be started."""
 
-    name = "kafka-python"
+    name = distribution = "kafka-python"
     errors: type[Exception] = KafkaError
     alike: Mapping[str, str] = {}
     alike_calls: Mapping[str, str] = dict.fromkeys(

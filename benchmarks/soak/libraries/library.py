@@ -139,13 +139,15 @@ class Library(Protocol):
     """A client library, while a play goes on.
 
     Attributes:
-        name: the name of its distribution.
-        errors: what its calls raise about Kafka.
+            name: the name of the library, or of its async clients.
+        distribution: what is installed.
+            errors: what its calls raise about Kafka.
         alike: errors of sends one of which comes as it happens, by what all of them are called in a comparison.
         alike_calls: the same of other calls.
     """
 
     name: str
+    distribution: str
     errors: type[Exception]
     alike: Mapping[str, str]
     alike_calls: Mapping[str, str]
