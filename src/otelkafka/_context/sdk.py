@@ -241,14 +241,15 @@ def set_attributes(span: Any, attributes: Attributes) -> None:
 
 
 def _write(span: Any, attributes: Attributes) -> bool:
-    """Write attributes that the SDK would keep as they are; False if the span has ended or has no room for them."""
-    with span._lock:
-        kept = span._attributes
-        if span._end_time is not None or len(kept._dict) + len(attributes) > _most_attributes(span._limits):
-            return False
-        with kept._lock:
-            kept._dict.update(attributes)
-        return True
+    """Write attributes that the SDK would keep as they are; False if the span has ended or has no room for them.
+
+    It takes no lock of the SDK, which an interrupt could leave locked: `update()` is one step for all other threads.
+    """
+    kept = span._attributes._dict
+    if span._end_time is not None or len(kept) + len(attributes) > _most_attributes(span._limits):
+        return False
+    kept.update(attributes)
+    return True
 
 
 def quick_tracer(tracer: Any) -> Any:
