@@ -1,5 +1,6 @@
 """Ends that no call asks for: a collection of garbage, the end of the process, a fork."""
 
+import _thread
 import gc
 import os
 import subprocess
@@ -74,10 +75,13 @@ class _Meter(metrics.Meter):
 @pytest.fixture
 def no_collection():
     """Garbage is collected when the test asks for it."""
+    threads = _thread._count()
     gc.collect()
     gc.disable()
     gc.freeze()  # what was there before is not searched each time
     yield
+    # One that a finalizer has started may collect, and while it does, other threads' collections do nothing.
+    wait_until(lambda: _thread._count() <= threads, "the end of the threads that finalizers have started")
     gc.unfreeze()
     gc.enable()
 
