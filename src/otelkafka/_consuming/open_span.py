@@ -152,15 +152,12 @@ class OpenSpan:
         """
         attached = Attached(context)
         attached.opened, attached.outside = self, ambient
+        if type(ambient) is Attached and ambient.opened.ended:
+            forget_ended(ambient)
         outer = innermost.get()
-        if (outer is None or (outer.ended and outer.outer is None)) and type(ambient) is not Attached:
-            self.is_alone = True
-        else:
-            if type(ambient) is Attached and ambient.opened.ended:
-                forget_ended(ambient)
-            if outer is not None:
-                self.outer = _live(outer)
-            self.is_alone = self.outer is None and type(ambient) is not Attached
+        if outer is not None and (not outer.ended or outer.outer is not None):
+            self.outer = _live(outer)
+        self.is_alone = self.outer is None and type(ambient) is not Attached
         innermost.set(self)
         self.token = attach(attached)
         return self

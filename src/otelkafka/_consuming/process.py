@@ -92,7 +92,7 @@ class ProcessOperation:
         self._operation = Operation(self.telemetry, "process", semconv.TYPE_PROCESS, SpanKind.CONSUMER)
         self._spans = ProcessSpans(contexts, options, self._operation, history)
         self.measures = Measures(contexts, self._operation)
-        self._may_record_late = self._spans.samples_waits or options.sample_errors
+        self._may_record_late = self._spans.may_record_late
         self._flat: _Flat | None = None
         self._is_plain = options.relation != "link" and options.on_process is None
         self._is_flat = options.relation == "parent" and options.on_process is None and not options.capture_headers

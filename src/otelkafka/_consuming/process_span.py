@@ -55,13 +55,14 @@ class ProcessSpans:
 
     Attributes:
         samples_waits: whether records that waited too long are recorded although they are not sampled.
+        may_record_late: whether those, or records that fail, are.
     """
 
     def __init__(
         self, contexts: Contexts, options: ConsumerOptions, operation: Operation, history: WaitHistory | None
     ) -> None:
         self.samples_waits = options.sample_waits_over is not None
-        self._may_record_late = self.samples_waits or options.sample_errors
+        self.may_record_late = self.samples_waits or options.sample_errors
         self._longest_wait = (options.sample_waits_over or 0) * NANOSECONDS
         self._contexts = contexts
         self._telemetry = contexts.telemetry
@@ -158,7 +159,7 @@ class ProcessSpans:
                 if found is not None:
                     return found
         tracer = None
-        if not self._may_record_late and type(fast_path := self._contexts.fast_path) is WithSdk:
+        if not self.may_record_late and type(fast_path := self._contexts.fast_path) is WithSdk:
             unrecorded: Any = fast_path.start_send(ambient, start)  # its parent is the current span, too
             if type(unrecorded) in UNPARSED:
                 return Started(unrecorded)

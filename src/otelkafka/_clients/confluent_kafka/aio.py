@@ -187,9 +187,7 @@ class AIOProducerFace(AwaitedProducerFace):
 
     def _deliver(self, future: Any, name: str, outcome: Any) -> None:
         """End the send with the outcome of its delivery, and set that."""
-        for each in _OUTCOMES:
-            with suppress(AttributeError):  # another thread has removed it
-                delattr(future, each)
+        _unwatch(future)
         try:
             error, result = (outcome, None) if isinstance(outcome, BaseException) else (None, outcome)
             self._end_followed(future, error, result)
@@ -199,13 +197,18 @@ class AIOProducerFace(AwaitedProducerFace):
 
     def _settle(self, future: Any) -> None:
         super()._settle(future)
-        for each in _OUTCOMES:
-            with suppress(AttributeError):
-                delattr(future, each)
+        _unwatch(future)
 
     def _acknowledge(self, begun: Send, result: Any) -> None:
         """End a send with the message of its delivery report; a subclass that awaits that may return anything."""
         begun.acknowledged(MessageRecord(result) if is_message(result) else result)
+
+
+def _unwatch(future: Any) -> None:
+    """Give a future its own methods back."""
+    for each in _OUTCOMES:
+        with suppress(AttributeError):  # another thread has done it
+            delattr(future, each)
 
 
 class TracedAIOConsumer(ProcessingClient, _AwaitedClient):

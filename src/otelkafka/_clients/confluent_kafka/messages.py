@@ -124,14 +124,11 @@ class MessageIterator(DispatchingIterator, Iterator[Any]):
         """Return the next message, whose process span is current until the one after is asked for."""
         opened, dispatcher = self._open, self._dispatcher
         now = dispatcher.process.telemetry.now() or None
-        is_plain = opened is not None and dispatcher.end_one(opened, now)
-        self._open = None
+        if opened is not None:
+            dispatcher.end_one(opened, now)
+            self._open = None
         message = next(self._messages)
         if message.error() is None:
             record = MessageRecord(message)
-            handover = self._handovers.get((record.topic, record.partition))
-            if is_plain and dispatcher.inside is None and not dispatcher.stopped:
-                self._open = dispatcher.process.open(record, dispatcher, handover, now)
-            else:
-                self._open = dispatcher.open_listed(record, handover, now)
+            self._open = dispatcher.open_listed(record, self._handovers.get((record.topic, record.partition)), now)
         return message
