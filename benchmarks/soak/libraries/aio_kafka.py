@@ -1,8 +1,7 @@
 """aiokafka, as the scenarios use it: its clients live in one event loop, in a thread of its own."""
 
-import asyncio
 from collections.abc import Callable, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +10,7 @@ from aiokafka.errors import BrokerResponseError, KafkaError
 
 from benchmarks.faces import AIOKAFKA
 from benchmarks.soak.libraries.library import COMMIT_SECONDS, Config, Face, Note, Place
-from benchmarks.soak.libraries.loop import Loop, within
+from benchmarks.soak.libraries.loop import Loop, Sent, within
 
 NOT_TAKEN = frozenset(
     ("consumer_timeout_ms", "delivery_timeout_ms", "max_block_ms", "reconnect_backoff_ms", "reconnect_backoff_max_ms")
@@ -43,40 +42,9 @@ class CountingProducer(AIOKafkaProducer):  # type: ignore[misc] # aiokafka has n
         """Warn of nothing: a scenario drops producers that were never stopped."""
 
 
-class Sent:
-    """A record that was sent.
-
-    Args:
-        loop: the loop of the client.
-        future: the future of the client.
-    """
-
-    def __init__(self, loop: Loop, future: Any) -> None:
-        self._loop = loop
-        self._future = future
-        self._waiting: Future[Place] = loop.begin(_place_of(future))
-
-    @property
-    def is_done(self) -> bool:
-        """Whether its future is done."""
-        return self._waiting.done()
-
-    def get(self, timeout: float) -> Place:
-        """Return where it was written."""
-        return self._waiting.result(timeout)
-
-    def give_up(self, timeout: float) -> None:
-        """Await its future, and cancel that."""
-        self._loop.run(within(timeout, _result_of(self._future)))
-
-
-async def _place_of(future: Any) -> Place:
-    metadata = await asyncio.shield(future)
+def place_of(metadata: Any) -> Place:
+    """Return where a record was written, by its metadata."""
     return Place(-1, -1) if metadata is None else Place(metadata.partition, metadata.offset)  # None with `acks=0`
-
-
-async def _result_of(future: Any) -> Any:
-    return await future
 
 
 class Producer:
@@ -106,7 +74,7 @@ class Producer:
     def send(self, topic: str, value: bytes) -> Sent:
         """Send a record, and cancel that after `max_block_ms`."""
         future = self._loop.run(within(self._block_seconds, self._client.send(topic, value)))
-        return Sent(self._loop, future)
+        return Sent(self._loop, future, place_of)
 
     def flush(self, timeout: float) -> None:
         """Wait until all is acknowledged, and cancel that."""

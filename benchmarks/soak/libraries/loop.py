@@ -2,11 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from typing import Any
 
+from benchmarks.soak.libraries.library import Place
 from testbroker.wait import PATIENCE
 
 
@@ -69,3 +70,57 @@ async def within(seconds: float | None, coroutine: Coroutine[Any, Any, Any]) -> 
         each.cancel()
     await asyncio.wait([task])
     return task.result()
+
+
+class Blocking:
+    """A client whose methods are awaited, for callers that do not await: each call runs in its loop.
+
+    Args:
+        loop: the loop that it lives in.
+        client: the client.
+    """
+
+    def __init__(self, loop: Loop, client: Any) -> None:
+        self._loop = loop
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the client; of a method, what calls it and waits for the result."""
+        found = getattr(self._client, name)
+        return found if not callable(found) else lambda *args, **kwargs: self._loop.run(found(*args, **kwargs))
+
+
+class Sent:
+    """A record that was sent by a client whose methods are awaited.
+
+    Args:
+        loop: the loop of the client.
+        future: the future of the client.
+        place_of: returns where the record was written, by the result of the future.
+    """
+
+    def __init__(self, loop: Loop, future: Awaitable[Any], place_of: Callable[[Any], Place]) -> None:
+        self._loop = loop
+        self._future = future
+        self._waiting: Future[Place] = loop.begin(_place_of(future, place_of))
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its future is done."""
+        return self._waiting.done()
+
+    def get(self, timeout: float) -> Place:
+        """Return where it was written."""
+        return self._waiting.result(timeout)
+
+    def give_up(self, timeout: float) -> None:
+        """Await its future, and cancel that."""
+        self._loop.run(within(timeout, _result_of(self._future)))
+
+
+async def _place_of(future: Awaitable[Any], place_of: Callable[[Any], Place]) -> Place:
+    return place_of(await asyncio.shield(future))
+
+
+async def _result_of(future: Awaitable[Any]) -> Any:
+    return await future
